@@ -6,6 +6,7 @@ use crate::fold::shell::FoldError;
 use crate::ledger::{CollectionIdentity, Held, LedgerError};
 use crate::parse::LayoutError;
 use crate::read::ReadError;
+use crate::s3::Problem;
 use crate::server::{Failure, ServerError, Target};
 use crate::spec::SpecError;
 use crate::verify::VerifyError;
@@ -85,6 +86,14 @@ pub enum Error {
         path: String,
         /// The problem, and what to do.
         problem: String,
+    },
+    /// A reject file in S3 cannot be written.
+    #[error("cannot write the reject file {address}: {problem}")]
+    RejectObject {
+        /// The address of the object or the prefix.
+        address: String,
+        /// The problem, and what to do.
+        problem: Problem,
     },
     /// Another process has locked a reject file.
     #[error(
@@ -248,6 +257,7 @@ impl Error {
             _ if self.is_passing() => 6,
             Self::Server(error) | Self::Fold(FoldError::Server(error)) => error.exit_code(),
             Self::Read(error) => error.exit_code(),
+            Self::RejectObject { problem, .. } => problem.exit_code(),
             Self::Deployment(error) => error.exit_code(),
             Self::Unfinished { cause, .. } | Self::OfWorker(cause) => cause.exit_code(),
             Self::Write(WriteError::Server(failure)) | Self::Ledger { failure, .. } => failure.exit_code(),

@@ -6,6 +6,8 @@
 
 pub mod spec;
 
+pub mod s3;
+
 pub mod read;
 
 pub mod parse;

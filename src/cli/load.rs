@@ -32,8 +32,8 @@ const RUN_SIZE_HELP: &str = "Size of a run, in MiB. A run is a set of documents 
 /// The environment variable that sets the default of `--rejects`.
 const REJECTS_VARIABLE: &str = "MEDLIFT_REJECTS";
 
-const REJECTS_HELP: &str = "File for rejected rows, or directory for one file per source [env: MEDLIFT_REJECTS] [default: \
-                            beside each source, with the suffix .rejects.csv]";
+const REJECTS_HELP: &str = "File for rejected rows, or directory or s3://BUCKET/PREFIX/ for one file per source [env: \
+                            MEDLIFT_REJECTS] [default: beside each source, with the suffix .rejects.csv]";
 
 const EXAMPLES: &str = "Examples:
   medlift load --dry-run data.csv
@@ -73,7 +73,8 @@ pub(super) struct LoadArgs {
     write_concern: Option<String>,
     #[arg(long, value_name = "FILE", help = REJECTS_HELP, help_heading = "Rejects")]
     rejects: Option<PathBuf>,
-    /// Stop if more rows than this number, or more than this share of the rows, are rejected
+    /// Stop if more rows than this number, or more than this share of the rows, are rejected. With --manifest, the rows
+    /// of all parts count, and workers may notice the limit five seconds late
     #[arg(long, value_name = "N|N%", value_parser = rejects_max, help_heading = "Rejects")]
     max_rejects: Option<RejectsMax>,
     /// Stop at the first rejected row; rows before it are still written
@@ -124,7 +125,7 @@ impl LoadArgs {
         let mut progress = self.reading.progress();
         self.connection.take_uri(self.reading.positional())?;
         if let Some(path) = self.workers.share.manifest.take() {
-            return self.load_manifest(&path);
+            return self.load_manifest(&path, progress);
         }
         let plan = self.reading.plan(self.reading.dataset()?, &progress)?;
         self.connection.refuse_collection(&plan)?;
@@ -159,12 +160,13 @@ impl LoadArgs {
     }
 
     /// Loads parts of a manifest, as one of several workers.
-    fn load_manifest(mut self, path: &str) -> Result<ExitCode, Error> {
+    fn load_manifest(mut self, path: &str, progress: Progress) -> Result<ExitCode, Error> {
         self.refuse_with_manifest()?;
         limits::require_for_load(u64::from(self.run_size) << 20)?;
         let manifest = Manifest::read(path)?;
         let place = self.workers.share.place(manifest.parts.len())?;
-        self.rejects = Some(WorkerArgs::rejects(path, self.rejects.take())?);
+        let named = self.rejects.take().map_or_else(rejects_setting, |path| Ok(Some(path)))?;
+        self.rejects = Some(WorkerArgs::rejects(path, named)?);
         let connection = std::mem::take(&mut self.connection);
         let key = identity_key()?;
         let stopping = "stopping; rows that were already read are still written";
@@ -178,7 +180,8 @@ impl LoadArgs {
                 place,
                 writers_max: self.workers.writers_max.map(NonZeroU32::get),
                 only_finish: self.workers.finish,
-                display: self.reading.display(),
+                quiet: self.reading.quiet,
+                progress,
             };
             parts::work(&manifest, &target, &work, interrupt).await
         })

@@ -16,6 +16,12 @@ pub(super) const WITH_REJECTS: u8 = 4;
 /// Exit code if verification found a difference.
 pub(super) const DIFFERENT: u8 = 5;
 
+/// Exit code if a load that the user waited for ended, but is not complete.
+pub(super) const INCOMPLETE: u8 = 1;
+
+/// Exit code if the same load command should be run again.
+pub(super) const TEMPORARY: u8 = 6;
+
 /// Prints a result as JSON or as text.
 pub(super) fn print(result: &(impl Display + Serialize), json: bool) -> Result<(), Error> {
     let text = if json {

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use medlift::error::Error;
-use medlift::ledger::{LEASE_DEFAULT, Ledger, LoadDocument};
-use medlift::report::runs::LoadOverview;
+use medlift::ledger::{Held, LEASE_DEFAULT, Ledger, LoadDocument, State};
+use medlift::report::runs::{End, LoadOverview};
+use medlift::report::width;
 use medlift::server::{Purpose, Secret, Target};
 use serde::Serialize;
 
@@ -63,7 +64,8 @@ pub(super) struct ShowArgs {
     /// Id of a load or of a manifest, or its beginning. A connection string may be given here too
     #[arg(value_name = "ID", required = true, help_heading = None)]
     positional: Vec<Secret>,
-    /// Show the state again every two seconds, until the load is complete
+    /// Show the state again every two seconds, until the load has ended. Exit code 0 if it is complete, 1 if it is not,
+    /// 6 if its process has ended without a report: run the same load command again
     #[arg(long)]
     watch: bool,
     /// Print the result as JSON
@@ -83,7 +85,22 @@ impl fmt::Display for Overviews {
         if self.0.is_empty() {
             return writeln!(f, "no load is recorded in this database");
         }
-        self.0.iter().try_for_each(|load| write!(f, "{load}"))
+        let width = width(&std::io::stdout());
+        self.0.iter().try_for_each(|load| f.write_str(&load.text(width)))
+    }
+}
+
+impl Overviews {
+    /// Returns the exit code for a user who waited for these loads. Returns `None` if one of them has not ended.
+    fn exit_code(&self) -> Option<u8> {
+        let ends: Vec<End> = self.0.iter().map(LoadOverview::end).collect::<Option<_>>()?;
+        Some(if ends.contains(&End::Stalled) {
+            output::TEMPORARY
+        } else if ends.contains(&End::Incomplete) {
+            output::INCOMPLETE
+        } else {
+            0
+        })
     }
 }
 
@@ -102,11 +119,9 @@ impl ListArgs {
         self.connection.take_only_uri(self.positional, "to show one load, use medlift runs show")?;
         let loads = super::run_async(async |_| {
             let ledger = ledger(&self.connection.connect(Purpose::Read, "").await?);
-            let mut overviews = Vec::new();
-            for load in ledger.latest_loads(self.limit).await.map_err(reading)? {
-                overviews.push(overview(&ledger, &load).await?.without_parts());
-            }
-            Ok(overviews)
+            let loads = ledger.latest_loads(self.limit).await.map_err(reading)?;
+            let overviews = overviews(&ledger, loads).await?;
+            Ok(overviews.into_iter().map(LoadOverview::without_parts).collect())
         })?;
         output::print(&Overviews(loads), self.json)?;
         Ok(ExitCode::SUCCESS)
@@ -125,8 +140,10 @@ impl ShowArgs {
             loop {
                 let overviews = Overviews(show(&ledger, &id).await?);
                 output::print(&overviews, self.json)?;
-                if !self.watch || overviews.0.iter().all(LoadOverview::has_ended) {
-                    return Ok(ExitCode::SUCCESS);
+                match overviews.exit_code() {
+                    _ if !self.watch => return Ok(ExitCode::SUCCESS),
+                    Some(code) => return Ok(ExitCode::from(code)),
+                    None => {}
                 }
                 tokio::time::sleep(WATCH).await;
             }
@@ -145,18 +162,30 @@ async fn show(ledger: &Ledger, id: &str) -> Result<Vec<LoadOverview>, Error> {
             "the ledger of this database has no load and no manifest with the id {id}; `medlift runs list` shows the ids"
         )));
     }
+    overviews(ledger, loads).await
+}
+
+async fn overviews(ledger: &Ledger, loads: Vec<LoadDocument>) -> Result<Vec<LoadOverview>, Error> {
+    let keys: Vec<&str> =
+        loads.iter().filter(|load| load.state == State::Running).map(|load| load.key.as_str()).collect();
+    let leases = ledger.leases_of(&keys).await.map_err(reading)?;
     let mut overviews = Vec::new();
-    for load in &loads {
-        overviews.push(overview(ledger, load).await?);
+    for mut load in loads {
+        let lease = leases.get(&load.key);
+        if load.state == State::Running && lease.is_none_or(Held::is_over) {
+            // The load may have ended after its document was read and before its lease was read.
+            load = ledger.load_with_id(load.id).await.map_err(reading)?.unwrap_or(load);
+        }
+        overviews.push(overview(ledger, &load, lease).await?);
     }
     Ok(overviews)
 }
 
-async fn overview(ledger: &Ledger, load: &LoadDocument) -> Result<LoadOverview, Error> {
-    let Some(manifest) = &load.manifest else { return Ok(LoadOverview::new(load, &[], &BTreeMap::new())) };
+async fn overview(ledger: &Ledger, load: &LoadDocument, lease: Option<&Held>) -> Result<LoadOverview, Error> {
+    let Some(manifest) = &load.manifest else { return Ok(LoadOverview::new(load, lease, &[], &BTreeMap::new())) };
     let parts = ledger.parts(load.id, &manifest.parts).await.map_err(reading)?;
     let leases = ledger.part_leases(load.id).await.map_err(reading)?;
-    Ok(LoadOverview::new(load, &parts, &leases))
+    Ok(LoadOverview::new(load, lease, &parts, &leases))
 }
 
 fn ledger(target: &Target) -> Ledger {

@@ -91,16 +91,17 @@ impl ShareArgs {
 }
 
 impl WorkerArgs {
-    /// Returns the directory for reject files. If the user named none, it is the directory of the manifest file. For a
-    /// manifest in S3, it is then the working directory.
+    /// Returns the directory or the prefix in S3 for reject files. If the user named none, it is the directory of the
+    /// manifest file. For a manifest in S3, it is then the working directory.
     ///
     /// # Errors
-    /// The path that the user named is not an existing directory.
+    /// The path that the user named is not in S3 and not an existing directory.
     pub(super) fn rejects(manifest: &str, named: Option<PathBuf>) -> Result<PathBuf, Error> {
         match named {
-            Some(path) if path.is_dir() => Ok(path),
+            Some(path) if path.is_dir() || path.to_str().is_some_and(|path| path.starts_with("s3://")) => Ok(path),
             Some(path) => Err(Error::Usage(format!(
-                "--rejects {}: with --manifest, give a directory that exists; each part has its own file there",
+                "--rejects {}: with --manifest, give a directory that exists, or an address such as \
+                 s3://BUCKET/rejects/; each part has its own file there",
                 path.display()
             ))),
             None if manifest.starts_with("s3://") => Ok(PathBuf::from(".")),

@@ -1,5 +1,6 @@
 //! Takes, extends and releases leases in the ledger, as single updates on the server. The rules are in `lease`.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -18,6 +19,13 @@ pub struct Held {
     pub lease: Lease,
     /// Time until the lease expires, by the server's clock.
     pub left: Duration,
+}
+
+impl Held {
+    /// Returns true if no process works under this lease: it has expired, or its process is known to have ended.
+    pub fn is_over(&self) -> bool {
+        self.left.is_zero() || self.lease.owner.has_ended()
+    }
 }
 
 impl fmt::Display for Held {
@@ -114,6 +122,17 @@ impl Ledger {
         let is_others = |lease: &&Document| !lease.get_str("_id").ok().and_then(key_of).is_some_and(&is_own);
         let found = self.read_leases(filter).await?;
         Ok(found.iter().filter(is_others).filter_map(held_of).find(|held| !held.lease.owner.has_ended()))
+    }
+
+    /// Returns the leases of the loads with these keys, by key. For an expired lease, `left` is zero.
+    ///
+    /// # Errors
+    /// If the server cannot be reached.
+    pub async fn leases_of(&self, keys: &[&str]) -> Result<BTreeMap<String, Held>, LedgerError> {
+        let ids: Vec<String> = keys.iter().map(|key| lease_id(key)).collect();
+        let found = self.read_leases(doc! { "_id": { "$in": ids } }).await?;
+        let by_key = |lease: &Document| Some((key_of(lease.get_str("_id").ok()?)?.to_owned(), held_of(lease)?));
+        Ok(found.iter().filter_map(by_key).collect())
     }
 
     /// Reads the leases that match the filter, with the fields that [`held_of`] needs.

@@ -32,9 +32,10 @@ pub use identity::CollectionIdentity;
 pub use lease::Lease;
 pub use leases::Held;
 pub use owner::Owner;
+pub use parts::PartProgress;
 pub(crate) use run::SourceIdentity;
 pub use run::{
-    Checkpoint, Exceptions, LoadDocument, OfManifest, Options, PartOf, Reading, RejectsState, State, TargetState,
-    token_key,
+    Checkpoint, Exceptions, LoadDocument, OfManifest, Options, PartOf, Proof, Reading, RejectsState, SegmentsOf, State,
+    TargetState, token_key,
 };
 pub use store::{LEASE_DEFAULT, LEDGER_COLLECTION, Ledger, LedgerError, require_collection};

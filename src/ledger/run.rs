@@ -58,6 +58,10 @@ pub struct LoadDocument {
     /// above concern the collection of the first kind.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub further: Vec<TargetState>,
+    /// The result of the most recent verification by this load, or by a repetition of its command. `None` if there was
+    /// no verification.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Proof>,
     /// Version of Medlift.
     pub version: String,
     /// The manifest, if the load is divided into parts for several workers. Each part has its own document.
@@ -184,6 +188,7 @@ impl LoadDocument {
             digest,
             exceptions,
             further: targets.collect(),
+            proof: None,
             version: env!("CARGO_PKG_VERSION").into(),
             manifest: None,
             part: None,
@@ -381,6 +386,16 @@ impl State {
     }
 }
 
+/// The result of the verification of a load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Proof {
+    /// The collections contain exactly the documents that the load must have stored.
+    Verified,
+    /// A document is missing, is different or should not be there.
+    Difference,
+}
+
 /// The position up to which a load is committed. Committed means: the documents are durable at a majority, their
 /// rejects are on disk, and the ledger says so.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -404,6 +419,26 @@ pub struct RejectsState {
     pub bytes: u64,
     /// BLAKE3 hash of the first `bytes` bytes, in hex.
     pub blake3: String,
+    /// If the file is in S3 and the load is not complete: the objects that together contain the file. `name` is then
+    /// the beginning of their names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub segments: Vec<SegmentsOf>,
+}
+
+impl RejectsState {
+    /// Describes a reject file on disk.
+    pub const fn of_file(source: u32, name: String, bytes: u64, blake3: String) -> Self {
+        Self { source, name, bytes, blake3, segments: Vec::new() }
+    }
+}
+
+/// The segments of a reject file in S3 that one owner of the load wrote.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SegmentsOf {
+    /// The fence of the owner's lease.
+    pub fence: i64,
+    /// The number of the owner's last segment. The numbers begin after the last segment of the owner before.
+    pub last: u32,
 }
 
 #[cfg(test)]

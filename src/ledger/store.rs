@@ -163,6 +163,16 @@ impl Ledger {
         Ok(())
     }
 
+    /// Writes [`LoadDocument::proof`]. Does not change `updated`, because a verification writes no documents.
+    ///
+    /// # Errors
+    /// If no journaled majority acknowledges the write.
+    pub async fn put_proof(&self, load: &LoadDocument) -> Result<(), LedgerError> {
+        let proof = bson::serialize_to_bson(&load.proof).expect("a proof must serialize to a text");
+        let (filter, change) = (admitting(load.id.into(), load.fence), doc! { "$set": { "proof": proof } });
+        patiently(|| async { self.documents.update_one(filter.clone(), change.clone()).await }).await.map(drop)
+    }
+
     /// Writes one list of exceptions: `_id`s of refused and kept-out records. `kind` is the number of the kind of
     /// document, and `number` the number of the list. Both are counted from 0. The list is ignored until the kind's
     /// [`TargetState::exceptions`](super::TargetState::exceptions) is greater than `number`.

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::load::{ReadSide, RejectsMax, source_notes};
 use super::plan::Plan;
+use super::rejects::s3_address;
 use super::settle::Account;
 use super::stages::{Interrupt, encode_alone};
 use super::verify::{push, stop_if_asked};
@@ -12,6 +13,7 @@ use crate::error::Error;
 use crate::ledger::Counts;
 use crate::reject::Reason;
 use crate::report::summary::{self, Count, DocumentSummary, LoadSummary};
+use crate::report::times::Times;
 use crate::report::{Phase, Progress};
 use crate::spec::OnConflict;
 use crate::spill::SORTER_BYTES_DEFAULT;
@@ -33,6 +35,10 @@ pub fn dry_run(
     interrupt: &Interrupt,
     progress: &Progress,
 ) -> Result<LoadSummary, Error> {
+    if rejects.and_then(s3_address).is_some() {
+        let problem = "--dry-run does not write rejects to S3; name a file or a directory with --rejects";
+        return Err(Error::Usage(problem.into()));
+    }
     progress.enter(Phase::Reading);
     let mut account = rejects.map(|path| Account::open(plan, Some(path))).transpose()?;
     if let Some(account) = &mut account {
@@ -64,7 +70,7 @@ pub fn dry_run(
         account.rejects.finish()?;
         summary.reject_files = account.rejects.files();
     }
-    summary.set_times(&progress.times(), side.rows);
+    summary.times = Some(Times::new(&progress.times(), side.rows));
     Ok(summary)
 }
 

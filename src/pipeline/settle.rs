@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 use super::plan::Plan;
-use super::rejects::{Rejects, Resumed};
+use super::rejects::{RejectWriter, Resumed};
 use crate::encode::text::cell_texts;
 use crate::encode::{Digest, Entry, whole_of};
 use crate::error::Error;
@@ -18,7 +18,7 @@ use crate::write::{Outcome, Refusal, Settled};
 /// The reject files and totals of one load.
 pub(super) struct Account<'a> {
     plan: &'a Plan,
-    pub(super) rejects: Rejects<'a>,
+    pub(super) rejects: RejectWriter<'a>,
     /// For each kind of document, the sum of the digests of all records of this load that the collection contains.
     /// `None` after a record replaced an earlier record of the same load.
     digests: Vec<Option<Digest>>,
@@ -46,13 +46,13 @@ struct Entries<'a> {
 }
 
 impl<'a> Account<'a> {
-    /// Opens the first reject file and checks that the others can be written. `named` is the file or directory that
-    /// the user named. If it is `None`, each source has a reject file beside it.
+    /// Checks that rejects can be written. `named` is the file, directory or prefix in S3 that the user named. If it is
+    /// `None`, each source has a reject file beside it.
     ///
     /// # Errors
-    /// The same as for [`Rejects::open`].
+    /// The same as for [`RejectWriter::open`].
     pub(super) fn open(plan: &'a Plan, named: Option<&Path>) -> Result<Self, Error> {
-        let rejects = Rejects::open(plan, named)?;
+        let rejects = RejectWriter::open(plan, named)?;
         let digests = vec![Some(Digest::default()); plan.kinds.len()];
         Ok(Self { plan, rejects, digests, refused: RejectCounts::default() })
     }
@@ -60,7 +60,7 @@ impl<'a> Account<'a> {
     /// Continues from the checkpoint of an interrupted load.
     ///
     /// # Errors
-    /// The same as for [`Rejects::resume`].
+    /// The same as for [`RejectWriter::resume`].
     pub(super) fn resume(&mut self, load: &LoadDocument) -> Result<Resumed, Error> {
         let resumed = self.rejects.resume(load)?;
         if matches!(resumed, Resumed::Yes) {
@@ -74,7 +74,7 @@ impl<'a> Account<'a> {
     /// load.
     ///
     /// # Errors
-    /// The same as for [`Rejects::prepare`].
+    /// The same as for [`RejectWriter::prepare`].
     pub(super) fn prepare(&mut self, settled: &[Settled]) -> Result<bool, Error> {
         let blocks = &settled[0].chunk.blocks;
         let rejected = blocks.iter().filter(|block| !block.rejects.is_empty()).map(|block| block.source);

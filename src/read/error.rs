@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::origin::Problem;
+use crate::s3::Problem;
 
 /// The reason why a source cannot be read to its end.
 #[derive(Debug, thiserror::Error)]

@@ -26,6 +26,6 @@ pub(crate) use dialect::Dialect;
 pub use encoding::Encoding;
 pub use error::ReadError;
 pub(crate) use frame::{Framing, TrailerCount, begins_with_header};
-pub(crate) use origin::{Origin, expand, reject_path};
-pub use origin::{Problem, Version};
+pub use origin::Version;
+pub(crate) use origin::{Origin, expand, reject_path, segment_name, segment_stem};
 pub use reader::{ReadOptions, Reader, records};

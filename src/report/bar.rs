@@ -3,13 +3,13 @@
 use std::io::IsTerminal;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::line::line;
-use super::progress::Progress;
-use super::terminal::{remove_line, show_line, tell};
+use super::line::{in_words, line};
+use super::progress::{Phase, Progress, Snapshot};
+use super::terminal::{remove_line, show_line, tell, width};
 
 /// Interval at which the line on a terminal changes.
 const REDRAW: Duration = Duration::from_millis(100);
@@ -17,8 +17,11 @@ const REDRAW: Duration = Duration::from_millis(100);
 /// Interval of the lines if standard error is not a terminal, for example in the log of a container.
 const REPORT: Duration = Duration::from_secs(10);
 
-/// Width of a terminal that does not say how wide it is.
-const WIDTH_DEFAULT: usize = 80;
+/// If the counters do not change for this time, the lines in a log say so. `deploy/aws` raises an alarm then.
+const STILL: Duration = Duration::from_mins(5);
+
+/// The words in such a line. The filter in `deploy/aws/templates/observability.yaml` looks for them.
+const STILL_WORDS: &str = "no progress for";
 
 /// Columns that the text cannot use: the spinner, the blank after it, and the last column. Some terminals begin a new
 /// line when the last column is used.
@@ -27,6 +30,35 @@ const MARGIN: usize = 3;
 /// Shows the progress of a command until it is dropped.
 pub struct Bar {
     ticker: Option<Ticker>,
+}
+
+/// Notices that the counters do not change any more.
+struct Stillness {
+    since: Instant,
+    counters: Option<(Phase, [u64; 4])>,
+}
+
+impl Stillness {
+    const fn new(now: Instant) -> Self {
+        Self { since: now, counters: None }
+    }
+
+    /// Returns the end of a line if the counters did not change for at least [`STILL`]. Some phases have no counters, or
+    /// wait for another process. In these phases, returns `None`.
+    fn look(&mut self, shot: &Snapshot, now: Instant) -> Option<String> {
+        let counters = Some((shot.phase, [shot.rows, shot.rows_committed, shot.documents, shot.bytes]));
+        let is_counted = match shot.phase {
+            Phase::ReadingAndWriting | Phase::Reading | Phase::Verification | Phase::Export => true,
+            Phase::Preparation | Phase::WaitingForOtherLoad | Phase::Indexes | Phase::Validator | Phase::Duplicates => {
+                false
+            }
+        };
+        if counters != self.counters || !is_counted {
+            *self = Self { since: now, counters };
+        }
+        let still = now.duration_since(self.since);
+        (still >= STILL).then(|| format!("; {STILL_WORDS} {}", in_words(still)))
+    }
 }
 
 /// A thread that calls a function at a regular interval. It ends when this value is dropped.
@@ -51,11 +83,16 @@ impl Bar {
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
             show_line(&bar);
             Ticker::start(REDRAW, move || {
-                bar.set_message(line(&progress.snapshot(), width().saturating_sub(MARGIN)));
+                bar.set_message(line(&progress.snapshot(), width(&std::io::stderr()).saturating_sub(MARGIN)));
                 bar.tick();
             })
         } else {
-            Ticker::start(REPORT, move || tell(&line(&progress.snapshot(), usize::MAX)))
+            let mut stillness = Stillness::new(Instant::now());
+            Ticker::start(REPORT, move || {
+                let shot = progress.snapshot();
+                let still = stillness.look(&shot, Instant::now()).unwrap_or_default();
+                tell(&format!("{}{still}", line(&shot, usize::MAX)));
+            })
         };
         Self { ticker }
     }
@@ -92,12 +129,6 @@ impl Drop for Ticker {
     }
 }
 
-/// Returns the number of columns of the terminal.
-fn width() -> usize {
-    let columns = rustix::termios::tcgetwinsize(std::io::stderr()).map_or(0, |size| size.ws_col.into());
-    if columns == 0 { WIDTH_DEFAULT } else { columns }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -116,6 +147,38 @@ mod tests {
         drop(ticker);
         while calls.try_recv().is_ok() {}
         assert_eq!(calls.recv(), Err(mpsc::RecvError), "the thread has ended");
+    }
+
+    #[test]
+    fn a_line_says_that_nothing_changes() {
+        let progress = Progress::default();
+        let begin = Instant::now();
+        let mut stillness = Stillness::new(begin);
+        let mut check = |minute: u64, rows: u64, phase: Phase, expected: Option<&str>| {
+            if progress.snapshot().phase != phase {
+                progress.enter(phase);
+            }
+            progress.rows.store(rows, Ordering::Relaxed);
+            let found = stillness.look(&progress.snapshot(), begin + Duration::from_mins(minute));
+            assert_eq!(found.as_deref(), expected, "minute {minute}");
+        };
+        check(0, 1, Phase::ReadingAndWriting, None);
+        check(4, 1, Phase::ReadingAndWriting, None);
+        check(5, 1, Phase::ReadingAndWriting, Some("; no progress for 5 min 0 s"));
+        check(6, 1, Phase::ReadingAndWriting, Some("; no progress for 6 min 0 s"));
+        check(7, 2, Phase::ReadingAndWriting, None);
+        check(12, 2, Phase::ReadingAndWriting, Some("; no progress for 5 min 0 s"));
+        check(13, 2, Phase::Indexes, None);
+        check(40, 2, Phase::Indexes, None);
+        check(41, 0, Phase::Verification, None);
+        check(45, 0, Phase::Verification, None);
+        check(46, 0, Phase::Verification, Some("; no progress for 5 min 0 s"));
+    }
+
+    #[test]
+    fn the_alarm_of_deploy_aws_looks_for_the_words_of_the_line() {
+        let template = include_str!("../../deploy/aws/templates/observability.yaml");
+        assert!(template.contains(&format!("FilterPattern: '\"{STILL_WORDS}\"'")));
     }
 
     #[test]

@@ -107,7 +107,7 @@ fn time_left(shot: &Snapshot) -> Option<Duration> {
 }
 
 /// Returns a time in words, for example `20 s`, `3 min 20 s` or `2 h 5 min`.
-fn in_words(time: Duration) -> String {
+pub(super) fn in_words(time: Duration) -> String {
     let seconds = time.as_secs();
     match seconds {
         0..60 => format!("{seconds} s"),

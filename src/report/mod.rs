@@ -10,9 +10,10 @@ pub mod rejects;
 pub mod runs;
 pub mod summary;
 mod terminal;
+pub mod times;
 mod verification;
 pub mod work;
 
 pub use bar::Bar;
 pub use progress::{Phase, PhaseTime, Progress};
-pub use terminal::{remove_line, tell_as_it_is};
+pub use terminal::{remove_line, tell_as_it_is, width};

@@ -107,19 +107,35 @@ impl RejectFile {
             self.bytes = bytes;
             return Ok(Content::Same);
         }
+        match self.hasher_after(bytes, blake3)? {
+            Some(hasher) => {
+                (self.bytes, self.hasher) = (bytes, hasher);
+                Ok(Content::Same)
+            }
+            None => Ok(Content::Changed),
+        }
+    }
+
+    /// Returns true if `blake3` is the hash of the first `bytes` bytes of the file, in hexadecimal.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn begins_with(&self, bytes: u64, blake3: &str) -> io::Result<bool> {
+        Ok(self.hasher_after(bytes, blake3)?.is_some())
+    }
+
+    /// Returns the hasher after the first `bytes` bytes of the file, if `blake3` is their hash.
+    fn hasher_after(&self, bytes: u64, blake3: &str) -> io::Result<Option<blake3::Hasher>> {
         if self.len()? < bytes {
-            return Ok(Content::Changed);
+            return Ok(None);
         }
         let mut hasher = blake3::Hasher::new();
         self.read(0, bytes, |chunk| {
             hasher.update(chunk);
             Ok(())
         })?;
-        if hasher.finalize().to_hex().as_str() != blake3 {
-            return Ok(Content::Changed);
-        }
-        (self.bytes, self.hasher) = (bytes, hasher);
-        Ok(Content::Same)
+        let is_same = hasher.finalize().to_hex().as_str() == blake3;
+        Ok(is_same.then_some(hasher))
     }
 
     /// Returns the length and the hash of the whole file. Returns `None` for a device or a pipe.
@@ -267,6 +283,16 @@ impl RejectFile {
     /// Returns true if the load has written no bytes to the file.
     pub const fn is_empty(&self) -> bool {
         self.bytes == 0
+    }
+
+    /// Returns true if this process created the file.
+    pub const fn is_new(&self) -> bool {
+        self.is_new
+    }
+
+    /// Removes the file if it is empty. Ignores a failure.
+    pub fn remove_if_empty(mut self) {
+        self.is_new = true;
     }
 
     /// Returns the length and the hash, in hexadecimal, of the bytes that the load has written.

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::Serialize;
+use bson::DateTime;
+use serde::{Serialize, Serializer};
 
-use crate::ledger::{Counts, Held, LoadDocument, State};
+use crate::ledger::{Counts, Held, LoadDocument, Proof, State};
+use crate::wording::counted;
 
 /// A load. If it is divided into parts, also its parts.
 #[derive(Debug, Serialize)]
@@ -17,17 +19,68 @@ pub struct LoadOverview {
     pub manifest: Option<String>,
     /// The collections.
     pub collections: Vec<String>,
-    /// `running`, `stopped`, `failed`, `complete`, `dropped` or `superseded`. A load whose process was killed is
-    /// `running`.
-    pub state: State,
+    /// The names of the sources.
+    pub sources: Vec<String>,
+    /// The state of the load. If the load is divided into parts, it is never `stalled`: each part has its own state.
+    pub state: LoadState,
+    /// The result of the most recent verification by this load, or by a repetition of its command. In JSON, it is
+    /// `verified`, `difference` or `not_verified`.
+    #[serde(serialize_with = "proof_as_text")]
+    pub proof: Option<Proof>,
     /// Time at which the load began.
     pub started: String,
+    /// The process that executes the load. If the load is stalled, the process that executed it last. `None` if the
+    /// load has ended or is divided into parts.
+    #[serde(flatten)]
+    pub worker: Option<Worker>,
+    /// What the user can do if no process works on the load.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub advice: Option<&'static str>,
     /// The counts of the first kind of document. If the load is divided into parts and is not complete, the sums of the
-    /// counts of its parts. `medlift runs list` does not read the parts, so it shows 0 rows for such a load.
+    /// counts of its parts.
     pub counts: Counts,
     /// The parts, in the order of their numbers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<PartOverview>,
+}
+
+/// The state of a load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(into = "&'static str")]
+pub enum LoadState {
+    /// The state in the ledger.
+    Recorded(State),
+    /// The ledger says that the load is running, but its process has ended without a report, or no longer renews its
+    /// lease.
+    Stalled,
+}
+
+/// The end of a load, for a user who waits for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The load is complete.
+    Complete,
+    /// The load stopped or failed, its documents were dropped, or another load has replaced it.
+    Incomplete,
+    /// No process works on the load. The same command continues it.
+    Stalled,
+}
+
+/// A process that loads a load or a part, or that did so last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Worker {
+    /// Process and machine.
+    #[serde(rename = "worker")]
+    pub process: String,
+    /// Time at which the process took the lease.
+    #[serde(rename = "worker_since")]
+    pub since: String,
+    /// Time at which the lease ended, if it has ended.
+    #[serde(rename = "worker_until", skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// Whether the process is known to have ended.
+    #[serde(rename = "worker_has_ended")]
+    pub has_ended: bool,
 }
 
 /// A part of a load.
@@ -37,9 +90,9 @@ pub struct PartOverview {
     pub number: u32,
     /// The state of the part.
     pub state: PartState,
-    /// The worker that has the part, or that had it last: process and machine. `None` if no worker has begun the part.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub worker: Option<String>,
+    /// The worker that has the part, or that had it last. `None` if no worker has begun the part.
+    #[serde(flatten)]
+    pub worker: Option<Worker>,
     /// Number of committed rows.
     pub read: u64,
     /// Number of documents that were written for these rows.
@@ -84,7 +137,7 @@ impl PartState {
     }
 
     fn of(document: Option<&LoadDocument>, lease: Option<&Held>) -> Self {
-        let is_held = lease.is_some_and(|held| !held.left.is_zero() && !held.lease.owner.has_ended());
+        let is_held = lease.is_some_and(|held| !held.is_over());
         match document.map(|document| document.state) {
             Some(State::Complete) => Self::Loaded,
             _ if is_held => Self::Loading,
@@ -95,14 +148,59 @@ impl PartState {
     }
 }
 
+impl LoadState {
+    /// Returns the name of the state for the user.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Recorded(state) => state.name(),
+            Self::Stalled => "stalled",
+        }
+    }
+}
+
+impl From<LoadState> for &'static str {
+    fn from(state: LoadState) -> Self {
+        state.name()
+    }
+}
+
+impl Worker {
+    fn new(held: &Held) -> Self {
+        Self {
+            process: held.lease.owner.to_string(),
+            since: time(DateTime::from_millis(held.lease.since_ms)),
+            until: held.left.is_zero().then(|| time(DateTime::from_millis(held.lease.until_ms))),
+            has_ended: held.lease.owner.has_ended(),
+        }
+    }
+}
+
+#[expect(clippy::ref_option, clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn proof_as_text<S: Serializer>(proof: &Option<Proof>, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(match proof {
+        Some(Proof::Verified) => "verified",
+        Some(Proof::Difference) => "difference",
+        None => "not_verified",
+    })
+}
+
+fn time(time: DateTime) -> String {
+    time.try_to_rfc3339_string().unwrap_or_default()
+}
+
 impl LoadOverview {
-    /// Makes the overview of a load. `parts` are the documents of its parts. `leases` are their leases, by the numbers
-    /// of the parts.
-    pub fn new(load: &LoadDocument, parts: &[LoadDocument], leases: &BTreeMap<u32, Held>) -> Self {
+    /// Makes the overview of a load. `lease` is its lease. `parts` are the documents of its parts, and `part_leases`
+    /// their leases, by the numbers of the parts.
+    pub fn new(
+        load: &LoadDocument,
+        lease: Option<&Held>,
+        parts: &[LoadDocument],
+        part_leases: &BTreeMap<u32, Held>,
+    ) -> Self {
         let numbers = load.manifest.iter().flat_map(|manifest| manifest.parts.iter().copied());
         let part = |number: u32| {
             let document = parts.iter().find(|part| part.part.as_ref().is_some_and(|of| of.number == number));
-            PartOverview::new(number, document, leases.get(&number))
+            PartOverview::new(number, document, part_leases.get(&number))
         };
         let mut counts = load.counts;
         if load.state != State::Complete {
@@ -110,14 +208,37 @@ impl LoadOverview {
                 counts.add(&part.counts);
             }
         }
-        Self {
+        let is_plain = load.manifest.is_none();
+        let is_stalled = is_plain && load.state == State::Running && lease.is_none_or(Held::is_over);
+        let worker = lease.filter(|_| is_plain && load.state == State::Running).map(Worker::new);
+        let mut overview = Self {
             load: load.id.to_string(),
             manifest: load.manifest.as_ref().map(|manifest| manifest.id.clone()),
             collections: load.targets().into_iter().map(|target| target.collection).collect(),
-            state: load.state,
-            started: load.started.try_to_rfc3339_string().unwrap_or_default(),
+            sources: load.sources.iter().map(|source| source.name.clone()).collect(),
+            state: if is_stalled { LoadState::Stalled } else { LoadState::Recorded(load.state) },
+            proof: load.proof,
+            started: time(load.started),
+            worker,
+            advice: None,
             counts,
             parts: numbers.map(part).collect(),
+        };
+        let is_ending = lease.is_some_and(|held| !held.is_over());
+        overview.advice = overview.advise().filter(|_| !is_ending);
+        overview
+    }
+
+    /// Returns the advice for a load on which no process works.
+    fn advise(&self) -> Option<&'static str> {
+        let is_in_parts = self.manifest.is_some();
+        let is_idle = self.parts.iter().all(|part| part.state != PartState::Loading);
+        match self.state {
+            LoadState::Stalled => Some("run the same command again to continue the load"),
+            LoadState::Recorded(State::Running) if is_in_parts && is_idle => {
+                Some("no worker is at work; start workers with `medlift load --manifest FILE`")
+            }
+            LoadState::Recorded(_) => None,
         }
     }
 
@@ -127,14 +248,74 @@ impl LoadOverview {
         Self { parts: Vec::new(), ..self }
     }
 
-    /// Returns true if the load has ended. A load that stopped or failed has not ended if it is divided into parts,
-    /// because other workers may continue it.
-    pub fn has_ended(&self) -> bool {
+    /// Returns how the load ended. Returns `None` if it has not ended. A load that is divided into parts has not ended
+    /// if it stopped or failed, or if no worker is at work, because other workers may continue it.
+    pub const fn end(&self) -> Option<End> {
+        let is_plain = self.manifest.is_none();
         match self.state {
-            State::Complete | State::Dropped | State::Superseded => true,
-            State::Stopped | State::Failed => self.parts.is_empty(),
-            State::Running => false,
+            LoadState::Recorded(State::Complete) => Some(End::Complete),
+            LoadState::Recorded(State::Dropped | State::Superseded) => Some(End::Incomplete),
+            LoadState::Recorded(State::Stopped | State::Failed) if is_plain => Some(End::Incomplete),
+            LoadState::Stalled => Some(End::Stalled),
+            LoadState::Recorded(State::Stopped | State::Failed | State::Running) => None,
         }
+    }
+
+    /// Returns the overview as text. The names of sources are shortened, so that their line has at most `width`
+    /// characters.
+    pub fn text(&self, width: usize) -> String {
+        let Counts { read, written, already_present, duplicates, rejected, .. } = self.counts;
+        let rows = counted(read, "row", "rows");
+        let duplicates = counted(duplicates, "duplicate", "duplicates");
+        let mut lines = vec![
+            format!("load {}, {}", self.load, self.outcome()),
+            format!("  into {}, since {}", self.collections.join(", "), self.started),
+            self.source_line(width),
+        ];
+        lines.extend(self.manifest.iter().map(|manifest| format!("  manifest {manifest}")));
+        lines.extend(self.worker.iter().map(|worker| format!("  {worker}")));
+        lines.extend(self.advice.iter().map(|advice| format!("  {advice}")));
+        lines.push(format!(
+            "  {rows} read: {written} written, {already_present} already present, {duplicates}, {rejected} rejected"
+        ));
+        if !self.parts.is_empty() {
+            let count = |state: PartState| self.parts.iter().filter(|part| part.state == state).count();
+            let counts = PartState::ALL.iter().map(|state| (count(*state), state.name()));
+            let counts: Vec<String> =
+                counts.filter(|(count, _)| *count > 0).map(|(count, name)| format!("{count} {name}")).collect();
+            lines.push(format!("  {}: {}", counted(self.parts.len() as u64, "part", "parts"), counts.join(", ")));
+            lines.extend(self.parts.iter().map(|part| format!("    {part}")));
+        }
+        lines.join("\n") + "\n"
+    }
+
+    /// Returns the state. For a complete load, also says whether it was verified.
+    fn outcome(&self) -> String {
+        let proof = match (self.state, self.proof) {
+            (LoadState::Recorded(State::Complete), Some(Proof::Difference)) => ", verification found a difference",
+            (LoadState::Recorded(State::Complete), Some(Proof::Verified)) => ", verified",
+            (LoadState::Recorded(State::Complete), None) => ", not verified",
+            _ => "",
+        };
+        format!("{}{proof}", self.state.name())
+    }
+
+    /// Returns the line that names the sources. If it is too long, the beginning of the name is left out, because paths
+    /// differ most at their ends.
+    fn source_line(&self, width: usize) -> String {
+        let Some(first) = self.sources.first() else { return "  from unknown sources".to_owned() };
+        let more = match self.sources.len() - 1 {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let fixed = "  from ".len() + more.len();
+        let letters = first.chars().count();
+        if fixed + letters <= width {
+            return format!("  from {first}{more}");
+        }
+        let left_out = letters - width.saturating_sub(fixed + 1).max(1);
+        let end: String = first.chars().skip(left_out).collect();
+        format!("  from …{end}{more}")
     }
 }
 
@@ -148,7 +329,7 @@ impl PartOverview {
         Self {
             number,
             state: PartState::of(document, lease),
-            worker: lease.map(|held| held.lease.owner.to_string()),
+            worker: lease.map(Worker::new),
             read: counts.read,
             written: counts.written,
             rejected: counts.rejected,
@@ -157,44 +338,33 @@ impl PartOverview {
     }
 }
 
-impl fmt::Display for LoadOverview {
+impl fmt::Display for Worker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Counts { read, written, already_present, duplicates, rejected, .. } = self.counts;
-        let state = self.state.name();
-        writeln!(f, "load {}, {state}, into {}, since {}", self.load, self.collections.join(", "), self.started)?;
-        if let Some(manifest) = &self.manifest {
-            writeln!(f, "  manifest {manifest}")?;
+        let Self { process, since, until, has_ended } = self;
+        write!(f, "{process}, since {since}")?;
+        match until {
+            Some(until) => write!(f, " until {until}"),
+            None if *has_ended => write!(f, "; the process has ended"),
+            None => Ok(()),
         }
-        writeln!(
-            f,
-            "  {read} rows read: {written} written, {already_present} already present, {duplicates} duplicates, {rejected} rejected"
-        )?;
-        if self.parts.is_empty() {
-            return Ok(());
-        }
-        let count = |state: PartState| self.parts.iter().filter(|part| part.state == state).count();
-        let counts: Vec<String> = PartState::ALL
-            .iter()
-            .filter(|state| count(**state) > 0)
-            .map(|state| format!("{} {}", count(*state), state.name()))
-            .collect();
-        writeln!(f, "  {} parts: {}", self.parts.len(), counts.join(", "))?;
-        self.parts.iter().try_for_each(|part| write!(f, "{part}"))
     }
 }
 
 impl fmt::Display for PartOverview {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "    {:<6} {:<8}", self.number, self.state.name())?;
+        write!(f, "{:<6} {:<8}", self.number, self.state.name())?;
         if self.state != PartState::Waiting {
             write!(f, " {:>12} rows", self.read)?;
         }
         if let Some(rate) = self.rows_per_second {
             write!(f, " {rate:>9.0} rows/s")?;
         }
-        if let Some(worker) = &self.worker {
-            write!(f, "  {worker}")?;
+        match &self.worker {
+            Some(worker) => write!(f, "  {worker}"),
+            None => Ok(()),
         }
-        writeln!(f)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,9 +5,9 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::progress::{Phase, PhaseTime};
+use super::times::Times;
 use crate::clean::{Tally, slot_names};
-use crate::ledger::Counts;
+use crate::ledger::{Counts, Proof};
 use crate::parse::{Format, Layout, Notices, RowRules};
 use crate::reject::Reason;
 use crate::spec::{Severity, Spec};
@@ -53,15 +53,10 @@ pub struct LoadSummary {
     /// Messages about the ledger and about files. For example, why an interrupted load was not resumed, or which file
     /// was not changed.
     pub notes: Vec<String>,
-    /// Seconds for reading and writing. Building indexes, attaching the validator and verification are not included.
-    pub seconds: f64,
-    /// Rows per second while the load was reading and writing. A resumed load counts only the rows that no earlier
-    /// process had committed. `None` if there were no such rows.
-    pub rows_per_second: Option<f64>,
-    /// Seconds from the start of the command to its result. The sum of `phases`.
-    pub total_seconds: f64,
-    /// The time of each phase.
-    pub phases: Vec<PhaseTime>,
+    /// The times of the command. `None` if the load is divided into parts, because its worker also loads parts of it:
+    /// the times are then in the result of the worker.
+    #[serde(flatten)]
+    pub times: Option<Times>,
     /// The reason why the load was not verified, if it was not.
     pub unverified: Option<String>,
 }
@@ -285,6 +280,12 @@ impl LoadSummary {
         }
     }
 
+    /// Returns the result of the verification of all kinds of documents. `None` if a kind was not verified.
+    pub fn proof(&self) -> Option<Proof> {
+        let proofs: Option<Vec<&Verification>> = self.documents().map(|found| found.verification.as_ref()).collect();
+        Some(if proofs?.iter().all(|proof| proof.is_clean()) { Proof::Verified } else { Proof::Difference })
+    }
+
     /// Returns true if the verification found differences, or if documents violate the validator.
     pub fn has_differences(&self) -> bool {
         let differs = |found: &DocumentSummary| found.verification.as_ref().is_some_and(|proof| !proof.is_clean());
@@ -421,40 +422,8 @@ impl LoadSummary {
             Some(why) if self.document.verification.is_none() => writeln!(f, "  not verified: {why}")?,
             _ => {}
         }
-        self.times(f)
+        self.times.iter().try_for_each(|times| write!(f, "{times}"))
     }
-
-    /// Sets the times. `rows` is the number of rows that this process read and that no earlier process had committed.
-    pub fn set_times(&mut self, times: &[PhaseTime], rows: u64) {
-        let of_rows = times.iter().find(|time| has_rows(time.phase));
-        self.seconds = of_rows.map_or(0.0, |time| time.seconds);
-        self.rows_per_second = (rows > 0 && self.seconds > 0.0).then(|| rows as f64 / self.seconds);
-        self.total_seconds = times.iter().map(|time| time.seconds).sum();
-        self.phases = times.to_vec();
-    }
-
-    fn times(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.phases.is_empty() {
-            return Ok(());
-        }
-        writeln!(f, "  {:<23}{:>9.2} s", "time", self.total_seconds)?;
-        // A time that would be shown as 0.00 is left out.
-        for PhaseTime { phase, seconds } in self.phases.iter().filter(|time| time.seconds >= 0.005) {
-            write!(f, "    {:<21}{seconds:>9.2} s", phase.name())?;
-            if has_rows(*phase)
-                && let Some(rate) = self.rows_per_second
-            {
-                write!(f, ", {rate:.0} rows/s")?;
-            }
-            writeln!(f)?;
-        }
-        Ok(())
-    }
-}
-
-/// Returns true for the phases in which a load or a dry run reads the rows that it counts.
-const fn has_rows(phase: Phase) -> bool {
-    matches!(phase, Phase::ReadingAndWriting | Phase::Reading)
 }
 
 impl fmt::Display for SourceNote {

@@ -1,7 +1,8 @@
 //! Writes messages to standard error. If the progress of a command is shown on the terminal, each message appears above
-//! it.
+//! it. Also finds out how wide a terminal is.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::sync::{Mutex, PoisonError};
 
 use indicatif::ProgressBar;
@@ -9,6 +10,18 @@ use indicatif::ProgressBar;
 /// The line on the terminal that shows the progress. It is a static variable, because a process has one terminal, and
 /// every part of the program may write a message to it.
 static SHOWN: Mutex<Option<ProgressBar>> = Mutex::new(None);
+
+/// Width of a terminal that does not say how wide it is.
+const WIDTH_DEFAULT: usize = 80;
+
+/// Returns the number of columns of a terminal. Returns `usize::MAX` for an output that is not a terminal.
+pub fn width(output: &(impl AsFd + IsTerminal)) -> usize {
+    if !output.is_terminal() {
+        return usize::MAX;
+    }
+    let columns = rustix::termios::tcgetwinsize(output).map_or(0, |size| size.ws_col.into());
+    if columns == 0 { WIDTH_DEFAULT } else { columns }
+}
 
 /// Writes a text to standard error exactly as it is. Does nothing if standard error is closed. `eprint!` is not used,
 /// because it panics in this case.

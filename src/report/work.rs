@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::summary::LoadSummary;
+use super::times::Times;
 use crate::wording::counted;
 
 /// The result of a worker.
@@ -16,9 +17,15 @@ pub struct WorkSummary {
     pub parts: Vec<u32>,
     /// Number of rows in these parts that were rejected.
     pub rejected: u64,
+    /// Number of rows that this worker read and that no earlier process had committed.
+    #[serde(skip)]
+    pub rows: u64,
     /// The loads that this worker ended or verified, at most one for each table. Loads that other workers end are not
     /// in this list.
     pub tables: Vec<LoadSummary>,
+    /// The times of the worker, from its start to its end.
+    #[serde(flatten)]
+    pub times: Times,
 }
 
 impl WorkSummary {
@@ -26,6 +33,7 @@ impl WorkSummary {
     pub fn add_part(&mut self, number: u32, summary: &LoadSummary) {
         self.parts.push(number);
         self.rejected += summary.rejected();
+        self.rows += summary.document.counts.read.saturating_sub(summary.continued_after.unwrap_or(0));
     }
 
     /// Returns true if a verification found differences, or if documents violate the validator.
@@ -53,7 +61,8 @@ impl fmt::Display for WorkSummary {
         if self.tables.is_empty() {
             write!(f, "; another worker ends the load, or has ended it")?;
         }
-        writeln!(f)
+        writeln!(f)?;
+        write!(f, "{}", self.times)
     }
 }
 

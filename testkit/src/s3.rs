@@ -95,6 +95,28 @@ impl Moto {
         self.request("PUT", path, body).map(drop)
     }
 
+    /// Returns the content of an object. `path` has the form `bucket/key`.
+    pub fn get(&self, path: &str) -> Result<Vec<u8>> {
+        self.request("GET", path, b"")
+    }
+
+    /// Returns the keys of the objects in a bucket, in their order.
+    pub fn keys(&self, bucket: &str) -> Result<Vec<String>> {
+        let list = self.get(&format!("{bucket}?list-type=2&max-keys=1000"))?;
+        let list = String::from_utf8_lossy(&list);
+        let key = |text: &str| text.split("</Key>").next().unwrap_or_default().to_owned();
+        Ok(list.split("<Key>").skip(1).map(key).collect())
+    }
+
+    /// Denies an action, such as `s3:PutObject`, on all objects of a bucket. Replaces earlier denials.
+    pub fn deny(&self, bucket: &str, action: &str) -> Result<()> {
+        let policy = format!(
+            r#"{{"Version": "2012-10-17", "Statement": [{{"Effect": "Deny", "Principal": "*", "Action": "{action}",
+                "Resource": "arn:aws:s3:::{bucket}/*"}}]}}"#
+        );
+        self.put(&format!("{bucket}?policy"), policy.as_bytes())
+    }
+
     /// Deletes an object. `path` has the form `bucket/key`.
     pub fn delete(&self, path: &str) -> Result<()> {
         self.request("DELETE", path, b"").map(drop)
@@ -112,7 +134,8 @@ impl Moto {
         let mut reply = Vec::new();
         stream.read_to_end(&mut reply).doing(doing)?;
         if reply.starts_with(b"HTTP/1.1 2") {
-            return Ok(reply);
+            let body = reply.windows(4).position(|bytes| bytes == b"\r\n\r\n").map_or(reply.len(), |end| end + 4);
+            return Ok(reply.split_off(body));
         }
         let text = String::from_utf8_lossy(&reply);
         Err(Error::failed(format!("{method} {path}: {}", text.lines().next().unwrap_or_default())))

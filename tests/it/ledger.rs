@@ -83,12 +83,7 @@ fn reject_files_are_found_for_all_loads_with_the_same_key() {
         let database = database("files").await;
         let ledger = Ledger::new(&database, "rows", LEASE);
         let with_files = |key: &str, names: &[&str]| {
-            let state = |(name, source): (&&str, u32)| RejectsState {
-                source,
-                name: (*name).into(),
-                bytes: 7,
-                blake3: "ab".into(),
-            };
+            let state = |(name, source): (&&str, u32)| RejectsState::of_file(source, (*name).into(), 7, "ab".into());
             let rejects = names.iter().zip(0..).map(state).collect();
             LoadDocument { checkpoint: Checkpoint { blocks: 1, rejects }, ..load("rows", key, State::Failed) }
         };

@@ -39,6 +39,7 @@ mod quotes;
 mod real_data;
 mod reject_files;
 mod rejects;
+mod runs;
 #[cfg(feature = "s3")]
 mod s3;
 mod schema;

@@ -13,7 +13,7 @@ use crate::bad_days::{
     SLOW_ROWS, SLOWLY, client, count, documents, load, stop_midway, summary, wait_for_checkpoint, wait_for_documents,
 };
 use crate::load::{HEADER, Place, block_on, counts, row, text};
-use crate::program::Medlift;
+use crate::program::{Medlift, medlift};
 use crate::server::{
     delay, fresh_database, heal, release, server_with_fail_points, server_with_slow_inserts, shared, slow_server,
     wait_for_a_scan,
@@ -87,8 +87,21 @@ fn a_killed_process_is_known_to_be_gone_and_nobody_waits() {
     let server = slow_server();
     let killed = load(&server, &place, text(&path), &SLOWLY).start();
     stop_midway(killed, &server, &place.database, "KILL");
+    let runs = |arguments: &[&str]| {
+        let arguments = [&["runs"], arguments, &["--db", &place.database]].concat();
+        medlift(arguments).env("MONGODB_URI", server.uri()).run()
+    };
+    let stalled: Json = serde_json::from_str(&runs(&["list", "--json"]).expect_code(0).stdout).unwrap();
+    assert_eq!((&stalled[0]["state"], &stalled[0]["worker_has_ended"]), (&"stalled".into(), &true.into()), "{stalled}");
+    // The lease has not expired, and the process is not waited for.
+    let watched = runs(&["show", stalled[0]["load"].as_str().unwrap(), "--watch"]).expect_code(6);
+    for part in ["stalled\n", ", since 20", "; the process has ended", "run the same command again", text(&path)] {
+        assert!(watched.stdout.contains(part), "{part}: {}", watched.stdout);
+    }
     let run = load(&server, &place, text(&path), &[]).run().expect_code(0);
     assert!(!run.stderr.contains("waiting"), "{}", run.stderr);
+    let text = runs(&["list"]).expect_code(0).stdout;
+    assert!(text.contains("complete, verified\n") && !text.contains("process"), "{text}");
 }
 
 #[test]

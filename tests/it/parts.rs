@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bson::doc;
+use medlift::ledger::{Claim, Ledger};
 use mongodb::IndexModel;
 use mongodb::options::IndexOptions;
 use serde_json::Value as Json;
@@ -172,6 +173,11 @@ fn rows_that_the_server_refuses_are_no_difference() {
         assert_eq!((&again["outcome"], &again["verification"]["refused"]), (&again_outcome(), &1.into()));
         assert_eq!(again["reject_files"].as_array().unwrap().len(), 1);
     }
+    let elsewhere = place.dir.path().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    let again = &work(&place, &manifest, &["--rejects", text(&elsewhere)], 4)["tables"][0];
+    assert_eq!(again["reject_files"].as_array().unwrap().len(), 0);
+    assert!(again["notes"][0].as_str().unwrap().contains("is not there; perhaps the worker"), "{again}");
 }
 
 /// Without a verification, the counts are the sums of the parts. Both parts have the same records here. So the sums are
@@ -186,9 +192,67 @@ fn a_load_with_counts_that_are_sums_is_known_again() {
     let sums = counts(&found["tables"][0], &ENDS);
     assert_eq!((found["parts"].as_array().unwrap().len(), &sums[..]), (2, &[10_000, 5_000, 5_000, 0, 0][..]));
     assert_eq!(found["tables"][0]["counts_are_estimates"], true);
+    let phases = found["phases"].as_array().unwrap();
+    let names: Vec<&str> = phases.iter().map(|time| time["phase"].as_str().unwrap()).collect();
+    assert_eq!(
+        names[..3],
+        ["preparation", "reading_and_writing", "indexes"],
+        "the times are those of the whole worker"
+    );
+    let sum: f64 = phases.iter().map(|time| time["seconds"].as_f64().unwrap()).sum();
+    assert!((found["total_seconds"].as_f64().unwrap() - sum).abs() < 1e-6 && found["rows_per_second"].is_number());
+    assert_eq!(found["tables"][0].get("total_seconds"), None);
     let again = work(&place, &manifest, &[], 0);
     assert_eq!((&again["parts"], &again["tables"][0]["outcome"]), (&Json::Array(Vec::new()), &again_outcome()));
     assert_eq!(json(&runs(&place, &["list", "--json"]).expect_code(0).stdout).as_array().unwrap().len(), 1);
+}
+
+/// Each of the two parts has three rejects.
+#[test]
+fn a_limit_of_rejects_applies_to_all_parts_together() {
+    let bad = ["x1", "x2", "x3"].map(|age| row("Ann Lee", age, "A+", "2024-01-31", "2024-02-02")).join("\n");
+    let problem = "6 rows rejected of 9806 read, more than allowed";
+    // A share of less than 10,000 rows is only checked when all parts are loaded.
+    for (limit, code, parts_loaded) in [("5", 1, 1), ("0.061%", 1, 2), ("0.062%", 4, 2)] {
+        let place = Place::new("parts_limit");
+        let good = fs::read(place.sample("a.csv", 4_900, "none")).unwrap();
+        let sources = ["a.csv", "b.csv"].map(|name| place.write(name, [&good, bad.as_bytes()].concat()));
+        let manifest = plan(&place, &[&sources[0], &sources[1]], &["--part-size", "1"]);
+        let load = |options: &[&str]| place.run(&[&["load", "--manifest", text(&manifest)], options].concat());
+        let run = load(&["--max-rejects", limit]).expect_code(code);
+        assert_eq!(run.stderr.contains(problem), code == 1, "{limit}: {}", run.stderr);
+        let id = json(&fs::read_to_string(&manifest).unwrap())["id"].as_str().unwrap().to_owned();
+        let shown = json(&runs(&place, &["show", &id, "--json"]).expect_code(0).stdout);
+        let loaded = shown[0]["parts"].as_array().unwrap().iter().filter(|part| part["state"] == "loaded").count();
+        assert_eq!(loaded, parts_loaded, "{limit}: {shown}");
+        // Another worker stops at once, before it loads a part. With a higher limit, the load is completed.
+        if code == 1 {
+            let again = load(&["--max-rejects", limit]).expect_code(1);
+            assert!(again.stderr.contains(problem), "{limit}: {}", again.stderr);
+            load(&["--max-rejects", "6"]).expect_code(4);
+        }
+    }
+}
+
+/// The second source is missing at the end. So a worker that opens the sources would fail.
+#[test]
+fn a_worker_does_not_open_the_sources_if_another_worker_ends_the_load() {
+    let place = Place::new("parts_late");
+    let [first, second] = ["a.csv", "b.csv"].map(|name| place.sample(name, 50, "none"));
+    let manifest = plan(&place, &[&first, &second], &["--part-size", "1"]);
+    work(&place, &manifest, &[], 0);
+    let loads = place.collection("medlift_runs");
+    let uri = shared().uri();
+    let claim = block_on(async {
+        let load = loads.find_one_and_update(doc! {}, doc! { "$set": { "state": "running" } }).await.unwrap().unwrap();
+        let database = mongodb::Client::with_uri_str(uri).await.unwrap().database(&place.database);
+        let ledger = Ledger::new(&database, "admissions", Duration::from_secs(2));
+        Claim::take(&ledger, load.get_str("key").unwrap()).await.unwrap().unwrap()
+    });
+    fs::remove_file(&second).unwrap();
+    let found = work(&place, &manifest, &["--index", "0", "--of", "2"], 0);
+    assert_eq!((found["parts"].as_array().unwrap().len(), found["tables"].as_array().unwrap().len()), (0, 0));
+    block_on(claim.release());
 }
 
 #[test]
@@ -221,6 +285,16 @@ fn a_worker_that_is_killed_loses_nothing() {
         }
     });
     drop(first);
+    let id = json(&fs::read_to_string(&manifest).unwrap())["id"].as_str().unwrap().to_owned();
+    let shown = json(&runs(&place, &["show", &id, "--json"]).expect_code(0).stdout);
+    let part = &shown[0]["parts"][0];
+    assert_eq!(
+        (&shown[0]["state"], &part["state"], &part["worker_has_ended"]),
+        (&"running".into(), &"stalled".into(), &true.into())
+    );
+    assert!(part["worker"].as_str().unwrap().starts_with("process "), "{part}");
+    let shown = runs(&place, &["show", &id]).expect_code(0).stdout;
+    assert!(shown.contains(", since 20") && shown.contains("start workers with"), "{shown}");
     let found = work(&place, &manifest, &[], 0);
     assert_eq!(counts(&found["tables"][0], &ENDS), counts(&expected, &ENDS));
     assert_eq!(found["tables"][0]["digest"], expected["digest"]);

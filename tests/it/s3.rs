@@ -1,4 +1,4 @@
-//! Tests of sources in S3, with moto, an S3 server for tests, and a real mongod. If moto cannot be started, they print
+//! Tests of sources and rejects in S3, with moto, an S3 server for tests, and a real mongod. If moto cannot be started, they print
 //! a notice and do nothing.
 
 use std::fs;
@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 use testkit::s3::Moto;
 
 use crate::bad_days::{SLOW_ROWS, SLOWLY, stop_midway, summary};
-use crate::load::{ENDS, Place, counts};
+use crate::load::{ENDS, Place, counts, text};
 use crate::program::{Medlift, medlift};
 use crate::server::{shared, slow_server};
 
@@ -33,6 +33,14 @@ impl S3 {
     fn put(&self, key: &str, content: &[u8]) -> String {
         self.moto.put(&format!("{}/{key}", self.bucket), content).expect("stored");
         self.address(key)
+    }
+
+    fn get(&self, key: &str) -> Vec<u8> {
+        self.moto.get(&format!("{}/{key}", self.bucket)).expect("an object")
+    }
+
+    fn keys(&self) -> Vec<String> {
+        self.moto.keys(&self.bucket).expect("a list")
     }
 
     fn address(&self, key: &str) -> String {
@@ -138,7 +146,7 @@ fn each_error_says_what_to_do_and_no_secret() {
     check(&[&s3.address("a[.csv")], 1, "not a valid glob pattern");
     check(&["s3://bucket"], 2, "give s3://BUCKET/KEY");
     check(&[&s3.address("a.csv"), &s3.address("?.csv")], 1, "is given twice");
-    check(&[&s3.address("a.csv"), "--rejects", "s3://b/rejects/"], 2, "--rejects cannot be in S3");
+    check(&[&s3.address("a.csv"), "--rejects", "s3://b/rejects/"], 2, "--dry-run does not write rejects to S3");
     for (variable, value, code, expected) in [
         ("AWS_ENDPOINT_URL", "http://127.0.0.1:1", 3, "cannot connect to http://127.0.0.1:1 (Connection refused"),
         ("AWS_ENDPOINT_URL", "127.0.0.1:1", 2, "AWS_ENDPOINT_URL is not a URL"),
@@ -227,4 +235,129 @@ fn workers_load_the_parts_of_objects_from_a_manifest_in_s3() {
     s3.put("2026/a.csv", &[&rows[..], b"\n"].concat());
     let changed = with_keys(s3.command(&["load", "--manifest", &stored, "--db", "other"])).run().expect_code(1);
     assert!(changed.stderr.contains("was changed after the manifest was made"), "{}", changed.stderr);
+}
+
+#[test]
+fn rejects_in_s3_are_those_on_disk_and_no_other_object_is_replaced() {
+    let Some(s3) = S3::new("s3_rejects") else { return };
+    let one = s3.place.sample("one.csv", 400, "heavy");
+    s3.run(&["load", "--collection", "on_disk", text(&one)], 4);
+    let on_disk = fs::read(s3.place.dir.path().join("one.csv.rejects.csv")).unwrap();
+    let source = s3.put("one.csv", &fs::read(&one).unwrap());
+    let rejects = s3.address("2026/r/");
+    let load = |collection: &str| s3.run(&["load", "--collection", collection, &source, "--rejects", &rejects], 4);
+    let loaded = load("first");
+    let first = s3.address("2026/r/one.csv.rejects.csv");
+    assert_eq!(loaded["reject_files"][0], first.as_str(), "{loaded}");
+    assert!(s3.get("2026/r/one.csv.rejects.csv") == on_disk, "the rejects must be those of a load to disk");
+    assert_eq!(s3.keys(), ["2026/r/one.csv.rejects.csv", "one.csv"], "segments must be deleted");
+    let again = load("first");
+    assert_eq!(
+        (&again["outcome"], &again["reject_files"]),
+        (&"already loaded, verified instead".into(), &loaded["reject_files"])
+    );
+
+    let second = load("second");
+    assert_eq!(second["reject_files"][0], s3.address("2026/r/one.csv.rejects.2.csv").as_str(), "{second}");
+    assert!(second["notes"].to_string().contains("one.csv.rejects.csv was not changed"), "{second}");
+    assert!(s3.get("2026/r/one.csv.rejects.csv") == on_disk && s3.get("2026/r/one.csv.rejects.2.csv") == on_disk);
+
+    let corrected = s3.run(&["load", "--dry-run", &s3.address("2026/r/*.rejects.csv")], 4);
+    assert_eq!(counts(&corrected, &["read"]), counts(&loaded, &["rejected"]));
+    s3.put("2026/r/one.csv.rejects.csv", b"corrected");
+    let changed = load("first");
+    assert!(changed["notes"].to_string().contains("was changed after the load wrote it"), "{changed}");
+    s3.moto.delete(&format!("{}/2026/r/one.csv.rejects.csv", s3.bucket)).unwrap();
+    let missing = load("first");
+    assert!(missing["notes"].to_string().contains("is not there; --reload writes it again"), "{missing}");
+}
+
+#[test]
+fn a_killed_load_continues_its_rejects_in_s3_on_another_machine() {
+    let Some(s3) = S3::new("s3_rejects_killed") else { return };
+    let bytes = fs::read(s3.place.long_rows("a.csv", SLOW_ROWS, "heavy")).unwrap();
+    let object = s3.put("a.csv", &bytes);
+    s3.run(&["load", &object, "--no-verify", "--rejects", "whole.csv"], 4);
+    let whole = fs::read(s3.place.dir.path().join("whole.csv")).unwrap();
+    let (server, rejects) = (slow_server(), s3.address("r/"));
+    let machines = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let load = |machine: usize| {
+        let arguments = [&["load", &object, "--rejects", &rejects, "--json"], &SLOWLY[..]].concat();
+        with_keys(s3.command(&arguments)).env("MONGODB_URI", server.uri()).dir(machines[machine].path())
+    };
+    stop_midway(load(0).start(), &server, &s3.place.database, "KILL");
+    let segments: Vec<String> = s3.keys().into_iter().filter(|key| key.starts_with("r/")).collect();
+    assert!(segments.iter().all(|key| key.contains(".rejects.") && key.contains("-s0-f")), "{segments:?}");
+    let readable = s3.run(&["load", "--dry-run", &s3.address("r/*.rejects.*.csv")], 4);
+    assert!(counts(&readable, &["read"])[0] > 0, "each segment can be loaded");
+    // The killed process wrote this segment after its last checkpoint.
+    let stem = segments[0].rsplit_once('-').unwrap().0;
+    s3.put(&format!("{stem}-000099.csv"), b"not committed");
+
+    let resumed = summary(&load(1).run().expect_code(4));
+    assert!(resumed["continued_after"].as_u64().is_some_and(|rows| rows > 0), "{resumed}");
+    assert!(s3.get("r/a.csv.rejects.csv") == whole, "the rejects must be those of an undisturbed load");
+    assert_eq!(s3.keys(), ["a.csv", "r/a.csv.rejects.csv"]);
+    assert!(machines.iter().all(|machine| fs::read_dir(machine.path()).unwrap().count() == 0), "the disk is not used");
+}
+
+#[test]
+fn a_killed_load_is_not_continued_with_other_rejects() {
+    let Some(s3) = S3::new("s3_rejects_changed") else { return };
+    let object = s3.put("a.csv", &fs::read(s3.place.long_rows("a.csv", SLOW_ROWS, "heavy")).unwrap());
+    let (server, rejects) = (slow_server(), s3.address("r/"));
+    let load = |rejects: &str| {
+        let arguments = [&["load", &object, "--no-verify", "--rejects", rejects, "--json"], &SLOWLY[..]].concat();
+        with_keys(s3.command(&arguments)).env("MONGODB_URI", server.uri())
+    };
+    stop_midway(load(&rejects).start(), &server, &s3.place.database, "KILL");
+    let segment = s3.keys().into_iter().find(|key| key.starts_with("r/")).expect("a segment");
+    let content = s3.get(&segment);
+    s3.put(&segment, b"changed");
+    let refused = load(&rejects).run().expect_code(1);
+    assert!(refused.stderr.contains("have changed since this load was interrupted"), "{}", refused.stderr);
+    s3.put(&segment, &content);
+    let elsewhere = summary(&load(&s3.address("elsewhere/")).run().expect_code(4));
+    assert!(elsewhere["notes"].to_string().contains("cannot be resumed"), "{elsewhere}");
+    assert!(s3.keys().contains(&"elsewhere/a.csv.rejects.csv".to_owned()));
+}
+
+#[test]
+fn an_action_that_is_denied_is_named_before_a_row_is_read() {
+    let Some(s3) = S3::new("s3_denied") else { return };
+    let path = s3.place.sample("a.csv", 20, "heavy");
+    let load = |rejects: &str, code: i32, expected: &str| {
+        let load = with_keys(s3.command(&["load", text(&path), "--rejects", rejects])).run().expect_code(code);
+        assert!(load.stderr.contains(expected), "{}", load.stderr);
+    };
+    let rejects = s3.address("r/");
+    for action in ["s3:PutObject", "s3:GetObject", "s3:DeleteObject"] {
+        s3.moto.deny(&s3.bucket, action).unwrap();
+        load(&rejects, 1, &format!("{action} is denied for the credentials of the environment"));
+    }
+    load("s3://no-such-bucket/r/", 1, "has no bucket `no-such-bucket`");
+    load(&s3.address("r.csv"), 2, "give a prefix that ends with `/`");
+    assert_eq!(s3.place.count(bson::doc! {}), 0, "nothing may be written");
+}
+
+#[test]
+fn each_part_has_its_rejects_in_s3() {
+    let Some(s3) = S3::new("s3_rejects_parts") else { return };
+    let rows = fs::read(s3.place.sample("a.csv", 9_000, "heavy")).unwrap();
+    let address = s3.put("a.csv", &rows);
+    let manifest = s3.place.dir.path().join("m.json");
+    s3.run(&["plan", &address, "--part-size", "1", "--out", text(&manifest)], 0);
+    let stored = s3.put("load.manifest.json", &fs::read(&manifest).unwrap());
+    let load = with_keys(s3.command(&["load", "--manifest", &stored, "--json"]));
+    let loaded = summary(&load.env("MEDLIFT_REJECTS", s3.address("r/")).run().expect_code(4));
+    let files: Vec<&str> =
+        loaded["tables"][0]["reject_files"].as_array().unwrap().iter().map(|file| file.as_str().unwrap()).collect();
+    let keys: Vec<String> = s3.keys().into_iter().filter(|key| key.starts_with("r/")).collect();
+    assert!(keys.len() > 1 && keys.iter().all(|key| key.ends_with(".rejects.csv") && key.contains(".bytes-")));
+    assert_eq!(files, keys.iter().map(|key| s3.address(key)).collect::<Vec<_>>());
+    let alone = s3.run(&["load", "--collection", "alone", &address, "--rejects", "alone.csv"], 4);
+    let lines = |bytes: &[u8]| bytes.iter().filter(|&&byte| byte == b'\n').count() - 1;
+    let of_parts: usize = keys.iter().map(|key| lines(&s3.get(key))).sum();
+    assert_eq!(of_parts, lines(&fs::read(s3.place.dir.path().join("alone.csv")).unwrap()));
+    assert_eq!(of_parts as u64, counts(&alone, &["rejected"])[0]);
 }

@@ -4,8 +4,11 @@ The prices are AWS's list prices for us-east-1 in US dollars as the author knew 
 tiers and discounts. They were not looked up on that day. Check the current prices: https://aws.amazon.com/pricing/
 """
 
+import re
 import sys
 from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
 
 HOURS = 730  # hours of a month
 INSTANCE = {"r7g.large": 0.1071, "r7g.2xlarge": 0.4284, "r7g.8xlarge": 1.7136}
@@ -17,13 +20,20 @@ ROWS, COMPRESSED_BYTES_PER_ROW, S3_GIB_MONTH = 100_000_000, 52, 0.023  # measure
 
 
 def parameters(size):
-    lines = (Path(__file__).resolve().parent.parent / "parameters" / f"{size}.parameters").read_text().splitlines()
+    lines = (HERE.parent / "parameters" / f"{size}.parameters").read_text().splitlines()
     return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
+def months_stored(values):
+    """Returns how long a source is stored. After KeepDays, its version is hidden, and after KeepDays more, deleted."""
+    template = (HERE.parent / "templates/storage.yaml").read_text()
+    default = re.search(r"^  KeepDays: .*Default: (\d+)", template, re.MULTILINE).group(1)
+    return 2 * int(values.get("KeepDays", default)) / 30
 
 
 def base_per_month(size):
     endpoints = 4 * ZONES * ENDPOINT_HOUR * HOURS
-    alarms = {"small": 2, "medium": 4, "large": 5}[size]
+    alarms = {"small": 3, "medium": 5, "large": 6}[size]
     return endpoints + 2 * KEY + 7 * SECRET + alarms * ALARM
 
 
@@ -38,7 +48,7 @@ def load(values, rows_per_second):
     tasks = int(values.get("Workers", 1))
     task_hour = int(values["Vcpus"]) * VCPU_HOUR + int(values["Memory"]) / 1024 * GIB_HOUR
     task_hour += (int(values["ScratchGiB"]) - 20) * SCRATCH_GIB_HOUR
-    stored = ROWS * COMPRESSED_BYTES_PER_ROW / 2**30 * S3_GIB_MONTH * 3  # the price of three months
+    stored = ROWS * COMPRESSED_BYTES_PER_ROW / 2**30 * S3_GIB_MONTH * months_stored(values)
     return tasks * task_hour * ROWS / rows_per_second / 3600 + stored
 
 

@@ -22,7 +22,9 @@ from tools import ROOT
 
 HERE = Path(__file__).resolve().parent
 BUCKET = "medium-landing-000000000000-eu-central-1"
-SAMPLE_DOCUMENTS = 992
+REJECTS = "medium-rejects-000000000000-eu-central-1"
+SAMPLE_DOCUMENTS, WRONG_ROWS = 992, 3
+REJECTED = 4  # the exit code of a load with rejects
 
 
 def not_checked(what):
@@ -69,13 +71,22 @@ def job(message):
     container = read(TEMPLATES / "compute.yaml")["Resources"]["LoadJob"]["Properties"]["ContainerProperties"]
     words = ["1%" if word == {"Ref": "MaxRejects"} else word for word in container["Command"]]
     command = [values[word.removeprefix("Ref::")] if word.startswith("Ref::") else word for word in words]
-    return command, {entry["Name"]: entry["Value"] for entry in container["Environment"] if isinstance(entry["Value"], str)}
+    return command, {entry["Name"]: value(entry["Value"]) for entry in container["Environment"] if value(entry["Value"])}
+
+
+def value(given):
+    """Returns the value of a variable. None if only CloudFormation knows it."""
+    if isinstance(given, str):
+        return given
+    if given.get("Fn::Sub") == ["s3://${Bucket}/", {"Bucket": {"Fn::ImportValue": {"Fn::Sub": "${Name}-Rejects"}}}]:
+        return f"s3://{REJECTS}/"
+    return None
 
 
 def upload(program, has_manifests, environment):
     """Uploads a source, then its manifest. Returns the message about the manifest."""
     s3 = boto3.client("s3")
-    s3.upload_file(str(ROOT / "data/sample.csv"), BUCKET, "2026/sample.csv")
+    s3.put_object(Bucket=BUCKET, Key="2026/sample.csv", Body=source())
     if has_manifests:
         out = Path(environment["TMPDIR"]) / "sample.manifest.json"
         run(program, ["plan", f"s3://{BUCKET}/2026/*.csv", "--out", str(out)], environment)
@@ -88,24 +99,31 @@ def upload(program, has_manifests, environment):
     return message
 
 
-def run(program, command, environment):
+def source():
+    """Returns the sample, with some rows more that have a wrong date. Their share is less than MaxRejects."""
+    lines = (ROOT / "data/sample.csv").read_text().splitlines()
+    cells = lines[1].split(",")
+    column = lines[0].split(",").index("Date of Admission")
+    wrong = [",".join([f"Wrong {number}", *cells[1:column], "2021-13-45", *cells[column + 1:]]) for number in range(WRONG_ROWS)]
+    return "\n".join([*lines, *wrong, ""]).encode()
+
+
+def run(program, command, environment, code=0):
     done = subprocess.run([program, *command], env=environment, capture_output=True, text=True, timeout=200)
-    if done.returncode != 0:
+    if done.returncode != code:
         raise RuntimeError(f"medlift {' '.join(command)} ended with {done.returncode}:\n{done.stdout[-1500:]}{done.stderr[-1500:]}")
     return done.stdout
 
 
 def check(folder, program, has_manifests, port):
-    for name in ("scratch", "rejects"):
-        (folder / name).mkdir()
+    (folder / "scratch").mkdir()
     backend = int(re.search(r":(\d+)$", os.environ["AWS_ENDPOINT_URL"]).group(1))
     proxy = Proxy(backend, "2026/sample.csv")
-    places = {"TMPDIR": str(folder / "scratch"), "MEDLIFT_REJECTS": f"{folder / 'rejects'}/"}
     aws = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
-    plain = {**aws, **places, "MONGODB_URI": f"mongodb://127.0.0.1:{port}", "DB_NAME": "hospital", "PATH": os.environ["PATH"]}
+    plain = {**aws, "TMPDIR": str(folder / "scratch"), "MONGODB_URI": f"mongodb://127.0.0.1:{port}", "DB_NAME": "hospital", "PATH": os.environ["PATH"]}
     message = upload(program, has_manifests, plain)
     command, environment = job(message)
-    # The database of this test has no users, and the folders of the container are folders of the test.
+    # The database of this test has no users, and the folder of the container is a folder of the test.
     environment = {**environment, **plain, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{proxy.server_port}"}
     environment.pop("LOADER_USER")
     if not has_manifests:
@@ -113,15 +131,27 @@ def check(folder, program, has_manifests, port):
         where = command.index("--manifest")
         command[where:where + 2] = [f"s3://{BUCKET}/2026/*.csv"]
     started = time.monotonic()
-    output = run(program, [*command, "--json"], environment)
-    summary = json.loads(output)
+    summary = json.loads(run(program, [*command, "--json"], environment, code=REJECTED))
+    summary = summary["tables"][0] if has_manifests else summary
     counts = summary["counts"]
-    assert counts["written"] == SAMPLE_DOCUMENTS, counts
+    assert (counts["written"], counts["rejected"]) == (SAMPLE_DOCUMENTS, WRONG_ROWS), counts
     assert summary["verification"], summary
+    check_rejects(summary)
     assert proxy.injected == list(FAULTS), f"only these faults happened: {proxy.injected}"
     print(f"  upload, event, message, load: {counts['written']} documents, proven, in {time.monotonic() - started:.0f} s, despite {', '.join(FAULTS)}")
     if not has_manifests:
         run(program, ["verify", f"s3://{BUCKET}/2026/*.csv"], plain)
+
+
+def check_rejects(summary):
+    """Checks that the bucket of rejects contains one object, with the rejected rows. It has Object Lock and versions."""
+    s3 = boto3.client("s3")
+    keys = [found["Key"] for found in s3.list_objects_v2(Bucket=REJECTS)["Contents"]]
+    assert keys == ["sample.csv.rejects.csv"], keys
+    assert summary["reject_files"] == [f"s3://{REJECTS}/{keys[0]}"], summary["reject_files"]
+    lines = s3.get_object(Bucket=REJECTS, Key=keys[0])["Body"].read().decode().splitlines()
+    assert len(lines) == 1 + WRONG_ROWS and all("Wrong " in line for line in lines[1:]), lines
+    print(f"  {WRONG_ROWS} rejected rows are in the bucket of rejects, and nothing else is")
 
 
 def main():

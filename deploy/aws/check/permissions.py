@@ -38,22 +38,20 @@ def probes(size, ids):
     """Yields role, action, resource, and whether the role may do the action."""
     bucket = {kind: f"arn:aws:s3:::{size}-{kind}-000000000000-eu-central-1" for kind in ("landing", "rejects", "artifacts", "trail", "access-log")}
     batch = "arn:aws:batch:eu-central-1:000000000000:"
-    files = "arn:aws:elasticfilesystem:eu-central-1:000000000000:file-system/"
     data_key = f"arn:aws:kms:eu-central-1:000000000000:key/{ids['DataKey']}"
     logs_key = f"arn:aws:kms:eu-central-1:000000000000:key/{ids['LogsKey']}"
     yield from [
         ("LoadRole", "s3:GetObject", bucket["landing"] + "/2026/a.csv", True),
         ("LoadRole", "s3:GetObjectVersion", bucket["landing"] + "/2026/a.csv", True),
         ("LoadRole", "s3:ListBucket", bucket["landing"], True),
-        ("LoadRole", "s3:PutObject", bucket["rejects"] + "/a.csv.rejects.csv", False),
-        ("CopyRole", "s3:PutObject", bucket["rejects"] + "/a.csv.rejects.csv", True),
-        ("CopyRole", "s3:DeleteObject", bucket["rejects"] + "/a.csv.rejects.csv", False),
-        ("CopyRole", "s3:GetObject", bucket["landing"] + "/a.csv", False),
-        ("LoadRole", "elasticfilesystem:ClientWrite", files + ids["RejectFiles"], True),
-        ("LoadRole", "elasticfilesystem:ClientRootAccess", files + ids["RejectFiles"], False),
-        ("LoadRole", "elasticfilesystem:ClientWrite", files + "fs-another", False),
+        ("LoadRole", "s3:ListBucket", bucket["rejects"], True),
+        ("LoadRole", "s3:PutObject", bucket["rejects"] + "/a.csv.rejects.csv", True),
+        ("LoadRole", "s3:GetObject", bucket["rejects"] + "/a.csv.rejects.csv", True),
+        ("LoadRole", "s3:DeleteObject", bucket["rejects"] + "/a.csv.rejects.csv", True),
+        ("LoadRole", "s3:PutObject", bucket["artifacts"] + "/server.rpm", False),
         ("LoadRole", "kms:Decrypt", data_key, True),
-        ("LoadRole", "kms:GenerateDataKey", data_key, False),
+        ("LoadRole", "kms:GenerateDataKey", data_key, True),
+        ("LoadRole", "kms:Encrypt", data_key, False),
         ("LoadRole", "s3:PutObject", bucket["landing"] + "/2026/a.csv", False),
         ("LoadRole", "s3:DeleteObject", bucket["landing"] + "/2026/a.csv", False),
         ("LoadRole", "s3:DeleteObjectVersion", bucket["rejects"] + "/x", False),

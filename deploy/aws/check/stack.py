@@ -34,8 +34,7 @@ DEPLOYMENTS = {
 # LocalStack accepts resources of these types but creates nothing. Only the other sections can check them.
 STUBS = set("""
 AWS::Backup::BackupPlan AWS::Backup::BackupSelection AWS::Backup::BackupVault AWS::Batch::ComputeEnvironment
-AWS::Batch::JobDefinition AWS::Batch::JobQueue AWS::Budgets::Budget AWS::CloudTrail::Trail AWS::DataSync::LocationEFS
-AWS::DataSync::LocationS3 AWS::DataSync::Task AWS::DocDB::DBCluster AWS::EFS::AccessPoint AWS::EFS::FileSystem AWS::EFS::MountTarget
+AWS::Batch::JobDefinition AWS::Batch::JobQueue AWS::Budgets::Budget AWS::CloudTrail::Trail AWS::DocDB::DBCluster
 AWS::DocDB::DBClusterParameterGroup AWS::DocDB::DBInstance AWS::DocDB::DBSubnetGroup AWS::EC2::FlowLog
 AWS::EC2::LaunchTemplate AWS::EC2::SecurityGroupEgress AWS::EC2::SecurityGroupIngress AWS::EC2::Volume
 AWS::EC2::VolumeAttachment AWS::ECS::Cluster AWS::ECS::TaskDefinition AWS::Pipes::Pipe AWS::Route53::HostedZone
@@ -185,11 +184,12 @@ def read_network(report, size, ids):
 def read_queues_and_alarms(report, size, ids):
     cloudwatch, events, sns = boto3.client("cloudwatch"), boto3.client("events"), boto3.client("sns")
     alarms = {alarm["AlarmName"]: alarm for alarm in cloudwatch.describe_alarms(AlarmNamePrefix=f"{size}-")["MetricAlarms"]}
-    wanted = {f"{size}-failed-load", f"{size}-rejects"}
+    wanted = {f"{size}-failed-load", f"{size}-rejects", f"{size}-stalled-load"}
     wanted |= set() if size == "small" else {f"{size}-dead-letters", f"{size}-stalled"}
     wanted |= {"large-failed-flow"} if size == "large" else set()
     report.same("alarms", set(alarms), wanted)
     report.yes("every alarm sends a mail", all(alarm["AlarmActions"] == [ids["Alarms"]] for alarm in alarms.values()))
+    stalled_load_raises_alarm(report, size, alarms)
     topic = sns.get_topic_attributes(TopicArn=ids["Alarms"])["Attributes"]
     report.yes("topic: our key", topic["KmsMasterKeyId"].endswith(ids["LogsKey"]))
     failed = json.loads(events.describe_rule(Name=f"{size}-failed")["EventPattern"])
@@ -203,6 +203,29 @@ def read_queues_and_alarms(report, size, ids):
     redrive = json.loads(attributes["RedrivePolicy"])
     report.same("queue: attempts", int(redrive["maxReceiveCount"]), 5)
     report.yes("queue: dead letters", redrive["deadLetterTargetArn"].endswith(f"{size}-dead-letters"))
+
+
+def stalled_load_raises_alarm(report, size, alarms):
+    """Checks the way from a line in the log to the alarm. LocalStack does not compare lines with the pattern."""
+    logs, cloudwatch = boto3.client("logs"), boto3.client("cloudwatch")
+    group = f"/{size}/loads"
+    found = logs.describe_metric_filters(logGroupName=group)["metricFilters"]
+    report.same(f"{size}: words in the log", [one["filterPattern"] for one in found], ['"no progress for"'])
+    metric, alarm = found[0]["metricTransformations"][0], alarms[f"{size}-stalled-load"]
+    names = (metric["metricNamespace"], metric["metricName"])
+    report.same(f"{size}: metric of the alarm", (alarm["Namespace"], alarm["MetricName"]), names)
+    report.same(f"{size}: without a load, no alarm", alarm["TreatMissingData"], "notBreaching")
+    line = "reading and writing: 1,000 rows, 0 rejected, 0 committed; no progress for 5 min"
+    logs.create_log_stream(logGroupName=group, logStreamName="load/1")
+    logs.put_log_events(logGroupName=group, logStreamName="load/1", logEvents=[{"timestamp": int(time.time() * 1000), "message": line}])
+    now = time.time()
+    for _ in range(50):
+        points = cloudwatch.get_metric_statistics(
+            Namespace=names[0], MetricName=names[1], StartTime=now - 300, EndTime=now + 60, Period=60, Statistics=["Sum"])["Datapoints"]
+        if points:
+            break
+        time.sleep(0.2)
+    report.same(f"{size}: lines without progress", sum(point["Sum"] for point in points), 1.0)
 
 
 def rules_match(report, size):

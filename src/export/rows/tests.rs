@@ -141,7 +141,7 @@ fn a_name_that_could_mislead_detection_is_quoted() {
         let text = format!("name = \"x\"\n{}", names.iter().map(field).collect::<String>());
         let spec = Spec::from_toml(&text, "test").expect("a valid spec");
         let mut out = Vec::new();
-        write_header(&spec.columns(), delimiter, &mut out);
+        write_header(spec.columns().iter().map(|column| column.column), delimiter, &mut out);
         assert_eq!(String::from_utf8(out).expect("UTF-8"), expected);
     };
     check(&["Name", "{ab"], b',', "Name,{ab\n");

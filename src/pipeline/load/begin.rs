@@ -13,7 +13,7 @@ use crate::spec::Spec;
 use crate::write::{Bulk, Mode};
 
 impl<'a> Load<'a> {
-    /// Examines the targets, opens the first reject file, and checks that the others can be written. With `--drop`,
+    /// Examines the targets, and checks that the reject files can be written. With `--drop`,
     /// reads every source to its end and then drops the collections. If the spec has several kinds of documents,
     /// their collections are in the database of `target`.
     pub(super) async fn begin(
@@ -184,12 +184,8 @@ impl<'a> Load<'a> {
             self.claim().await?;
         }
         let left = self.ledger.reject_files(&self.document.key).await.map_err(reading)?;
-        self.account.rejects.replaceable = left
-            .into_iter()
-            .map(|(load, state)| LeftFile { load: load.to_string(), bytes: state.bytes, blake3: state.blake3 })
-            .collect();
-        self.account.rejects.load = Some(self.document.id.to_string());
-        self.account.rejects.check_named()?;
+        let left = left.into_iter().map(|(load, state)| LeftFile { load: load.to_string(), state }).collect();
+        self.account.rejects.register(&self.document, left)?;
         self.ledger.supersede(&self.document.key, self.document.id, self.document.fence).await.map_err(keeping)?;
         if let Some(claim) = &self.claim {
             claim.guard().confirm().await.map_err(keeping)?;

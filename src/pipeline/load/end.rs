@@ -15,6 +15,7 @@ use crate::pipeline::verify::{self, VerifyOptions};
 use crate::report::summary::{self, DocumentSummary, LoadSummary};
 use crate::report::{Phase, Progress};
 use crate::server::{Failure, ServerError};
+use crate::spec::Spec;
 use crate::spill::SORTER_BYTES_DEFAULT;
 use crate::verify::{Excused, Excuses, VerifyError};
 use crate::wording::counted;
@@ -52,6 +53,7 @@ impl Load<'_> {
     /// Records in the ledger that the load ended without success. Returns the error for the user.
     pub(super) async fn close(&mut self, state: State, cause: Error) -> Error {
         self.document.state = state;
+        self.account.rejects.remove_empty();
         // If this write fails too, ignore its error. The user must see the first error, `cause`.
         let _ = self.ledger.put_once(&mut self.document).await;
         let (written, settled) = (self.document.documents_written(), self.document.counts.read);
@@ -60,24 +62,34 @@ impl Load<'_> {
         Error::Unfinished { cause: Box::new(cause), written, settled, afterwards }
     }
 
-    fn is_over_limit(&self, read: &ReadSide) -> bool {
-        let exceeds = |state: &TargetState| {
-            let Counts { rejected, read, .. } = state.counts;
-            self.options.rejects_max.is_some_and(|max| max.is_exceeded(rejected, read, true))
+    pub(super) fn is_over_limit(&self, read: &ReadSide) -> bool {
+        // The end of a part is not the end of the load.
+        let at_end = !self.scope.is_part();
+        let exceeds = |counts: Counts| {
+            self.options.rejects_max.is_some_and(|max| max.is_exceeded(counts.rejected, counts.read, at_end))
         };
-        read.over_limit || self.document.targets().iter().any(exceeds)
+        read.over_limit || self.counts_with_other_parts().into_iter().any(exceeds)
+    }
+
+    /// Returns the counts of this load for each kind of document. If this is a part, adds those of the other parts.
+    fn counts_with_other_parts(&self) -> Vec<Counts> {
+        let mut counts: Vec<Counts> = self.document.targets().iter().map(|state| state.counts).collect();
+        let others = self.scope.others();
+        counts.iter_mut().enumerate().for_each(|(kind, counts)| counts.add(&others.of_kind(kind)));
+        counts
     }
 
     fn too_many_rejects(&self, read: &ReadSide) -> Error {
-        let kinds = self.plan.kinds.iter().map(|kind| kind.name.as_str());
-        let rejected = self.document.targets().into_iter().map(|state| state.counts.rejected.max(read.rejected));
-        let files: Vec<String> = self.account.rejects.files().into_iter().map(String::from).collect();
-        let files = files.join(", ");
-        let problem = too_many(&kinds.zip(rejected).collect::<Vec<_>>(), read.rows);
-        Error::Rejects {
-            problem: [vec![problem], read.advice(self.plan)].concat().join("; "),
-            hint: format!("see {files}; correct them, or allow more with --max-rejects"),
+        let others = self.scope.others();
+        let mut counts = self.counts_with_other_parts();
+        for (kind, counts) in counts.iter_mut().enumerate() {
+            // Rows that were read but not committed count too.
+            let others = others.of_kind(kind);
+            counts.rejected = counts.rejected.max(read.rejected + others.rejected);
+            counts.read = counts.read.max(read.rows + others.read);
         }
+        let files: Vec<String> = self.account.rejects.files().into_iter().map(String::from).collect();
+        too_many_rejects(&self.plan.kinds, &counts, read.advice(self.plan), &files)
     }
 
     fn not_conserved(&self, read: &ReadSide) -> Option<Error> {
@@ -115,7 +127,9 @@ impl Load<'_> {
         self.document.state = State::Complete;
         self.document.finished = Some(DateTime::now());
         self.document.checkpoint.rejects = self.account.rejects.states();
-        self.ledger.put(&mut self.document).await.map_err(keeping)
+        self.ledger.put(&mut self.document).await.map_err(keeping)?;
+        self.account.rejects.clean_up();
+        Ok(())
     }
 
     /// Returns true if the counts may be wrong. Outcomes can be uncertain after a lost reply or a rollback, and in a
@@ -168,12 +182,21 @@ impl Load<'_> {
             warnings: summary::warnings(&read.tallies, &self.plan.kinds),
             reject_files: self.account.rejects.files(),
             continued_after: self.continued_after,
-            notes: self.notes.iter().chain(&self.account.rejects.notes).cloned().collect(),
+            notes: self.notes.iter().chain(self.account.rejects.notes()).cloned().collect(),
             ..LoadSummary::default()
         }
     }
 
-    /// Verifies a load that is complete according to the ledger. Writes nothing.
+    /// Records the result of the verification in the ledger, if there was one.
+    pub(super) async fn record_proof(&mut self, summary: &LoadSummary) -> Result<(), Error> {
+        self.document.proof = summary.proof();
+        match self.document.proof {
+            Some(_) => self.ledger.put_proof(&self.document).await.map_err(keeping),
+            None => Ok(()),
+        }
+    }
+
+    /// Verifies a load that is complete according to the ledger. Writes only the result, to the ledger.
     pub(super) async fn verify_only(
         &mut self,
         interrupt: &Interrupt,
@@ -191,6 +214,7 @@ impl Load<'_> {
                 self.check_conformity(kind, &mut summary, interrupt, progress).await?;
             }
         }
+        self.record_proof(&summary).await?;
         Ok(summary)
     }
 
@@ -303,6 +327,22 @@ impl LoadTarget<'_> {
     }
 }
 
+/// Returns the error of a load with too many rejected rows. `counts` has one value for each kind of document. `files`
+/// are the reject files, or their directory.
+pub(in crate::pipeline) fn too_many_rejects(
+    kinds: &[Spec],
+    counts: &[Counts],
+    advice: Vec<String>,
+    files: &[String],
+) -> Error {
+    let rejected = kinds.iter().map(|kind| kind.name.as_str()).zip(counts.iter().map(|counts| counts.rejected));
+    let problem = too_many(&rejected.collect::<Vec<_>>(), counts.first().map_or(0, |counts| counts.read));
+    Error::Rejects {
+        problem: [vec![problem], advice].concat().join("; "),
+        hint: format!("see {}; correct them, or allow more with --max-rejects", files.join(", ")),
+    }
+}
+
 /// Returns the error message of a load with too many rejected rows. With several kinds of documents, the message
 /// contains one number for each kind. A row can be counted in several of these numbers, and the message says so.
 fn too_many(rejected: &[(&str, u64)], read: u64) -> String {
@@ -390,7 +430,7 @@ mod tests {
         check(&Error::Read(missing), false, false, "the next load without --drop does not store these documents again");
         #[cfg(feature = "s3")]
         {
-            let problem = crate::read::Problem::Passing { offset: 1, seconds: 60, cause: "SlowDown".to_owned() };
+            let problem = crate::s3::Problem::Passing { offset: 1, seconds: 60, cause: "SlowDown".to_owned() };
             let passing = crate::read::ReadError::Object { name: "s3://b/a.csv".to_owned(), problem };
             check(&Error::Read(passing), false, false, "the same command continues");
         }

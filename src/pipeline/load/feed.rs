@@ -3,8 +3,8 @@
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-use super::RejectsMax;
 use super::places::Places;
+use super::{OtherParts, RejectsMax};
 use crate::clean::Tally;
 use crate::encode::EncodedBlock;
 use crate::error::Error;
@@ -74,16 +74,22 @@ fn writer_ended() -> Error {
     Error::Stopped("the writer ended early".into())
 }
 
-/// Reads, parses, cleans and encodes all sources, and sends the result to the writer in chunks.
+/// Reads, parses, cleans and encodes all sources, and sends the result to the writer in chunks. `others` are the counts
+/// of the other parts of the load.
 pub(super) fn read(
     stages: &Stages<'_>,
     mut outlet: Outlet,
     rejects_max: Option<RejectsMax>,
+    others: &OtherParts,
 ) -> Result<ReadSide, Error> {
     let mut side = ReadSide::default();
     stages.encode_all(|block| {
         side.count(&block, stages.plan);
-        if rejects_max.is_some_and(|max| max.is_exceeded(side.rejected, side.rows, false)) {
+        let is_over = |max: RejectsMax| {
+            let others = others.worst();
+            max.is_exceeded(side.rejected + others.rejected, side.rows + others.read, false)
+        };
+        if rejects_max.is_some_and(is_over) {
             side.over_limit = true;
             stages.interrupt.ask();
         }

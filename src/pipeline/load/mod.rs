@@ -13,6 +13,7 @@ mod conformity;
 mod end;
 mod feed;
 mod places;
+mod reject_limit;
 mod scope;
 mod whole;
 mod write;
@@ -29,12 +30,16 @@ use crate::error::Error;
 use crate::ledger::{Claim, Ledger, LedgerError, LoadDocument, State};
 use crate::parse::Notices;
 use crate::report::summary::{LoadSummary, SourceNote};
+use crate::report::times::Times;
 use crate::report::{Phase, Progress};
 use crate::server::{Failure, Target};
 use crate::spec::Spec;
 use crate::write::{Bulk, Limits, Mode, WriteError};
 
+pub(super) use end::too_many_rejects;
 pub(super) use feed::ReadSide;
+pub use reject_limit::RejectsMax;
+pub(super) use reject_limit::{OtherParts, sums};
 pub(super) use scope::{PartScope, Scope, WholeScope};
 pub(super) use whole::{finish, register};
 
@@ -50,7 +55,8 @@ pub struct LoadOptions {
     /// The file for the rejects of all sources, or the directory in which each source has its own file. If it is
     /// `None`, each file is beside its source.
     pub rejects: Option<PathBuf>,
-    /// The number of rejects above which the load stops. `None` for no limit.
+    /// The number of rejects above which the load stops. `None` for no limit. If the load is divided into parts, the
+    /// rejects of all parts count.
     pub rejects_max: Option<RejectsMax>,
     /// Whether to load everything again, even if the ledger says that this load is complete.
     pub reload: bool,
@@ -72,30 +78,6 @@ pub(super) const LOADED: &str = "loaded";
 /// Maximum number of times that a load starts again because another load wrote into its empty collection at the same
 /// time.
 const BEGINNINGS_MAX: u32 = 3;
-
-/// The number of rejected rows above which a load stops. While the sources are read, only rows that cannot be parsed,
-/// cleaned or encoded count. At the end, rows that the server or the conflict rule refused count too, separately for
-/// each kind of document.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum RejectsMax {
-    /// A number of rows.
-    Rows(u64),
-    /// A percentage of the rows read. Checked only after the first 10,000 rows, and at the end.
-    Percent(f64),
-}
-
-impl RejectsMax {
-    /// Number of rows that must be read before a percentage is checked. With fewer rows, it depends too much on
-    /// chance.
-    const ROWS_MIN: u64 = 10_000;
-
-    pub(super) fn is_exceeded(self, rejected: u64, read: u64, at_end: bool) -> bool {
-        match self {
-            Self::Rows(rows) => rejected > rows,
-            Self::Percent(share) => (at_end || read >= Self::ROWS_MIN) && rejected as f64 * 100.0 > share * read as f64,
-        }
-    }
-}
 
 /// Loads the plan's sources into the target. Another process may have the *lease* of this load, that is, the right to
 /// write it until a point in time. In this case, waits until that time, and tries again. Fails if the other process has
@@ -170,7 +152,7 @@ pub(super) async fn attempt(
     let result = load.run(interrupt, progress).await;
     load.release().await;
     let mut summary = result?;
-    summary.set_times(&progress.times(), load.rows_read);
+    summary.times = Some(Times::new(&progress.times(), load.rows_read));
     Ok(summary)
 }
 
@@ -258,6 +240,7 @@ impl Load<'_> {
             self.prove(kind, &mut summary, interrupt, progress).await?;
             self.check_conformity(kind, &mut summary, interrupt, progress).await?;
         }
+        self.record_proof(&summary).await?;
         Ok(summary)
     }
 }
@@ -287,18 +270,6 @@ fn keeping(error: LedgerError) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_load_stops_above_its_limit_of_rejects() {
-        let rows = |rejected| RejectsMax::Rows(3).is_exceeded(rejected, 10, false);
-        assert_eq!((rows(3), rows(4)), (false, true));
-        assert!(RejectsMax::Rows(0).is_exceeded(1, 1, false));
-        let percent = |rejected, read, at_end| RejectsMax::Percent(1.5).is_exceeded(rejected, read, at_end);
-        assert_eq!((percent(3, 200, true), percent(4, 200, true)), (false, true));
-        assert!(!percent(9_999, 9_999, false), "a percentage must not stop the load before 10,000 rows");
-        assert_eq!((percent(150, 10_000, false), percent(151, 10_000, false)), (false, true));
-        assert!(!percent(0, 0, true));
-    }
 
     #[test]
     fn a_load_waits_until_the_lease_expires_unless_it_is_interrupted() {

@@ -1,5 +1,6 @@
 //! One process can execute a load alone. Or several workers execute it: the load is then divided into parts.
 
+use super::OtherParts;
 use crate::error::Error;
 use crate::ledger::{LoadDocument, OfManifest, PartOf, SourceIdentity, TargetState};
 use crate::pipeline::manifest::changed;
@@ -26,6 +27,8 @@ pub(in crate::pipeline) struct PartScope {
     pub(in crate::pipeline) whole: Vec<TargetState>,
     /// Whether the load has only this part.
     pub(in crate::pipeline) is_only: bool,
+    /// The counts of the other parts.
+    pub(in crate::pipeline) others: OtherParts,
 }
 
 /// A load that is divided into parts.
@@ -81,6 +84,14 @@ impl Scope {
         }
     }
 
+    /// Returns the counts of the other parts. They are empty if this is not a part.
+    pub(super) fn others(&self) -> OtherParts {
+        match self {
+            Self::Part(part) => part.others.clone(),
+            Self::Alone | Self::Whole(_) => OtherParts::default(),
+        }
+    }
+
     pub(super) const fn is_part(&self) -> bool {
         matches!(self, Self::Part(_))
     }
@@ -90,6 +101,7 @@ impl PartScope {
     /// Describes part `number` of the load `whole`.
     pub(in crate::pipeline) fn new(whole: &LoadDocument, number: u32, sources: Vec<SourceIdentity>) -> Self {
         let is_only = whole.manifest.as_ref().is_some_and(|manifest| manifest.parts.len() == 1);
-        Self { of: PartOf { load: whole.id, number }, sources, whole: whole.targets(), is_only }
+        let (of, others) = (PartOf { load: whole.id, number }, OtherParts::default());
+        Self { of, sources, whole: whole.targets(), is_only, others }
     }
 }

@@ -4,8 +4,10 @@
 //! at the end, from the counts of the parts and from the verification. They therefore do not depend on the order in
 //! which the parts were loaded.
 
+use std::path::Path;
+
 use super::feed::ReadSide;
-use super::{LOADED, Load, LoadOptions, Scope, WholeScope, keeping, reading, writing};
+use super::{LOADED, Load, LoadOptions, Scope, WholeScope, keeping, reading, too_many_rejects, writing};
 use crate::encode::Digest;
 use crate::error::Error;
 use crate::ledger::{Counts, LoadDocument, State, TargetState};
@@ -56,9 +58,7 @@ pub(in crate::pipeline) async fn finish(
     let mut load = Load::begin(plan, target, options, Scope::Whole(scope.clone())).await?;
     let result = load.finish(&scope, interrupt, progress).await;
     load.release().await;
-    let mut summary = result?;
-    summary.set_times(&progress.times(), 0);
-    Ok(summary)
+    result
 }
 
 impl Load<'_> {
@@ -123,11 +123,17 @@ impl Load<'_> {
         })?;
         let is_complete = prior.state == State::Complete;
         self.document = LoadDocument { fence: self.document.fence, ..prior };
+        if !is_complete {
+            self.document.state = State::Running;
+        }
         self.parts = self.read_parts().await?;
         if is_complete {
             let mut summary = self.verify_only(interrupt, progress).await?;
             if !self.parts.is_empty() {
-                summary.reject_files = self.reject_files();
+                let is_there = |file: &FileOfRejects| Path::new(&file.path).exists();
+                let (there, missing): (Vec<_>, Vec<_>) = self.reject_files().into_iter().partition(is_there);
+                summary.reject_files = there;
+                summary.notes.extend(missing.iter().map(not_there));
             }
             return Ok(summary);
         }
@@ -138,6 +144,7 @@ impl Load<'_> {
                 scope.of.parts.iter().copied().filter(|number| !complete.contains(number)).collect();
             return Err(not_complete(&missing, scope.of.parts.len()));
         }
+        self.refuse_too_many_rejects().await?;
         let finished = tokio::select! {
             finished = self.finish_collections(progress) => finished?,
             () = interrupt.asked() => return Err(Error::Interrupted),
@@ -157,11 +164,29 @@ impl Load<'_> {
                 );
             }
         }
+        self.document.proof = summary.proof();
         self.complete().await?;
         for kind in 0..self.targets.len() {
             self.check_conformity(kind, &mut summary, interrupt, progress).await?;
         }
         Ok(summary)
+    }
+
+    /// Fails if more rows of all parts were rejected than allowed. The load is then not complete.
+    async fn refuse_too_many_rejects(&mut self) -> Result<(), Error> {
+        let before = self.document.targets();
+        self.add_up();
+        let (is_over, counts) = (self.is_over_limit(&ReadSide::default()), self.document.targets());
+        // The document of an incomplete load has no counts. Its parts have them.
+        self.document.set_targets(before);
+        if !is_over {
+            return Ok(());
+        }
+        self.document.state = State::Stopped;
+        self.ledger.put(&mut self.document).await.map_err(keeping)?;
+        let counts: Vec<Counts> = counts.into_iter().map(|state| state.counts).collect();
+        let files: Vec<String> = self.reject_files().into_iter().map(String::from).collect();
+        Err(too_many_rejects(&self.plan.kinds, &counts, Vec::new(), &files))
     }
 
     /// Reads the ledger documents of the parts. The result is empty if the load is not divided into parts.
@@ -230,6 +255,13 @@ impl Load<'_> {
         };
         files.map(|file| FileOfRejects { path: path(&file.name), source: None }).collect()
     }
+}
+
+fn not_there(file: &FileOfRejects) -> String {
+    format!(
+        "the reject file {} of a part is not there; perhaps the worker of the part had another directory for rejects",
+        file.path
+    )
 }
 
 fn number_of(part: &LoadDocument) -> Option<u32> {

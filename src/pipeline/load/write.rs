@@ -23,7 +23,7 @@ const EXCEPTIONS_MAX: usize = 500_000;
 impl Load<'_> {
     /// Reads the sources, and writes and commits all blocks after the checkpoint.
     pub(super) fn write(&mut self, interrupt: &Interrupt, progress: &Progress) -> Result<ReadSide, Error> {
-        let (plan, options) = (self.plan, self.options);
+        let (plan, options, others) = (self.plan, self.options, self.scope.others());
         let builder = ChunkBuilder::new(self.policies(), options.chunk_bytes_max, self.document.checkpoint.blocks);
         let (to_writer, chunks) = mpsc::channel(1);
         let lineage = options.lineage.then(|| self.document.id.bytes());
@@ -51,7 +51,7 @@ impl Load<'_> {
             };
             write_all(&mut writers, chunks, settle).await
         };
-        let (read, written) = run_both(move || read(&stages, outlet, options.rejects_max), write)?;
+        let (read, written) = run_both(move || read(&stages, outlet, options.rejects_max, &others), write)?;
         // If both fail, the writer's error is the cause. The reader's error then only says that the writer has ended.
         written?;
         read

@@ -8,18 +8,20 @@
 mod tokens;
 mod verify;
 
-use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
 
 use self::tokens::Tokens;
-use super::load::{self, LoadOptions, PartScope, Scope, WholeScope};
+use super::load::{self, LoadOptions, OtherParts, PartScope, Scope, WholeScope};
 use super::manifest::Manifest;
 use super::plan::Plan;
 use super::stages::Interrupt;
 use crate::encode::IdentityKey;
 use crate::error::Error;
-use crate::ledger::{Ledger, LoadDocument, OfManifest, State};
+use crate::ledger::{Held, Ledger, LedgerError, LoadDocument, OfManifest, PartProgress, State};
 use crate::report::summary::LoadSummary;
+use crate::report::times::Times;
 use crate::report::work::WorkSummary;
 use crate::report::{Bar, Phase, Progress};
 use crate::server::Target;
@@ -30,7 +32,10 @@ pub use verify::{CollectionProof, verify};
 /// How long a worker waits before it looks again whether a part, a token or a lease has become free.
 const POLL: Duration = Duration::from_secs(1);
 
-/// How many times a worker tries to begin a load that another worker begins at the same time.
+/// How often a worker reads the counts of the other parts while it loads a part.
+const WATCH: Duration = Duration::from_secs(5);
+
+/// How many times a worker tries to begin a load if the collection does not stay empty meanwhile.
 const BEGINNINGS_MAX: u32 = 60;
 
 /// The task and the options of a worker.
@@ -50,11 +55,13 @@ pub struct Work {
     pub writers_max: Option<u32>,
     /// Whether to load no parts and only end the load.
     pub only_finish: bool,
-    /// What the worker shows of its progress.
-    pub display: Display,
+    /// Whether to show no progress.
+    pub quiet: bool,
+    /// The progress of the worker. It began when the command began.
+    pub progress: Progress,
 }
 
-/// What a worker shows of its progress.
+/// What a verification by several workers shows of its progress.
 #[derive(Debug, Clone, Copy)]
 pub struct Display {
     /// Whether to show no progress.
@@ -64,7 +71,7 @@ pub struct Display {
 }
 
 impl Display {
-    /// Begins to measure the time of a part or of a verification. `bytes_total` is the size of its sources.
+    /// Begins to measure the time of a verification. `bytes_total` is the size of its sources.
     fn progress(self, bytes_total: Option<u64>) -> Progress {
         let mut progress = Progress::new(self.verbose);
         progress.bytes_total = bytes_total;
@@ -86,23 +93,26 @@ pub async fn work(
 ) -> Result<WorkSummary, Error> {
     let worker = Worker { manifest, target, work, interrupt };
     let mut done = WorkSummary { manifest: manifest.id.clone(), ..WorkSummary::default() };
-    let mut was_complete = vec![false; manifest.tables.len()];
+    let mut loads = Vec::new();
     if !work.only_finish {
-        for (table, was_complete) in was_complete.iter_mut().enumerate() {
+        for table in 0..manifest.tables.len() {
             let load = worker.register(table).await?;
-            *was_complete = load.state == State::Complete;
-            if !*was_complete {
+            if load.state != State::Complete {
                 worker.load_parts(table, &load, &mut done).await?;
             }
+            loads.push(load);
         }
     }
-    for (table, was_complete) in was_complete.into_iter().enumerate() {
+    for table in 0..manifest.tables.len() {
+        let load = loads.get(table);
+        let was_complete = load.is_some_and(|load| load.state == State::Complete);
         // A worker of an array that starts late need not verify again what another worker has verified.
         if was_complete && work.place.is_some() {
             continue;
         }
-        done.tables.extend(worker.end(table, was_complete).await?);
+        done.tables.extend(worker.end(table, load.filter(|_| !was_complete)).await?);
     }
+    done.times = Times::new(&work.progress.times(), done.rows);
     Ok(done)
 }
 
@@ -118,16 +128,23 @@ impl Worker<'_> {
     /// it.
     async fn register(&self, table: usize) -> Result<LoadDocument, Error> {
         let (plan, target) = (self.plan(table, 0..1)?, self.target_of(table));
-        let mut beginnings = 0;
+        let (mut patience, mut is_told) = (Patience::default(), false);
         loop {
-            match load::register(&plan, &target, &self.work.options, self.scope(table)).await {
-                Err(Error::Held(_) | Error::NoLongerEmpty)
-                    if beginnings < BEGINNINGS_MAX && !self.interrupt.is_asked() =>
-                {
-                    beginnings += 1;
-                    tokio::time::sleep(POLL).await;
-                }
+            let error = match load::register(&plan, &target, &self.work.options, self.scope(table)).await {
+                Err(error) if patience.permits(&error) => error,
                 registered => return registered,
+            };
+            if let Error::Held(held) = &error
+                && !std::mem::replace(&mut is_told, true)
+            {
+                self.work.progress.enter(Phase::WaitingForOtherLoad);
+                self.work.progress.say(&format!(
+                    "waiting, because another process begins this load or loads the same sources: {held}"
+                ));
+            }
+            tokio::time::sleep(POLL).await;
+            if self.interrupt.is_asked() {
+                return Err(Error::Interrupted);
             }
         }
     }
@@ -135,25 +152,25 @@ impl Worker<'_> {
     /// Loads parts of a table. Returns when all parts of the table are loaded, by this worker or by others.
     async fn load_parts(&self, table: usize, load: &LoadDocument, done: &mut WorkSummary) -> Result<(), Error> {
         let target = self.target_of(table);
-        let ledger = Ledger::new(&target.db(), &load.collection, self.work.options.lease).of_parts();
+        let ledger = Ledger::new(&target.db(), &load.collection, self.work.options.lease);
         let numbers = self.in_order(table);
-        let waiting = self.work.display.progress(None);
-        let mut is_told = false;
+        let (mut is_told, mut is_waiting) = (false, false);
         loop {
             if self.interrupt.is_asked() {
                 return Err(Error::Interrupted);
             }
-            let left = left(&ledger, load, &numbers).await?;
+            let parts = ledger.part_progress(load.id, &numbers).await.map_err(reading)?;
+            let is_left = |number: &u32| !parts.iter().any(|part| part.number() == *number && is_complete(part));
+            let left: Vec<u32> = numbers.iter().copied().filter(is_left).collect();
             if left.is_empty() {
                 return Ok(());
             }
-            let taken = ledger.part_leases(load.id).await.map_err(|error| Error::of_ledger("read", error))?;
-            let is_free = |number: &&u32| {
-                taken.get(number).is_none_or(|held| held.left.is_zero() || held.lease.owner.has_ended())
-            };
+            self.refuse_too_many_rejects(table, &parts)?;
+            let taken = ledger.part_leases(load.id).await.map_err(reading)?;
+            let is_free = |number: &&u32| taken.get(number).is_none_or(Held::is_over);
             let mut is_loaded = false;
             for &number in left.iter().filter(is_free) {
-                match self.load_part(number, load).await {
+                match self.load_part(number, load, &parts).await {
                     Ok(summary) if summary.outcome == load::LOADED => {
                         done.add_part(number, &summary);
                         is_loaded = true;
@@ -164,35 +181,54 @@ impl Worker<'_> {
                     Err(error) => return Err(error),
                 }
             }
-            if !is_loaded {
-                if !std::mem::replace(&mut is_told, true) {
-                    waiting.enter(Phase::WaitingForOtherLoad);
-                    waiting.say(&format!(
-                        "waiting for {} that other workers are loading",
-                        counted(left.len() as u64, "part", "parts")
-                    ));
-                }
-                tokio::time::sleep(POLL).await;
+            let was_waiting = std::mem::replace(&mut is_waiting, !is_loaded);
+            if is_loaded {
+                continue;
             }
+            if !was_waiting {
+                self.work.progress.enter(Phase::WaitingForOtherLoad);
+            }
+            if !std::mem::replace(&mut is_told, true) {
+                let parts = counted(left.len() as u64, "part", "parts");
+                self.work.progress.say(&format!("waiting for {parts} that other workers are loading"));
+            }
+            tokio::time::sleep(POLL).await;
         }
     }
 
-    async fn load_part(&self, number: u32, load: &LoadDocument) -> Result<LoadSummary, Error> {
+    /// Fails if the parts together have more rejects than allowed.
+    fn refuse_too_many_rejects(&self, table: usize, parts: &[PartProgress]) -> Result<(), Error> {
+        let Some(max) = self.work.options.rejects_max else { return Ok(()) };
+        let counts = load::sums(parts.iter());
+        if !counts.iter().any(|counts| max.is_exceeded(counts.rejected, counts.read, false)) {
+            return Ok(());
+        }
+        let kinds = self.manifest.tables[table].dataset()?.kinds;
+        let directory = self.work.options.rejects.iter().map(|path| path.display().to_string()).collect::<Vec<_>>();
+        Err(load::too_many_rejects(&kinds, &counts, Vec::new(), &directory))
+    }
+
+    /// Loads a part. `parts` are the states of all parts that have begun.
+    async fn load_part(&self, number: u32, load: &LoadDocument, parts: &[PartProgress]) -> Result<LoadSummary, Error> {
+        let begun = Instant::now();
+        self.work.progress.enter(Phase::Preparation);
         let part = &self.manifest.parts[number as usize];
         let plan =
             tokio::task::block_in_place(|| self.manifest.plan_of(part, self.work.key.clone(), self.work.workers))?;
-        let scope = Scope::Part(PartScope::new(load, number, self.manifest.sources_of(part)));
-        let progress = self.work.display.progress(plan.size_bytes());
-        let _bar = Bar::start(&progress, self.work.display.quiet);
+        let scope = PartScope::new(load, number, self.manifest.sources_of(part));
+        scope.others.set(parts, number);
+        let progress = self.progress(&plan);
+        let _bar = Bar::start(&progress, self.work.quiet);
         progress.tell(|| format!("part {number} of {}", self.manifest.parts.len()));
         let target = self.target_of(part.table as usize);
         let (options, tokens) = self.with_tokens(load).await?;
-        let result = load::attempt(&plan, &target, &options, scope, self.interrupt, &progress).await;
+        let _watching = self.watch(load, number, &scope.others);
+        let result = load::attempt(&plan, &target, &options, Scope::Part(scope), self.interrupt, &progress).await;
         tokens.release().await;
         let summary = result?;
-        if !self.work.display.quiet && summary.outcome == load::LOADED {
+        if !self.work.quiet && summary.outcome == load::LOADED {
             let (parts, read, rejected) = (self.manifest.parts.len(), summary.document.counts.read, summary.rejected());
-            let seconds = summary.total_seconds;
+            let seconds = begun.elapsed().as_secs_f64();
             progress.say(&format!(
                 "part {number} (of 0 to {}) is loaded: {read} rows read, {rejected} rejected, {seconds:.1} s",
                 parts - 1
@@ -216,36 +252,83 @@ impl Worker<'_> {
         Ok((options, tokens))
     }
 
-    /// Ends the load of a table. Returns `None` if another worker has ended or is ending the load. If another worker
-    /// has the lease of the load, waits until the lease expires. If that worker has not renewed the lease by then, ends
-    /// the load in its place.
-    async fn end(&self, table: usize, was_complete: bool) -> Result<Option<LoadSummary>, Error> {
+    /// If the number of rejects is limited, starts a task that reads the counts of the other parts at regular intervals.
+    /// The task ends when the result is dropped.
+    fn watch(&self, load: &LoadDocument, number: u32, others: &OtherParts) -> JoinSet<()> {
+        let mut watching = JoinSet::new();
+        let numbers: Vec<u32> = load.manifest.iter().flat_map(|manifest| manifest.parts.iter().copied()).collect();
+        if self.work.options.rejects_max.is_some() && numbers.len() > 1 {
+            let ledger = Ledger::new(&self.target.db(), &load.collection, self.work.options.lease);
+            let (load, others) = (load.id, others.clone());
+            watching.spawn(async move {
+                loop {
+                    tokio::time::sleep(WATCH).await;
+                    // If the ledger cannot be read, the load itself finds that out.
+                    if let Ok(parts) = ledger.part_progress(load, &numbers).await {
+                        others.set(&parts, number);
+                    }
+                }
+            });
+        }
+        watching
+    }
+
+    /// Ends the load of a table. `load` is its ledger document, if this worker has loaded parts of it. Returns `None` if
+    /// another worker has ended or is ending the load. If another worker has the lease of the load, waits until the
+    /// lease expires. If that worker has not renewed the lease by then, ends the load in its place.
+    async fn end(&self, table: usize, load: Option<&LoadDocument>) -> Result<Option<LoadSummary>, Error> {
         let mut waited_for = None;
         loop {
-            if !self.work.only_finish && !was_complete && self.register(table).await?.state == State::Complete {
-                return Ok(None);
-            }
-            let held = match self.finish(table).await {
-                Err(Error::Held(held)) => held,
-                finished => return finished.map(Some),
+            let end = match load {
+                Some(load) => self.look(load).await?,
+                None => End::Nobody,
+            };
+            let held = match end {
+                End::Done => return Ok(None),
+                End::By(held) => held,
+                End::Nobody => match self.finish(table).await {
+                    Err(Error::Held(held)) => *held,
+                    finished => return finished.map(Some),
+                },
             };
             let lease = Some((held.lease.owner.id, held.lease.fence));
             if waited_for == lease {
-                return if self.work.only_finish { Err(Error::Held(held)) } else { Ok(None) };
+                return if self.work.only_finish { Err(Error::Held(Box::new(held))) } else { Ok(None) };
             }
             waited_for = lease;
+            self.work.progress.enter(Phase::WaitingForOtherLoad);
             if !load::wait(self.interrupt, held.left + POLL).await {
                 return Err(Error::Interrupted);
             }
         }
     }
 
+    /// Reads from the ledger whether another worker has ended the load, or is ending it. Reason: most workers find that
+    /// out, and need not open the sources for it.
+    async fn look(&self, load: &LoadDocument) -> Result<End, Error> {
+        let ledger = Ledger::new(&self.target.db(), &load.collection, self.work.options.lease);
+        let state = ledger.load_with_id(load.id).await.map_err(reading)?.map(|load| load.state);
+        if state == Some(State::Complete) {
+            return Ok(End::Done);
+        }
+        let held = ledger.leases_of(&[&load.key]).await.map_err(reading)?.into_values().find(|held| !held.is_over());
+        Ok(held.map_or(End::Nobody, End::By))
+    }
+
     async fn finish(&self, table: usize) -> Result<LoadSummary, Error> {
+        self.work.progress.enter(Phase::Preparation);
         let sources = 0..self.manifest.tables[table].sources.len();
         let (plan, target) = (self.plan(table, sources)?, self.target_of(table));
-        let progress = self.work.display.progress(plan.size_bytes());
-        let _bar = Bar::start(&progress, self.work.display.quiet);
+        let progress = self.progress(&plan);
+        let _bar = Bar::start(&progress, self.work.quiet);
         load::finish(&plan, &target, &self.work.options, self.scope(table), self.interrupt, &progress).await
+    }
+
+    /// Returns the progress of the worker for a part or for the end of a load. The times of all parts add up.
+    fn progress(&self, plan: &Plan) -> Progress {
+        let mut progress = self.work.progress.clone();
+        progress.bytes_total = plan.size_bytes();
+        progress
     }
 
     fn plan(&self, table: usize, sources: std::ops::Range<usize>) -> Result<Plan, Error> {
@@ -276,11 +359,54 @@ impl Worker<'_> {
     }
 }
 
-/// Returns those of the parts `numbers` that are not loaded yet, in the same order.
-async fn left(ledger: &Ledger, load: &LoadDocument, numbers: &[u32]) -> Result<Vec<u32>, Error> {
-    let parts = ledger.parts(load.id, numbers).await.map_err(|error| Error::of_ledger("read", error))?;
-    let is_complete = |part: &&LoadDocument| part.state == State::Complete;
-    let complete: BTreeSet<u32> =
-        parts.iter().filter(is_complete).filter_map(|part| Some(part.part.as_ref()?.number)).collect();
-    Ok(numbers.iter().copied().filter(|number| !complete.contains(number)).collect())
+/// Who ends a load.
+enum End {
+    Nobody,
+    By(Held),
+    Done,
+}
+
+/// How long a worker tries to begin a load that another process begins at the same time.
+#[derive(Debug, Default)]
+struct Patience {
+    beginnings: u32,
+}
+
+impl Patience {
+    /// Returns true if the worker should try again after this error. As long as another process has the lease, it
+    /// works: it may count the documents of a large collection.
+    fn permits(&mut self, error: &Error) -> bool {
+        match error {
+            Error::Held(_) => true,
+            Error::NoLongerEmpty => {
+                self.beginnings += 1;
+                self.beginnings <= BEGINNINGS_MAX
+            }
+            _ => false,
+        }
+    }
+}
+
+fn reading(error: LedgerError) -> Error {
+    Error::of_ledger("read", error)
+}
+
+fn is_complete(part: &PartProgress) -> bool {
+    part.state == State::Complete
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::{Lease, Owner};
+
+    #[test]
+    fn a_worker_waits_for_another_process_as_long_as_that_has_the_lease() {
+        let lease = Lease { owner: Owner::this_process(), fence: 1, since_ms: 0, until_ms: 0 };
+        let held = Error::Held(Box::new(Held { lease, left: Duration::from_secs(30) }));
+        let mut patience = Patience::default();
+        assert!((0..10_000).all(|_| patience.permits(&held)));
+        assert!((0..BEGINNINGS_MAX).all(|_| patience.permits(&Error::NoLongerEmpty)));
+        assert!(!patience.permits(&Error::NoLongerEmpty) && !patience.permits(&Error::Interrupted));
+    }
 }

@@ -17,7 +17,7 @@ impl Rejects<'_> {
                 Slot::Open(file) => (file.path(), file.state()),
                 Slot::Closed { path, bytes, blake3 } => (path.as_path(), (*bytes, blake3.clone())),
             };
-            Some(RejectsState { source: source as u32, name: file_name(path), bytes, blake3 })
+            Some(RejectsState::of_file(source as u32, file_name(path), bytes, blake3))
         };
         self.slots.iter().enumerate().filter_map(state).collect()
     }
@@ -46,14 +46,17 @@ impl Rejects<'_> {
                 Ok(found) if found.len() == state.bytes && is_unchanged(&path, state) => {
                     left.push(self.listed(self.slot_of(state.source as usize), &path));
                 }
-                Ok(_) => self.notes.push(format!(
-                    "the reject file {0} was changed after the load wrote it; if you corrected its rows, load them with \
-                     `medlift load {0}`",
-                    path.display()
-                )),
-                Err(_) => self.notes.push(format!(
+                Ok(_) if file_name(&path) == state.name => self.notes.push(about_changed(&path, load)),
+                Err(_) if file_name(&path) == state.name => self.notes.push(format!(
                     "the reject file {} of that load is not there; --reload writes it again",
                     path.display()
+                )),
+                // The user has named another file than for that load.
+                _ => self.notes.push(format!(
+                    "nothing was written to {0}: that load wrote its rejects to a file with the name {1}; --reload writes \
+                     them to {0}",
+                    path.display(),
+                    state.name
                 )),
             }
         }
@@ -63,6 +66,21 @@ impl Rejects<'_> {
     fn listed(&self, slot: usize, path: &Path) -> FileOfRejects {
         let source = (self.slots.len() > 1).then(|| self.plan.sources[slot].origin.name().to_owned());
         FileOfRejects { path: path.display().to_string(), source }
+    }
+}
+
+/// Returns the note about a file that has the name of a reject file of the complete load `load`, but other content. If
+/// `--rejects` names another directory than for that load, it can be the file of another load.
+fn about_changed(path: &Path, load: &LoadDocument) -> String {
+    let path_shown = path.display();
+    match RejectFile::open(path).ok().and_then(|file| file.marked_by()) {
+        Some(mark) if mark != load.id.to_string() => {
+            format!("the reject file {path_shown} belongs to load {mark}, and the rejects of that load are not there")
+        }
+        _ => format!(
+            "the reject file {path_shown} does not have the rows that the load wrote; if you corrected its rows, load \
+             them with `medlift load {path_shown}`"
+        ),
     }
 }
 

@@ -1,14 +1,19 @@
 //! Chooses the reject file of each source. A load replaces only rows that it wrote itself, or that an earlier load
 //! with the same key (collection, sources, spec and options) wrote.
 
+mod empty;
 mod listed;
+mod objects;
 mod reopened;
 mod target;
+mod writer;
 
 use std::path::{Path, PathBuf};
 
 use self::reopened::{continue_file, is_of_another_load, open_patiently, reopen, require_in_place};
+pub(super) use self::target::s3_address;
 use self::target::{Target, cannot_open, file_name, output};
+pub(super) use self::writer::RejectWriter;
 use super::plan::{Plan, SourcePlan};
 use crate::error::Error;
 use crate::ledger::{LoadDocument, RejectsState};
@@ -23,9 +28,9 @@ const NAMES_MAX: usize = 10_000;
 
 /// The reject files of a load: one for each source, or one for all sources.
 ///
-/// When the load begins, it opens the file of the first source, and checks that the other files can be written. If a
-/// check fails, the load stops before it writes anything. The other files are opened for their first reject. A file
-/// is closed when the load has finished its source, so few files are open at the same time.
+/// When the load begins, it checks that the files can be written. If a check fails, the load stops before it writes
+/// anything. A file is opened for its first reject; a file that the user named is opened before that. A file is closed
+/// when the load has finished its source, so few files are open at the same time.
 pub(super) struct Rejects<'a> {
     plan: &'a Plan,
     target: Target,
@@ -71,15 +76,14 @@ pub(super) enum Resumed {
 }
 
 impl<'a> Rejects<'a> {
-    /// Opens and locks the first file, unless another process has locked it. Checks that the others can be written.
-    /// `target` is the file or directory that the user named. If it is `None`, each source has a reject file beside
+    /// Checks that the files can be written. Creates no file, because a killed process could not remove it. `target` is the file or directory that the user named. If it is `None`, each source has a reject file beside
     /// it.
     ///
     /// # Errors
     /// If a file cannot be written, if the named file is a source, or if the named file would contain the rejects of
     /// sources with different columns.
     pub(super) fn open(plan: &'a Plan, target: Option<&Path>) -> Result<Self, Error> {
-        let target = Target::new(target)?;
+        let target = Target::new(target);
         let is_named = target.named().is_some();
         let first = plan.sources.first();
         let has_other_columns = |source: &SourcePlan| Some(&source.layout.header) != first.map(|f| &f.layout.header);
@@ -89,31 +93,15 @@ impl<'a> Rejects<'a> {
         }
         let slots = if is_named { 1 } else { plan.sources.len() };
         let slots = (0..slots).map(|_| Slot::Unused(None)).collect();
-        let mut rejects = Self { plan, target, slots, replaceable: Vec::new(), load: None, notes: Vec::new() };
-        rejects.open_first()?;
-        (1..rejects.slots.len()).try_for_each(|slot| rejects.check_writable(slot))?;
-        Ok(rejects)
-    }
-
-    fn open_first(&mut self) -> Result<(), Error> {
-        let path = self.path(0, 1);
-        if let Some(named) = self.target.named()
-            && self.is_source(named)
+        let rejects = Self { plan, target, slots, replaceable: Vec::new(), load: None, notes: Vec::new() };
+        if let Some(named) = rejects.target.named()
+            && rejects.is_source(named)
         {
             let problem = format!("--rejects {} names a source; give the path of another file", named.display());
             return Err(Error::Usage(problem));
         }
-        if self.is_source(&path) {
-            return Ok(());
-        }
-        match RejectFile::open(&path) {
-            Ok(file) => self.slots[0] = Slot::Unused(Some(file)),
-            // Perhaps another process executes the same load. The check of the lease will report that with a better
-            // message.
-            Err(OpenError::InUse) => {}
-            Err(error) => return Err(cannot_open(&path, error)),
-        }
-        Ok(())
+        (0..rejects.slots.len()).try_for_each(|slot| rejects.check_writable(slot))?;
+        Ok(rejects)
     }
 
     /// Checks that the load may write to the file that the user named, if there is one. Call it before the load
@@ -129,33 +117,44 @@ impl<'a> Rejects<'a> {
             Some(file) => file,
             None => RejectFile::open(&path).map_err(|error| cannot_open(&path, error))?,
         };
-        if let Some(why) = self.is_others(&file).map_err(|error| output(&path, error))? {
+        if let Rows::OfOthers(why) = self.rows_in(&file).map_err(|error| output(&path, error))? {
             let problem = format!("{why}; move it away, or name another file with --rejects");
             return Err(Error::RejectFile { path: path.display().to_string(), problem });
+        }
+        if let Some(load) = &self.load
+            && file.is_new()
+        {
+            // The process may be killed before the file has rows. The mark then shows that Medlift created the file.
+            file.mark(load);
         }
         self.slots[0] = Slot::Unused(Some(file));
         Ok(())
     }
 
-    /// Returns why this load must not replace the content of the file. `None` if it may.
-    fn is_others(&self, file: &RejectFile) -> std::io::Result<Option<String>> {
-        let Some((bytes, blake3)) = file.on_disk()?.filter(|(bytes, _)| *bytes > 0) else { return Ok(None) };
-        let mark = file.marked_by();
-        let is_left = |left: &LeftFile| {
-            left.bytes == bytes && left.blake3 == blake3 && mark.as_ref().is_none_or(|mark| *mark == left.load)
+    /// Finds out whether this load may replace the rows in the file.
+    fn rows_in(&self, file: &RejectFile) -> std::io::Result<Rows> {
+        let Some((bytes, blake3)) = file.on_disk()?.filter(|(bytes, _)| *bytes > 0) else {
+            return Ok(Rows::Replaceable);
         };
-        if self.replaceable.iter().any(is_left) {
-            return Ok(None);
+        let mark = file.marked_by();
+        for LeftFile { load, state } in &self.replaceable {
+            let is_marked = mark.as_ref().map(|mark| mark == load);
+            if state.bytes == bytes && state.blake3 == blake3 && is_marked != Some(false) {
+                return Ok(Rows::Replaceable);
+            }
+            if is_marked == Some(true) && file.begins_with(state.bytes, &state.blake3)? {
+                return Ok(Rows::AfterCheckpoint);
+            }
         }
         let of = mark.map_or_else(String::new, |load| format!(" (load {load} created it)"));
-        Ok(Some(format!("it contains rows that this load did not write{of}")))
+        Ok(Rows::OfOthers(format!("it contains rows that this load did not write{of}")))
     }
 
     /// Checks that a file is writable, or that its directory accepts a new file. The directory of the first file is
     /// not checked again.
     fn check_writable(&self, slot: usize) -> Result<(), Error> {
         let path = self.path(slot, 1);
-        let is_beside_first = path.parent() == self.path(0, 1).parent();
+        let is_beside_first = slot > 0 && path.parent() == self.path(0, 1).parent();
         let is_special = std::fs::metadata(&path).is_ok_and(|found| !found.is_file());
         let checked = if is_special || self.is_source(&path) {
             // Do not open a pipe, because that would wait until another process reads it. A file that is a source is
@@ -269,8 +268,16 @@ impl<'a> Rejects<'a> {
                 }
                 Err(error) => return Err(cannot_open(&path, error)),
             };
-            let Some(why) = self.is_others(&file).map_err(|error| output(&path, error))? else {
-                file.clear().map_err(|error| output(&path, error))?;
+            let why = match self.rows_in(&file).map_err(|error| output(&path, error))? {
+                Rows::Replaceable => {
+                    file.clear().map_err(|error| output(&path, error))?;
+                    None
+                }
+                // The rows of this load are compared with those in the file.
+                Rows::AfterCheckpoint => None,
+                Rows::OfOthers(why) => Some(why),
+            };
+            let Some(why) = why else {
                 if let Some(load) = &self.load {
                     file.mark(load);
                 }
@@ -318,7 +325,8 @@ impl<'a> Rejects<'a> {
         (0..self.slot_of(source)).for_each(|slot| self.close(slot));
     }
 
-    /// Completes the files. If a file contains rows after those of this load, moves these rows to another file.
+    /// Completes the files. If a file contains rows after those of this load, moves these rows to another file. Removes
+    /// empty files.
     ///
     /// # Errors
     /// If a file cannot be written.
@@ -338,6 +346,7 @@ impl<'a> Rejects<'a> {
                 self.note_moved(slot, moved);
             }
         }
+        self.remove_empty();
         Ok(())
     }
 
@@ -402,8 +411,18 @@ impl<'a> Rejects<'a> {
 #[derive(Debug, Clone)]
 pub(super) struct LeftFile {
     pub(super) load: String,
-    pub(super) bytes: u64,
-    pub(super) blake3: String,
+    pub(super) state: RejectsState,
+}
+
+/// Whose rows are in a reject file.
+enum Rows {
+    /// The file is empty, or has only rows that a load with the same key committed.
+    Replaceable,
+    /// A load with the same key created the file. It was killed after it wrote rows and before it committed them.
+    /// Another program may have added rows too.
+    AfterCheckpoint,
+    /// This load must not replace the rows. Contains the reason.
+    OfOthers(String),
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::error::Error;
 use crate::read::{Origin, reject_path};
 use crate::report::rejects::OpenError;
+use crate::s3::SCHEME;
 
 /// Where the reject files are written.
 #[derive(Debug, Clone)]
@@ -22,23 +23,14 @@ pub(super) enum Target {
 impl Target {
     /// Interprets the path of `--rejects`. The path is a directory if such a directory exists or if the path ends with
     /// `/`.
-    ///
-    /// # Errors
-    /// The path is an address in S3. Reason: after an interruption, a load appends to its reject files, but one cannot
-    /// append to an object.
-    pub(super) fn new(path: Option<&Path>) -> Result<Self, Error> {
-        if path.is_some_and(|path| path.as_os_str().as_encoded_bytes().starts_with(b"s3://")) {
-            let problem =
-                "--rejects cannot be in S3; give a directory, and copy its files with `aws s3 cp --recursive`";
-            return Err(Error::Usage(problem.into()));
-        }
-        Ok(match path {
+    pub(super) fn new(path: Option<&Path>) -> Self {
+        match path {
             None => Self::BesideSources,
             Some(path) if path.is_dir() || path.as_os_str().as_encoded_bytes().ends_with(b"/") => {
                 Self::Directory(path.to_owned())
             }
             Some(path) => Self::File(path.to_owned()),
-        })
+        }
     }
 
     /// Returns the one file for all sources, if the user named a file.
@@ -60,6 +52,11 @@ impl Target {
             Self::BesideSources => reject_path(&base, number),
         }
     }
+}
+
+/// Returns the address if the path of `--rejects` is in S3.
+pub(in crate::pipeline) fn s3_address(path: &Path) -> Option<&str> {
+    path.to_str().filter(|path| path.starts_with(SCHEME))
 }
 
 pub(super) fn file_name(path: &Path) -> String {
@@ -94,7 +91,7 @@ mod tests {
         std::fs::write(&source, "x").expect("written");
         let origin = crate::read::expand(&[source.to_str().expect("text").to_owned()]).expect("a source").remove(0);
         let check = |given: Option<&Path>, first: PathBuf, second: PathBuf| {
-            let target = Target::new(given).expect("a path");
+            let target = Target::new(given);
             assert_eq!((target.path(&origin, 1), target.path(&origin, 2)), (first, second), "{target:?}");
         };
         let beside = |name: &str| dir.path().join(name);

@@ -47,7 +47,7 @@ fn each_source_has_its_file_with_one_header() {
     let states = rejects.states();
     let hash = |name: &str| blake3::hash(content(&dir, name).as_bytes()).to_hex().to_string();
     let expected = [(1, "b.csv.rejects.csv", 6), (2, "c.csv.rejects.csv", 2)].map(|(source, name, bytes)| {
-        RejectsState { source, name: name.into(), bytes: HEADER.len() as u64 + bytes, blake3: hash(name) }
+        RejectsState::of_file(source, name.into(), HEADER.len() as u64 + bytes, hash(name))
     });
     assert_eq!(states, expected);
     let load = load_of(&rejects);
@@ -60,7 +60,7 @@ fn each_source_has_its_file_with_one_header() {
     assert_eq!(later.left_by(&load), []);
     assert_eq!(later.notes.len(), 2, "{:?}", later.notes);
     for (note, path) in later.notes.iter().zip(&paths) {
-        assert!(note.contains(path) && note.contains("was changed after the load wrote it"), "{note}");
+        assert!(note.contains(path) && note.contains("does not have the rows that the load wrote"), "{note}");
     }
     drop(later);
     fs::remove_file(&paths[0]).unwrap();
@@ -112,7 +112,14 @@ fn check_name(there: &str, left: &str, mark: Option<&str>, expected: &str) {
     }
     let mut rejects = Rejects::open(&plan, None).unwrap();
     let blake3 = blake3::hash(left.as_bytes()).to_hex().to_string();
-    rejects.replaceable = vec![LeftFile { load: "ours".into(), bytes: left.len() as u64, blake3 }];
+    let state = RejectsState {
+        source: 0,
+        name: "a.csv.rejects.csv".into(),
+        bytes: left.len() as u64,
+        blake3,
+        segments: Vec::new(),
+    };
+    rejects.replaceable = vec![LeftFile { load: "ours".into(), state }];
     rejects.append(0, b"1\n").unwrap();
     if is_marked {
         assert_eq!(rejects.states()[0].name, expected, "{there:?}, {left:?}, {mark:?}");
@@ -150,6 +157,108 @@ fn only_an_empty_file_or_one_of_a_load_with_the_same_key_is_overwritten() {
     check_name("new\n", "old\n", None, "a.csv.rejects.2.csv");
     check_name("old\nnew\n", "old\n", None, "a.csv.rejects.2.csv");
     check_name("ol", "old\n", None, "a.csv.rejects.2.csv");
+    check_name("x\nnew\n", "old\n", Some("ours"), "a.csv.rejects.2.csv");
+}
+
+/// A killed process has written rows after its last checkpoint, and the load starts from the beginning.
+#[test]
+fn a_load_that_starts_again_uses_the_file_of_the_killed_process() {
+    let blake3 = |text: &str| blake3::hash(text.as_bytes()).to_hex().to_string();
+    let check = |there: &str, committed: &str, moved: &str| {
+        let (dir, plan) = plan_of(&[("a.csv", ROWS)]);
+        let path = dir.path().join("a.csv.rejects.csv");
+        fs::write(&path, there).unwrap();
+        let file = RejectFile::open(&path).unwrap();
+        file.mark("killed");
+        let is_marked = file.marked_by().is_some();
+        drop(file);
+        let mut rejects = Rejects::open(&plan, None).unwrap();
+        let (name, bytes) = ("a.csv.rejects.csv".to_owned(), committed.len() as u64);
+        let state = RejectsState { source: 0, name, bytes, blake3: blake3(committed), segments: Vec::new() };
+        rejects.replaceable = vec![LeftFile { load: "killed".into(), state }];
+        rejects.load = Some("again".into());
+        rejects.append(0, b"1\n").unwrap();
+        rejects.append(0, b"2\n").unwrap();
+        rejects.finish().unwrap();
+        if is_marked {
+            assert_eq!(content(&dir, "a.csv.rejects.csv"), format!("{HEADER}1\n2\n"));
+            assert_eq!(content(&dir, "a.csv.rejects.2.csv"), moved);
+        }
+    };
+    check(&format!("{HEADER}1\n2\n"), &format!("{HEADER}1\n"), "absent");
+    check(&format!("{HEADER}1\n"), "", "absent");
+    check(&format!("{HEADER}1\n2\nby hand\n"), HEADER, "by hand\n");
+    check("other rows\n", "", "other rows\n");
+}
+
+#[test]
+fn no_empty_reject_file_of_medlift_stays_behind() {
+    let check = |named: Option<&str>, existing: &str, mark: Option<&str>, recorded: Option<&str>, stays: bool| {
+        let (dir, plan) = plan_of(&[("a.csv", ROWS)]);
+        let named = named.map(|name| dir.path().join(name));
+        let path = dir.path().join(existing);
+        fs::write(&path, "").unwrap();
+        let file = RejectFile::open(&path).unwrap();
+        if let Some(mark) = mark {
+            file.mark(mark);
+        }
+        let is_marked = file.marked_by().is_some();
+        drop(file);
+        let mut rejects = Rejects::open(&plan, named.as_deref()).unwrap();
+        let state = |name: &str| RejectsState {
+            source: 0,
+            name: name.into(),
+            bytes: 0,
+            blake3: String::new(),
+            segments: Vec::new(),
+        };
+        rejects.replaceable =
+            recorded.into_iter().map(|name| LeftFile { load: "killed".into(), state: state(name) }).collect();
+        rejects.load = Some("again".into());
+        rejects.check_named().unwrap();
+        rejects.finish().unwrap();
+        drop(rejects);
+        if is_marked == mark.is_some() {
+            assert_eq!(path.exists(), stays, "{named:?} {existing} {mark:?} {recorded:?}");
+        }
+    };
+    let (first, second) = ("a.csv.rejects.csv", "a.csv.rejects.2.csv");
+    check(None, first, Some("killed"), None, false);
+    check(None, second, None, Some(second), false);
+    check(None, first, None, None, true);
+    check(Some("r"), "r", Some("killed"), None, false);
+    check(Some("r"), "r", None, Some("r"), false);
+    check(Some("r"), "r", None, Some(second), true);
+    check(Some("r"), "r", None, None, true);
+}
+
+#[test]
+fn a_repeated_load_says_only_what_is_true_about_another_file() {
+    let (dir, plan, load) = load_with_rejects();
+    let note = |named: &Path| {
+        let mut later = Rejects::open(&plan, Some(named)).unwrap();
+        assert_eq!(later.left_by(&load), []);
+        later.notes.concat()
+    };
+    let other = dir.path().join("other.csv");
+    for content in [None, Some(""), Some("rows of a person\n")] {
+        if let Some(content) = content {
+            fs::write(&other, content).unwrap();
+        }
+        let found = note(&other);
+        assert!(found.contains("nothing was written to") && found.contains("name a.csv.rejects.csv"), "{found}");
+        assert!(!found.contains("the load wrote;"), "{found}");
+    }
+    let directory = dir.path().join("elsewhere");
+    fs::create_dir(&directory).unwrap();
+    assert!(note(&directory).contains("is not there"));
+    let path = directory.join("a.csv.rejects.csv");
+    fs::write(&path, "rows of another load\n").unwrap();
+    let file = RejectFile::open(&path).unwrap();
+    file.mark("another");
+    let is_marked = file.marked_by().is_some();
+    drop(file);
+    assert_eq!(note(&directory).contains("belongs to load another"), is_marked);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::reject_name::is_reject_path;
+use super::reject_name::{is_reject_path, wants_rejects};
 use super::{FileOrigin, ObjectOrigin, Origin};
 use crate::read::ReadError;
 
@@ -58,7 +58,7 @@ fn is_pattern(arg: &str) -> bool {
 /// `.rejects.` matches reject files.
 fn expand_pattern(pattern: &str) -> Result<Vec<Origin>, ReadError> {
     let bad = |error: glob::PatternError| ReadError::BadPattern { pattern: pattern.to_owned(), reason: error.msg };
-    let wants_rejects = pattern.rsplit('/').next().is_some_and(|name| name.contains(".rejects."));
+    let wants_rejects = wants_rejects(pattern);
     let mut paths = Vec::new();
     for entry in glob::glob(pattern).map_err(bad)? {
         let path = entry.map_err(|error| {

@@ -21,21 +21,14 @@ pub(crate) use expand::expand;
 pub(crate) use file::FileOrigin;
 #[cfg(not(feature = "s3"))]
 pub(crate) use no_object::ObjectOrigin;
-#[cfg(not(feature = "s3"))]
-pub use no_object::Problem;
 #[cfg(feature = "s3")]
 pub(crate) use object::ObjectOrigin;
-#[cfg(feature = "s3")]
-pub use object::Problem;
 pub(crate) use part::PartOrigin;
-pub(crate) use reject_name::reject_path;
+pub(crate) use reject_name::{reject_path, segment_name, segment_stem};
 pub(crate) use stdin::StdinOrigin;
 
 use super::ReadError;
 use super::archive::Plain;
-
-/// The beginning of the address of an object.
-const S3_SCHEME: &str = "s3://";
 
 const CHUNK_BYTES: usize = 256 * 1024;
 

@@ -3,24 +3,9 @@
 use std::io::Read;
 use std::path::PathBuf;
 
-use super::{S3_SCHEME, Version};
+use super::Version;
 use crate::read::ReadError;
-
-/// The reason why an object cannot be read.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Problem {
-    /// The program lacks the code for S3.
-    #[error("this medlift was built without S3; build it with the feature s3, or copy the object to a file")]
-    NotBuilt,
-}
-
-impl Problem {
-    pub(in crate::read) const fn exit_code(&self) -> u8 {
-        match self {
-            Self::NotBuilt => 2,
-        }
-    }
-}
+use crate::s3::{Problem, SCHEME};
 
 /// An object in S3. This type has no values, because no object can be opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +13,7 @@ pub enum ObjectOrigin {}
 
 impl ObjectOrigin {
     pub(super) fn is_address(argument: &str) -> bool {
-        argument.starts_with(S3_SCHEME)
+        argument.starts_with(SCHEME)
     }
 
     pub(super) fn new(name: &str, _version: Option<&Version>) -> Result<Self, ReadError> {

@@ -1,4 +1,6 @@
-//! The names of reject files: `a.csv.rejects.csv`, then `a.csv.rejects.2.csv`, `a.csv.rejects.3.csv` and so on.
+//! The names of reject files: `a.csv.rejects.csv`, then `a.csv.rejects.2.csv`, `a.csv.rejects.3.csv` and so on. While a
+//! load writes a reject file to S3, the file consists of segments, which have names like
+//! `a.csv.rejects.LOAD-s0-f1-000001.csv`.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -19,7 +21,26 @@ pub(crate) fn reject_path(path: &Path, number: usize) -> PathBuf {
     name.into()
 }
 
-/// Returns true if the path has the name of a reject file.
+/// Returns the name with which the segments of a reject file begin. `load` is the id of the load, and `source` is the
+/// index of the source.
+pub(crate) fn segment_stem(path: &Path, load: &str, source: usize) -> String {
+    let name = split(path).0.to_string_lossy();
+    let name = name.rsplit('/').next().unwrap_or_default();
+    format!("{name}.rejects.{load}-s{source}-")
+}
+
+/// Returns the name of a segment. `fence` is the fence of the lease under which it is written. Two processes therefore
+/// never write segments with the same name.
+pub(crate) fn segment_name(stem: &str, fence: i64, number: u32) -> String {
+    format!("{stem}f{fence}-{number:06}.csv")
+}
+
+/// Returns true if a pattern matches reject files. Other patterns skip them.
+pub(super) fn wants_rejects(pattern: &str) -> bool {
+    pattern.rsplit('/').next().is_some_and(|name| name.contains(".rejects."))
+}
+
+/// Returns true if the path has the name of a reject file, or of a segment of one.
 pub(crate) fn is_reject_path(path: &Path) -> bool {
     split(path).1 > 0
 }
@@ -38,8 +59,23 @@ fn base_and_number(name: &[u8]) -> Option<(&[u8], usize)> {
     }
     let dot = name.iter().rposition(|&byte| byte == b'.')?;
     let digits = std::str::from_utf8(&name[dot + 1..]).ok()?;
+    let base = name[..dot].strip_suffix(WORD)?;
+    if is_segment(digits) {
+        return Some((base, 1));
+    }
     let number = digits.parse().ok().filter(|number: &usize| *number > 1 && number.to_string() == digits)?;
-    Some((name[..dot].strip_suffix(WORD)?, number))
+    Some((base, number))
+}
+
+/// Returns true for the part of a segment's name that is between `.rejects.` and `.csv`: load, source, fence and number.
+fn is_segment(text: &str) -> bool {
+    let mut parts = text.rsplitn(4, '-');
+    let is_number = |part: Option<&str>, letter: &str| {
+        let digits = part.and_then(|part| part.strip_prefix(letter));
+        digits.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    let (number, fence, source) = (parts.next(), parts.next(), parts.next());
+    is_number(number, "") && is_number(fence, "f") && is_number(source, "s") && parts.next().is_some()
 }
 
 #[cfg(test)]
@@ -55,6 +91,7 @@ mod tests {
             ("a.csv.rejects.2.csv", "a.csv.rejects.3.csv", "a.csv.rejects.4.csv"),
             ("a.csv.rejects.99.csv", "a.csv.rejects.100.csv", "a.csv.rejects.101.csv"),
             ("a.2.csv", "a.2.csv.rejects.csv", "a.2.csv.rejects.2.csv"),
+            ("a.csv.rejects.7d-4e-s0-f1-000001.csv", "a.csv.rejects.2.csv", "a.csv.rejects.3.csv"),
         ] {
             let found = [1, 2].map(|number| reject_path(Path::new(source), number));
             assert_eq!(found, [first, second].map(PathBuf::from), "{source}");
@@ -69,7 +106,15 @@ mod tests {
         for number in 1..12 {
             assert!(is_reject_path(&reject_path(Path::new("a.csv"), number)), "{number}");
         }
+        for base in ["a.csv", "d/a.csv", "a.csv.rejects.csv", "a.csv.rejects.2.csv"] {
+            let stem = segment_stem(Path::new(base), "7d4e-01", 12);
+            let segment = segment_name(&stem, 3, 1);
+            assert_eq!(segment, "a.csv.rejects.7d4e-01-s12-f3-000001.csv");
+            assert!(is_reject_path(Path::new(&segment)), "{segment}");
+        }
         for name in ["a.csv", "rejects.csv", "a.rejects.1.csv", "a.rejects.02.csv", "a.rejects.x.csv", "a.rejects", ""]
+            .into_iter()
+            .chain(["a.rejects.x-s1-f1-.csv", "a.rejects.s1-f1-01.csv", "a.x-s1-f1-01.csv"])
         {
             assert!(!is_reject_path(Path::new(name)), "{name}");
         }

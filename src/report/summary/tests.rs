@@ -2,6 +2,7 @@ use std::slice::from_ref;
 
 use super::*;
 use crate::parse::{DateFormat, Format};
+use crate::report::progress::{Phase, PhaseTime};
 use crate::verify::{Difference, Kind};
 
 fn spec() -> Spec {
@@ -150,7 +151,7 @@ fn loaded() -> LoadSummary {
         notes: vec!["a note".to_owned()],
         ..LoadSummary::default()
     };
-    summary.set_times(&times, 100);
+    summary.times = Some(Times::new(&times, 100));
     summary
 }
 
@@ -194,17 +195,23 @@ fn the_rate_counts_the_rows_of_this_process_and_the_total_is_the_sum_of_the_phas
     let mut summary = LoadSummary::default();
     assert!(!summary.to_string().contains("time"), "{summary}");
     let time = |phase, seconds| PhaseTime { phase, seconds };
-    summary.set_times(&[time(Phase::Preparation, 0.5), time(Phase::Reading, 2.0), time(Phase::Duplicates, 0.125)], 30);
-    let found = [summary.seconds, summary.rows_per_second.unwrap_or_default(), summary.total_seconds];
-    assert_eq!(found.map(f64::to_bits), [2.0, 15.0, 2.625].map(f64::to_bits));
-    summary.set_times(&[time(Phase::Preparation, 0.5), time(Phase::Verification, 2.0)], 0);
-    let found = [summary.seconds, summary.rows_per_second.unwrap_or_default(), summary.total_seconds];
-    assert_eq!(found.map(f64::to_bits), [0.0, 0.0, 2.5].map(f64::to_bits));
+    let check = |phases: &[PhaseTime], rows, expected: [f64; 3]| {
+        let times = Times::new(phases, rows);
+        let found = [times.seconds, times.rows_per_second.unwrap_or_default(), times.total_seconds];
+        assert_eq!(found.map(f64::to_bits), expected.map(f64::to_bits));
+        times
+    };
+    check(
+        &[time(Phase::Preparation, 0.5), time(Phase::Reading, 2.0), time(Phase::Duplicates, 0.125)],
+        30,
+        [2.0, 15.0, 2.625],
+    );
+    let times = check(&[time(Phase::Preparation, 0.5), time(Phase::Verification, 2.0)], 0, [0.0, 0.0, 2.5]);
+    summary.times = Some(times);
     let json = serde_json::to_value(&summary).unwrap();
     assert_eq!(json["phases"][1], serde_json::json!({ "phase": "verification", "seconds": 2.0 }), "{json}");
-    summary.set_times(&[time(Phase::ReadingAndWriting, 2.0)], 0);
-    assert_eq!(summary.rows_per_second, None, "a load without new rows has no rate");
-    assert!(!summary.to_string().contains("rows/s"), "{summary}");
+    summary.times = Some(check(&[time(Phase::ReadingAndWriting, 2.0)], 0, [2.0, 0.0, 2.0]));
+    assert!(!summary.to_string().contains("rows/s"), "a load without new rows has no rate: {summary}");
 }
 
 fn proven(verification: Verification) -> DocumentSummary {

@@ -1,5 +1,7 @@
 //! Tests of the whole decoder.
 
+mod peer;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 

@@ -7,11 +7,6 @@
 //! An object is read in ranges of bytes, and several ranges are requested at the same time. If the reply for a range
 //! ends too early, the remaining bytes of the range are requested again.
 
-mod address;
-mod bucket;
-mod credentials;
-mod patience;
-mod problem;
 mod reader;
 
 use std::io::Read;
@@ -22,13 +17,11 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use object_store::ObjectMeta;
 use object_store::path::Path;
 
-use self::address::Address;
-use self::bucket::{Bucket, Pin, runtime, wait_for};
-pub use self::problem::Problem;
 use self::reader::{Content, ObjectReader};
-use super::reject_name::is_reject_path;
-use super::{S3_SCHEME, Version};
+use super::Version;
+use super::reject_name::{is_reject_path, wants_rejects};
 use crate::read::ReadError;
+use crate::s3::{Address, Bucket, Pin, Problem, SCHEME, runtime, wait_for};
 
 /// Maximum number of objects of a pattern that are examined at the same time.
 const EXAMINED_MAX: usize = 16;
@@ -43,7 +36,7 @@ pub struct ObjectOrigin {
 impl ObjectOrigin {
     /// Returns true if an argument is the address of objects, and not a path.
     pub(super) fn is_address(argument: &str) -> bool {
-        argument.starts_with(S3_SCHEME)
+        argument.starts_with(SCHEME)
     }
 
     /// Returns the object with this address. If `version` is given, it must be the version of the object.
@@ -149,7 +142,7 @@ async fn examine(bucket: Arc<Bucket>, key: Path, pin: &Pin) -> Result<ObjectOrig
     }
     // Stores give the id `null` to all objects that were written without versions.
     let version_id = version.filter(|version| version != "null");
-    let name = format!("{S3_SCHEME}{}/{key}", bucket.name());
+    let name = format!("{SCHEME}{}/{key}", bucket.name());
     let content = Content { name, bucket, key, pin: Pin { etag: e_tag, version_id } };
     Ok(ObjectOrigin { content: Arc::new(content), size_bytes: size })
 }
@@ -163,7 +156,7 @@ async fn matches(
 ) -> Result<Vec<ObjectOrigin>, Problem> {
     let options = glob::MatchOptions { require_literal_separator: true, ..glob::MatchOptions::default() };
     let is_rejects = |key: &str| is_reject_path(std::path::Path::new(key));
-    let wants_rejects = is_rejects(pattern.as_str());
+    let wants_rejects = wants_rejects(pattern.as_str());
     let is_wanted = |key: &str| pattern.matches_with(key, options) && (wants_rejects || !is_rejects(key));
     let (mut found, listed) = bucket.list(&prefix, is_nested, is_wanted).await?;
     found.sort_by(|one, other| one.location.cmp(&other.location));

@@ -11,9 +11,8 @@ use object_store::path::Path;
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
-use super::bucket::{Bucket, Pin};
-use super::problem::Problem;
 use crate::read::ReadError;
+use crate::s3::{Bucket, Pin, Problem};
 
 /// Size of a range, in bytes.
 const RANGE_BYTES: u64 = 16 << 20;

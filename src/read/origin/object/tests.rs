@@ -5,8 +5,8 @@ use std::time::Duration;
 use object_store::aws::AmazonS3Builder;
 use testkit::s3::{Fault, Moto, PAGE_KEYS, Proxy};
 
-use super::bucket::Limits;
 use super::*;
+use crate::s3::Limits;
 
 const LIMITS: Limits =
     Limits { patience: Duration::from_millis(1500), first_contact: Duration::from_millis(300), stall_seconds: 1 };

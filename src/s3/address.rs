@@ -1,15 +1,15 @@
 //! Addresses of objects: `s3://bucket/key`, and patterns of keys.
 
+use super::SCHEME;
 use super::problem::Problem;
-use crate::read::origin::S3_SCHEME;
 
 const SPECIAL: [char; 3] = ['*', '?', '['];
 
 /// An address, divided into the bucket and the key. The key can be a pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Address<'a> {
-    pub(super) bucket: &'a str,
-    pub(super) key: &'a str,
+pub(crate) struct Address<'a> {
+    pub(crate) bucket: &'a str,
+    pub(crate) key: &'a str,
 }
 
 impl<'a> Address<'a> {
@@ -17,8 +17,8 @@ impl<'a> Address<'a> {
     ///
     /// # Errors
     /// The bucket or the key is missing, the bucket is a pattern, or the key cannot be requested.
-    pub(super) fn parse(argument: &'a str) -> Result<Self, Problem> {
-        let rest = argument.strip_prefix(S3_SCHEME).unwrap_or(argument);
+    pub(crate) fn parse(argument: &'a str) -> Result<Self, Problem> {
+        let rest = argument.strip_prefix(SCHEME).unwrap_or(argument);
         let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
         if bucket.is_empty() || bucket.contains(SPECIAL) {
             return Err(Problem::Address("the name of the bucket must be complete"));
@@ -33,16 +33,30 @@ impl<'a> Address<'a> {
         Ok(Self { bucket, key })
     }
 
+    /// Divides the address of a prefix into the bucket and the prefix. The prefix is empty or ends with `/`.
+    ///
+    /// # Errors
+    /// The same as for [`parse`](Self::parse), or the address does not end with `/`.
+    pub(crate) fn parse_prefix(argument: &'a str) -> Result<(&'a str, &'a str), Problem> {
+        let inner = argument.strip_suffix('/').ok_or(Problem::NoPrefix)?;
+        if inner.strip_prefix(SCHEME).is_some_and(|bucket| !bucket.is_empty() && !bucket.contains(['/', '*', '?', '[']))
+        {
+            return Ok((&inner[SCHEME.len()..], ""));
+        }
+        let Self { bucket, key } = Self::parse(inner)?;
+        Ok((bucket, &argument[argument.len() - key.len() - 1..]))
+    }
+
     /// Returns the beginning of the pattern, before its first special character. Only keys with this beginning are
     /// listed.
-    pub(super) fn prefix(self) -> &'a str {
+    pub(crate) fn prefix(self) -> &'a str {
         let end = self.key.find(SPECIAL).unwrap_or(self.key.len());
         &self.key[..end]
     }
 
     /// Returns true if the pattern has a `/` after its first special character. Otherwise, the keys that have a `/`
     /// after the prefix need not be listed.
-    pub(super) fn is_nested(self) -> bool {
+    pub(crate) fn is_nested(self) -> bool {
         self.key[self.prefix().len()..].contains('/')
     }
 }
@@ -61,6 +75,16 @@ mod tests {
         check("s3://b/2026/*.csv.gz", "b", "2026/*.csv.gz");
         for text in ["s3://", "s3:///a", "s3://b", "s3://b/", "s3://b/x/", "s3://b*/a", "s3://b//a", "s3://b/../a"] {
             assert!(Address::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_address_of_a_prefix_ends_with_a_slash() {
+        assert_eq!(Address::parse_prefix("s3://b/"), Ok(("b", "")));
+        assert_eq!(Address::parse_prefix("s3://b/rejects/"), Ok(("b", "rejects/")));
+        assert_eq!(Address::parse_prefix("s3://b/2026/a b/"), Ok(("b", "2026/a b/")));
+        for text in ["s3://", "s3:///", "s3://b", "s3://b/x", "s3://b*/", "s3://b//", "s3://b/x//", "s3://b/../"] {
+            assert!(Address::parse_prefix(text).is_err(), "{text}");
         }
     }
 

@@ -3,7 +3,7 @@
 
 /// A way to get credentials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
+pub(crate) enum Way {
     Environment,
     WebIdentity,
     Container,
@@ -17,7 +17,7 @@ impl Way {
     ///
     /// # Errors
     /// A variable is set, but a second variable that it needs is not set.
-    pub(super) fn of(is_set: impl Fn(&str) -> bool) -> Result<Self, String> {
+    pub(crate) fn of(is_set: impl Fn(&str) -> bool) -> Result<Self, String> {
         let both = |one: &str, other: &str| match (is_set(one), is_set(other)) {
             (true, false) => Err(format!("{one} is set, but {other} is not; set both")),
             (one, _) => Ok(one),
@@ -35,7 +35,7 @@ impl Way {
     }
 
     /// Returns the name that messages use.
-    pub(super) const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Environment => "the environment (AWS_ACCESS_KEY_ID)",
             Self::WebIdentity => "the web identity (AWS_WEB_IDENTITY_TOKEN_FILE)",
@@ -46,7 +46,7 @@ impl Way {
 
     /// Returns a text that lists the ways that were tried, with the result of each. The last one is `self`, which
     /// failed because of `cause`. The variables of the ways before it are not set.
-    pub(super) fn tried(self, cause: &str) -> String {
+    pub(crate) fn tried(self, cause: &str) -> String {
         let tried = WAYS.iter().map_while(|way| match (*way == self, *way as u8 <= self as u8) {
             (true, _) => Some(format!("{}: {cause}", way.name())),
             (_, true) => Some(format!("{}: not set", way.name())),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey, Checksum};
 use object_store::client::ClientConfigKey;
 use object_store::list::{PaginatedListOptions, PaginatedListResult, PaginatedListStore};
 use object_store::path::Path;
@@ -18,17 +18,18 @@ use tokio::runtime::{Builder, Handle};
 use super::credentials::Way;
 use super::patience::Patience;
 use super::problem::{Cause, Facts, Failed, Problem, cause_of, innermost};
+use super::write::CreateOnly;
 
 /// The time limits of requests.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
+pub(crate) struct Limits {
     /// A request is repeated at most this long if no byte is received.
-    pub(super) patience: Duration,
+    pub(crate) patience: Duration,
     /// The first connection is tried at most this long. The time is short, because a connection often fails because of
     /// a wrong setting.
-    pub(super) first_contact: Duration,
+    pub(crate) first_contact: Duration,
     /// If a connection delivers nothing for this number of seconds, it is closed and the request is repeated.
-    pub(super) stall_seconds: u64,
+    pub(crate) stall_seconds: u64,
 }
 
 const LIMITS: Limits =
@@ -43,18 +44,18 @@ const REQUEST: &str = "600s";
 /// The version of an object that a request asks for. The request fails if this version does not exist any more. If both
 /// fields are `None`, a request asks for the current version.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Pin {
-    pub(super) etag: Option<String>,
-    pub(super) version_id: Option<String>,
+pub(crate) struct Pin {
+    pub(crate) etag: Option<String>,
+    pub(crate) version_id: Option<String>,
 }
 
 /// A bucket and the client for its store. All requests share connections and credentials.
-pub(super) struct Bucket {
-    store: AmazonS3,
+pub(crate) struct Bucket {
+    pub(super) store: AmazonS3,
     way: Way,
     /// True if requests are not signed, which public buckets permit.
     is_anonymous: bool,
-    facts: Facts,
+    pub(super) facts: Facts,
     limits: Limits,
 }
 
@@ -67,7 +68,7 @@ impl fmt::Debug for Bucket {
 
 impl Bucket {
     /// Returns the client for a bucket, with the settings of the environment. A process has one client per bucket.
-    pub(super) fn open(name: &str) -> Result<Arc<Self>, Problem> {
+    pub(crate) fn open(name: &str) -> Result<Arc<Self>, Problem> {
         static OPENED: Mutex<Vec<Arc<Bucket>>> = Mutex::new(Vec::new());
         let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(bucket) = opened.iter().find(|bucket| bucket.facts.bucket == name) {
@@ -79,7 +80,7 @@ impl Bucket {
     }
 
     /// Makes a client. `settings` are the settings of the store and its credentials.
-    pub(super) fn new(name: &str, settings: &AmazonS3Builder, limits: Limits) -> Result<Self, Problem> {
+    pub(crate) fn new(name: &str, settings: &AmazonS3Builder, limits: Limits) -> Result<Self, Problem> {
         let value = |key| settings.get_config_value(&key);
         let endpoint = value(AmazonS3ConfigKey::S3Endpoint).or_else(|| value(AmazonS3ConfigKey::Endpoint));
         if endpoint.as_ref().is_some_and(|url| !url.starts_with("http://") && !url.starts_with("https://")) {
@@ -98,12 +99,12 @@ impl Bucket {
         Ok(Self { store, way, is_anonymous, facts, limits })
     }
 
-    pub(super) fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.facts.bucket
     }
 
     /// Fetches the credentials. Does nothing if the credentials are known already, or if requests are not signed.
-    pub(super) async fn sign_in(&self) -> Result<(), Problem> {
+    pub(crate) async fn sign_in(&self) -> Result<(), Problem> {
         if self.is_anonymous {
             return Ok(());
         }
@@ -120,7 +121,7 @@ impl Bucket {
     ///
     /// Requests the first bytes of the object. Reason: the reply to a `HEAD` request has no body, so it does not say
     /// whether the bucket or the object is missing.
-    pub(super) async fn describe(&self, key: &Path, pin: &Pin) -> Result<ObjectMeta, Problem> {
+    pub(crate) async fn describe(&self, key: &Path, pin: &Pin) -> Result<ObjectMeta, Problem> {
         let mut tries = if *pin == Pin::default() { self.first_tries() } else { self.tries() };
         loop {
             match self.first_bytes(key, options(pin, 0..HEAD_BYTES)).await {
@@ -140,7 +141,7 @@ impl Bucket {
 
     /// Returns the keys that begin with `prefix` and are accepted by `is_wanted`, and the number of keys that begin
     /// with `prefix`. If `is_nested` is false, the keys with a `/` after the prefix are left out.
-    pub(super) async fn list(
+    pub(crate) async fn list(
         &self,
         prefix: &str,
         is_nested: bool,
@@ -172,7 +173,7 @@ impl Bucket {
 
     /// Requests the bytes of a range and sends them to `reader`. If a request fails temporarily or its reply ends too
     /// early, requests the remaining bytes. Fails if no byte is received for the time `Limits::patience`.
-    pub(super) async fn read(
+    pub(crate) async fn read(
         &self,
         key: &Path,
         pin: &Pin,
@@ -222,7 +223,7 @@ impl Bucket {
         Ok(())
     }
 
-    fn tries(&self) -> Tries {
+    pub(super) fn tries(&self) -> Tries {
         Tries { patience: Patience::new(self.limits.patience), contact: None }
     }
 
@@ -233,7 +234,7 @@ impl Bucket {
 }
 
 /// The attempts of one request.
-struct Tries {
+pub(super) struct Tries {
     patience: Patience,
     /// The time limit for attempts that fail without a connection. If it is `None`, `patience` is the limit for these
     /// attempts too.
@@ -245,7 +246,7 @@ impl Tries {
     ///
     /// # Errors
     /// Another attempt would fail too, or the time limit has passed.
-    async fn wait_after(&mut self, failed: Failed, facts: &Facts) -> Result<(), Problem> {
+    pub(super) async fn wait_after(&mut self, failed: Failed, facts: &Facts) -> Result<(), Problem> {
         let Cause { text: cause, is_connection } = match failed {
             Failed::Lasting(problem) => return Err(problem),
             Failed::Passing(cause) => cause,
@@ -272,6 +273,9 @@ fn client(settings: AmazonS3Builder, facts: &Facts, limits: Limits) -> object_st
         .with_config(option(ClientConfigKey::AllowInvalidCertificates), "false")
         .with_config(option(ClientConfigKey::ReadTimeout), format!("{}s", limits.stall_seconds))
         .with_config(option(ClientConfigKey::Timeout), REQUEST)
+        // A bucket with Object Lock accepts only writes that have a checksum.
+        .with_checksum_algorithm(Checksum::SHA256)
+        .with_http_connector(CreateOnly::default())
         // This module repeats requests itself, because it knows how many bytes were received.
         .with_retry(RetryConfig { max_retries: 0, ..RetryConfig::default() })
         .build()
@@ -299,7 +303,7 @@ fn options(pin: &Pin, range: Range<u64>) -> GetOptions {
 
 /// Returns the runtime for requests to S3. It is not the runtime of the MongoDB driver. Reason: a thread of the
 /// driver's runtime may block until bytes arrive, and it must not block the request for these bytes.
-pub(super) fn runtime() -> std::io::Result<Handle> {
+pub(crate) fn runtime() -> std::io::Result<Handle> {
     static RUNTIME: Mutex<Option<Handle>> = Mutex::new(None);
     let mut runtime = RUNTIME.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(handle) = &*runtime {
@@ -315,7 +319,7 @@ pub(super) fn runtime() -> std::io::Result<Handle> {
 
 /// Runs requests and waits for their result. Unlike `block_on`, this function may also be called on a thread of another
 /// runtime.
-pub(super) fn wait_for<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> std::io::Result<T> {
+pub(crate) fn wait_for<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> std::io::Result<T> {
     let (to_caller, result) = mpsc::sync_channel(1);
     runtime()?.spawn(async move {
         let _ = to_caller.send(work.await);

@@ -1,4 +1,4 @@
-//! The reasons why an object in S3 cannot be read. Most of them are determined from the errors of `object_store`.
+//! The reasons why an object in S3 cannot be read or written. Most of them are determined from the errors of `object_store`.
 //!
 //! A message may contain the error code of a reply of S3, but no other text of the reply. Reason: a reply can contain
 //! parts of a signature.
@@ -7,12 +7,16 @@ use std::error::Error;
 
 use object_store::client::{HttpError, HttpErrorKind};
 
-/// The reason why an object or a bucket cannot be read. The text continues the sentence "cannot read `s3://…`: ".
+/// The reason why an object or a bucket cannot be used. The text continues the sentence "cannot read `s3://…`: " or
+/// "cannot write `s3://…`: ".
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
     /// The argument is not the address of an object.
     #[error("{0}; give s3://BUCKET/KEY, or a pattern such as s3://BUCKET/2026/*.csv.gz")]
     Address(&'static str),
+    /// The argument is not the address of a prefix.
+    #[error("give a prefix that ends with `/`, such as s3://BUCKET/rejects/")]
+    NoPrefix,
     /// An environment variable has a wrong value, or a second variable that it needs is missing.
     #[error("{0}")]
     Setting(String),
@@ -37,6 +41,17 @@ pub enum Problem {
          s3:GetObjectVersion for the object, and s3:ListBucket for the bucket"
     )]
     Denied {
+        /// The way by which the credentials were found.
+        way: &'static str,
+    },
+    /// S3 denies an action that is needed to write objects.
+    #[error(
+        "{action} is denied for the credentials of {way}; allow s3:PutObject, s3:GetObject and s3:DeleteObject for the \
+         objects, and s3:ListBucket for the bucket"
+    )]
+    ActionDenied {
+        /// The action, for example `s3:PutObject`.
+        action: &'static str,
         /// The way by which the credentials were found.
         way: &'static str,
     },
@@ -91,25 +106,44 @@ pub enum Problem {
         /// The last error.
         cause: String,
     },
+    /// A request to write, list or delete objects failed for too long because of a temporary problem.
+    #[error("S3 did not accept {action} for {seconds} s ({cause}); run the same command again later")]
+    PassingAction {
+        /// The action, for example `s3:PutObject`.
+        action: &'static str,
+        /// Time without success, in seconds.
+        seconds: u64,
+        /// The last error.
+        cause: String,
+    },
     /// S3 sent another reply that Medlift cannot use.
     #[error("S3 answered {0}; if the store is not AWS, it must support ranges, If-Match and ETags")]
     Other(String),
 }
 
 impl Problem {
-    pub(in crate::read) const fn exit_code(&self) -> u8 {
+    pub(crate) const fn exit_code(&self) -> u8 {
         match self {
-            Self::Address(_) | Self::Setting(_) => 2,
+            Self::Address(_) | Self::NoPrefix | Self::Setting(_) => 2,
             Self::NoCredentials(_) | Self::Refused { .. } | Self::Unreachable { .. } => 3,
-            Self::Passing { .. } => 6,
+            Self::Passing { .. } | Self::PassingAction { .. } => 6,
             _ => 1,
+        }
+    }
+
+    /// Adds the action to a problem that can have several actions as its cause.
+    pub(super) fn of_action(self, action: &'static str) -> Self {
+        match self {
+            Self::Denied { way } => Self::ActionDenied { action, way },
+            Self::Passing { seconds, cause, .. } => Self::PassingAction { action, seconds, cause },
+            other => other,
         }
     }
 }
 
 /// A failed request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Failed {
+pub(crate) enum Failed {
     /// The same request may succeed later.
     Passing(Cause),
     /// The same request will fail again.
@@ -118,24 +152,24 @@ pub(super) enum Failed {
 
 /// The temporary cause of a failed request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Cause {
-    pub(super) text: String,
+pub(crate) struct Cause {
+    pub(crate) text: String,
     /// True if the connection to the store could not be opened.
-    pub(super) is_connection: bool,
+    pub(crate) is_connection: bool,
 }
 
 /// The facts about a bucket that messages contain.
 #[derive(Debug, Clone)]
-pub(super) struct Facts {
-    pub(super) bucket: String,
-    pub(super) endpoint: String,
-    pub(super) region: String,
-    pub(super) way: &'static str,
+pub(crate) struct Facts {
+    pub(crate) bucket: String,
+    pub(crate) endpoint: String,
+    pub(crate) region: String,
+    pub(crate) way: &'static str,
 }
 
 impl Facts {
     /// Decides from the error of a request whether the request should be repeated.
-    pub(super) fn judge(&self, error: &object_store::Error) -> Failed {
+    pub(crate) fn judge(&self, error: &object_store::Error) -> Failed {
         if let Some(http) = http_error(error) {
             return Failed::Passing(Cause {
                 text: innermost(http),
@@ -170,7 +204,7 @@ impl Facts {
             ) => Problem::Refused { way: self.way, code: name },
             (_, Some("PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException"))
             | (Some(301 | 307), _) => Problem::WrongRegion { region: self.region.clone() },
-            (Some(401 | 403), _) => Problem::Denied { way: self.way },
+            (Some(401 | 403), _) | (_, Some("AccessDenied")) => Problem::Denied { way: self.way },
             (Some(404), _) => Problem::NoObject,
             (Some(412), _) => Problem::Replaced,
             (Some(416), _) => Problem::Empty,
@@ -183,7 +217,7 @@ impl Facts {
 }
 
 /// Returns the cause of a failed request in a few words: the error code of S3, the status, or the error of the network.
-pub(super) fn cause_of(error: &object_store::Error) -> String {
+pub(crate) fn cause_of(error: &object_store::Error) -> String {
     let text = error.to_string();
     match (code_of(&text), status_of(&text)) {
         (Some(code), _) => code.to_owned(),
@@ -195,7 +229,15 @@ pub(super) fn cause_of(error: &object_store::Error) -> String {
 /// Returns true for the replies after which the request should be repeated: too many requests, a timeout, or a failure
 /// of the server.
 fn is_passing(status: Option<u16>, code: Option<&str>) -> bool {
-    const CODES: [&str; 5] = ["SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "Throttling"];
+    const CODES: [&str; 6] = [
+        "SlowDown",
+        "InternalError",
+        "ServiceUnavailable",
+        "RequestTimeout",
+        "Throttling",
+        // Another request wrote an object with the same key at the same time.
+        "ConditionalRequestConflict",
+    ];
     matches!(status, Some(408 | 429 | 500..)) || code.is_some_and(|code| CODES.contains(&code))
 }
 
@@ -208,7 +250,7 @@ fn http_error(error: &object_store::Error) -> Option<&HttpError> {
 }
 
 /// Returns the text of the innermost error, for example `Connection refused (os error 111)`.
-pub(super) fn innermost(error: &(dyn Error + 'static)) -> String {
+pub(crate) fn innermost(error: &(dyn Error + 'static)) -> String {
     chain(error).last().map(ToString::to_string).unwrap_or_default()
 }
 
@@ -219,10 +261,11 @@ fn status_of(text: &str) -> Option<u16> {
     after.get(..3)?.parse().ok()
 }
 
-/// Returns the error code of S3 in an error text: the element `Code` of the reply.
+/// Returns the error code of S3 in an error text: the element `Code` of the reply. For an object that could not be
+/// deleted, the text has the form `(code: AccessDenied)`.
 fn code_of(text: &str) -> Option<&str> {
-    let (_, after) = text.split_once("<Code>")?;
-    let (code, _) = after.split_once("</Code>")?;
+    let between = |before: &str, after: &str| Some(text.split_once(before)?.1.split_once(after)?.0);
+    let code = between("<Code>", "</Code>").or_else(|| between("(code: ", ")"))?;
     code.chars().all(|letter| letter.is_ascii_alphanumeric()).then_some(code)
 }
 
@@ -271,6 +314,7 @@ mod tests {
             (reply(301, "PermanentRedirect"), "another region than r; set AWS_REGION"),
             (reply(400, "AuthorizationHeaderMalformed"), "another region than r"),
             ("Received redirect without LOCATION".to_owned(), "another region than r"),
+            ("Failed to delete k: Access Denied (code: AccessDenied)".to_owned(), "access denied"),
             (reply(412, "PreconditionFailed"), "replaced or deleted"),
             (reply(416, "InvalidRange"), "it is empty"),
             (reply(405, "MethodNotAllowed"), "S3 answered MethodNotAllowed"),

@@ -7,24 +7,24 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// A time limit. If no byte was received for this time, the request is not repeated any more.
 #[derive(Debug)]
-pub(super) struct Patience {
+pub(crate) struct Patience {
     limit: Duration,
     since: Instant,
     pause: Duration,
 }
 
 impl Patience {
-    pub(super) fn new(limit: Duration) -> Self {
+    pub(crate) fn new(limit: Duration) -> Self {
         Self { limit, since: Instant::now(), pause: FIRST_PAUSE }
     }
 
     /// Starts the time limit again, because bytes were received.
-    pub(super) fn renew(&mut self) {
+    pub(crate) fn renew(&mut self) {
         *self = Self::new(self.limit);
     }
 
     /// Waits before the next request. Returns false, without waiting, if the limit would be exceeded.
-    pub(super) async fn wait(&mut self) -> bool {
+    pub(crate) async fn wait(&mut self) -> bool {
         if self.since.elapsed() + self.pause > self.limit {
             return false;
         }
@@ -33,7 +33,7 @@ impl Patience {
         true
     }
 
-    pub(super) fn seconds(&self) -> u64 {
+    pub(crate) fn seconds(&self) -> u64 {
         self.since.elapsed().as_secs()
     }
 }
