@@ -15,6 +15,7 @@ mod deployment;
 mod docs;
 mod doctor;
 mod export;
+mod fold;
 mod hl7;
 mod index_builds;
 mod interrupts;
