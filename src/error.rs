@@ -210,7 +210,7 @@ impl Error {
     /// - A temporary failure of the server, or a request to stop, ended a worker of a load in parts.
     fn is_passing(&self) -> bool {
         match self {
-            Self::Fold(FoldError::Held { .. }) => true,
+            Self::Fold(FoldError::Held { .. } | FoldError::Ledger(LedgerError::TakenOver)) => true,
             Self::Held(_) | Self::Busy(_) | Self::NoLongerEmpty | Self::TakenOver | Self::RejectFileInUse { .. } => {
                 true
             }
@@ -236,6 +236,8 @@ impl Error {
         match self {
             Self::Server(error) | Self::Deployment(DeploymentError::Server(error)) => error.failure(),
             Self::Fold(FoldError::Server(error)) => error.failure(),
+            Self::Fold(FoldError::Scan(error)) => Some(error.failure()),
+            Self::Fold(FoldError::Ledger(LedgerError::Server(failure))) => Some(failure),
             Self::Verify(VerifyError::Scan(error)) => Some(error.failure()),
             Self::Write(WriteError::Server(failure)) | Self::Ledger { failure, .. } => Some(failure),
             Self::Unfinished { cause, .. } | Self::OfWorker(cause) => cause.failure(),

@@ -3,11 +3,11 @@
 use bson::RawDocumentBuf;
 use bson::raw::cstr;
 
-use super::event::{Context, Step, note};
 use super::fields::{Change, Part};
 use super::keys::{Identifier, Key, Kind};
 use super::patient::PatientStep;
 use super::slot::Slot;
+use super::step::{Context, Step, note};
 use super::visit::{Arrival, VisitEvent, VisitStep};
 use crate::encode::Id;
 use crate::parse::hl7::{Element, Segment};
@@ -97,7 +97,8 @@ fn move_steps(context: &Context<'_>) -> Vec<(Key, Step)> {
         if segment.id().as_str() == "MRG" {
             old = context.fields.identifier(segment.field(5).child(1));
         } else if segment.id().as_str() == "PV1"
-            && let Some((number, key)) = context.visit(pid, segment).or_else(|| context.number(old.clone()?, PV1_19))
+            && let Some((number, key)) =
+                context.visit_number(segment).or_else(|| Some(context.number(old.as_ref()?, PV1_19)))
         {
             let step = context.visit_step(VisitEvent::Move, "A45", pid, Some(segment), &number);
             steps.push((visit_key(key), step));
@@ -138,14 +139,16 @@ impl Context<'_> {
 
     /// Returns the number and the key of the visit: PV1-19, or the account number PID-18.
     pub(super) fn visit(&self, pid: Option<Segment<'_>>, pv1: Segment<'_>) -> Option<(RawDocumentBuf, Id)> {
-        let of = |field: Element<'_>, name| self.number(self.fields.identifier(field.child(1))?, name);
-        of(pv1.field(19), PV1_19).or_else(|| of(pid?.field(18), PID_18))
+        let account = || Some(self.number(&self.fields.identifier(pid?.field(18).child(1))?, PID_18));
+        self.visit_number(pv1).or_else(account)
     }
 
-    #[expect(clippy::unnecessary_wraps, reason = "the callers chain it with lookups that can fail")]
-    fn number(&self, identifier: Identifier, field: &'static str) -> Option<(RawDocumentBuf, Id)> {
-        let key = identifier.visit(field, self.identity);
-        Some((identifier_document(&identifier, Some(field)), key))
+    fn visit_number(&self, pv1: Segment<'_>) -> Option<(RawDocumentBuf, Id)> {
+        Some(self.number(&self.fields.identifier(pv1.field(19).child(1))?, PV1_19))
+    }
+
+    fn number(&self, identifier: &Identifier, field: &'static str) -> (RawDocumentBuf, Id) {
+        (identifier_document(identifier, Some(field)), identifier.visit(field, self.identity))
     }
 
     fn demographics(&self, pid: Segment<'_>) -> Vec<Change> {

@@ -5,9 +5,10 @@
 use std::collections::BTreeMap;
 
 use bson::raw::{CStr, cstr};
-use bson::spec::BinarySubtype;
-use bson::{DateTime, RawArrayBuf, RawBinaryRef, RawBson, RawBsonRef, RawDocument, RawDocumentBuf};
+use bson::{DateTime, RawArrayBuf, RawBson, RawBsonRef, RawDocument, RawDocumentBuf};
 
+use super::elements::{get, put_id};
+use super::fields::{Change, Said};
 use super::slot::Slot;
 use super::{Key, Kind, Merge, Order};
 use crate::encode::Id;
@@ -52,10 +53,6 @@ const MOVEMENTS: &CStr = cstr!("movements");
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the field `{0}` is missing or has another form than `medlift fold` writes")]
 pub struct Unreadable(&'static str);
-
-pub(super) fn put_id(document: &mut RawDocumentBuf, name: impl AsRef<CStr>, id: Id) {
-    document.append(name, RawBinaryRef { subtype: BinarySubtype::Uuid, bytes: &id.0 });
-}
 
 impl State {
     /// Returns the document's key.
@@ -213,6 +210,33 @@ impl State {
     }
 }
 
-pub(super) fn get<'d>(document: &'d RawDocument, name: &str) -> Option<RawBsonRef<'d>> {
-    document.get(name).ok().flatten()
+impl State {
+    /// Applies the changes that a message states.
+    pub(super) fn change(&mut self, changes: &[Change]) {
+        for change in changes {
+            match &change.to {
+                Said::Nothing => {}
+                Said::Delete => self.clear(change.slot),
+                Said::Is(value) => self.hold(change.slot, value.clone(), change.precision),
+            }
+        }
+    }
+
+    /// Sets a value. It comes from the message that is being applied.
+    pub(super) fn set(&mut self, slot: Slot, value: impl Into<RawBson>) {
+        self.hold(slot, value.into(), None);
+    }
+
+    fn hold(&mut self, slot: Slot, value: RawBson, precision: Option<&str>) {
+        let source = self.messages.len() - 1;
+        self.held.insert(slot, Held { value, precision: precision.map(str::to_owned), source });
+    }
+
+    pub(super) fn clear(&mut self, slot: Slot) {
+        self.held.remove(&slot);
+    }
+
+    pub(super) fn text(&self, slot: Slot) -> Option<&str> {
+        self.held.get(&slot)?.value.as_str()
+    }
 }

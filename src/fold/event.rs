@@ -1,13 +1,12 @@
 //! A message becomes an event: what the message says about patients, visits and results.
 
-use super::fields::{Change, Fields, Said, first};
+use super::fields::{Fields, first};
 use super::identifier::PatientRule;
 use super::patient::PatientStep;
-use super::result::ResultStep;
-use super::visit::VisitStep;
+use super::step::{Context, Step, named};
 use super::{Key, Merge, Merges, Order, adt, oru};
 use crate::encode::{Id, IdentityKey};
-use crate::parse::hl7::{Charset, Decoder, Index, Message, Problem, Segment, SegmentId};
+use crate::parse::hl7::{Charset, Decoder, Index, Message, Problem};
 
 /// What a message says about the documents of the state. The event of a message that changes no state has no steps.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,14 +15,6 @@ pub struct Event {
     /// The documents that the message touches, in the order of their keys. If the message says several things about a
     /// document, they are in the order of the message.
     steps: Vec<(Key, Step)>,
-}
-
-/// What a message says about one document.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Step {
-    Patient(PatientStep),
-    Visit(Box<VisitStep>),
-    Result(Box<ResultStep>),
 }
 
 /// Makes events from messages. Contains the settings, and a buffer that is used again.
@@ -40,15 +31,6 @@ pub struct Reader {
 #[derive(Debug, thiserror::Error)]
 #[error("the stored message cannot be read: {0}")]
 pub struct BadMessage(#[from] Problem);
-
-/// What the steps of a message have in common.
-pub(super) struct Context<'m> {
-    pub message: Message<'m>,
-    pub fields: Fields,
-    pub identity: &'m IdentityKey,
-    pub rule: &'m PatientRule,
-    pub order: &'m Order,
-}
 
 impl Reader {
     /// Makes a reader. `rule` says which identifier stands for a patient. `offset_min` is the offset from UTC, in minutes, of times without offset. `charset` is the
@@ -110,17 +92,6 @@ impl Event {
     }
 }
 
-impl<'m> Context<'m> {
-    /// Returns the first segment with this name.
-    pub(super) fn first(&self, name: &str) -> Option<Segment<'m>> {
-        named(self.message, name)
-    }
-}
-
-fn named<'m>(message: Message<'m>, name: &str) -> Option<Segment<'m>> {
-    message.first(SegmentId::new(name)?)
-}
-
 fn order(message: Message<'_>, fields: &Fields, id: Id) -> Order {
     let time = |name, field| Some(fields.time(named(message, name)?.field(field)).value()?.ms);
     let control_id = named(message, "MSH").map(|header| fields.plain(first(header.field(10))));
@@ -139,11 +110,4 @@ fn type_and_event(message: Message<'_>, fields: &Fields) -> [String; 2] {
     let event = fields.text(kind.child(2)).value();
     let of_segment = || Some(fields.plain(first(named(message, "EVN")?.field(1))));
     [fields.plain(kind.child(1)), event.or_else(of_segment).unwrap_or_default()]
-}
-
-/// Appends a change if it says something.
-pub(super) fn note(changes: &mut Vec<Change>, change: Change) {
-    if change.to != Said::Nothing {
-        changes.push(change);
-    }
 }

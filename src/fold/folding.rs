@@ -1,11 +1,8 @@
 //! Folds the events of a key into its document.
 
-use bson::RawBson;
-
-use super::document::{Held, State};
-use super::event::{Event, Step};
-use super::fields::{Change, Said};
-use super::slot::Slot;
+use super::document::State;
+use super::event::Event;
+use super::step::Step;
 use super::{Key, Order};
 
 /// The result of [`advance`].
@@ -67,34 +64,5 @@ impl State {
             }
         }
         self.as_of = order.clone();
-    }
-
-    /// Applies the changes that a message states.
-    pub(super) fn change(&mut self, changes: &[Change]) {
-        for change in changes {
-            match &change.to {
-                Said::Nothing => {}
-                Said::Delete => self.clear(change.slot),
-                Said::Is(value) => self.hold(change.slot, value.clone(), change.precision),
-            }
-        }
-    }
-
-    /// Sets a value. It comes from the message that is being applied.
-    pub(super) fn set(&mut self, slot: Slot, value: impl Into<RawBson>) {
-        self.hold(slot, value.into(), None);
-    }
-
-    fn hold(&mut self, slot: Slot, value: RawBson, precision: Option<&str>) {
-        let source = self.messages.len() - 1;
-        self.held.insert(slot, Held { value, precision: precision.map(str::to_owned), source });
-    }
-
-    pub(super) fn clear(&mut self, slot: Slot) {
-        self.held.remove(&slot);
-    }
-
-    pub(super) fn text(&self, slot: Slot) -> Option<&str> {
-        self.held.get(&slot)?.value.as_str()
     }
 }

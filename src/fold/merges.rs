@@ -6,7 +6,7 @@ use bson::raw::cstr;
 use bson::{RawBsonRef, RawDocumentBuf};
 
 use super::Order;
-use super::document::{get, put_id};
+use super::elements::{get, put_id};
 use crate::encode::Id;
 
 /// A patient's record was merged into another one (A40).

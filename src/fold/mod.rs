@@ -10,6 +10,7 @@
 
 mod adt;
 mod document;
+mod elements;
 mod event;
 mod fields;
 mod folding;
@@ -22,6 +23,7 @@ mod patient;
 mod result;
 pub mod shell;
 mod slot;
+mod step;
 mod visit;
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use bson::raw::cstr;
 use bson::{DateTime, RawBsonRef, RawDocument, RawDocumentBuf};
 
-use super::document::{get, put_id};
+use super::elements::{get, put_id};
 use crate::encode::Id;
 
 /// The place of a message in the order of all messages: by the time of the event, then by control id, then by the

@@ -4,11 +4,11 @@ use bson::raw::cstr;
 use bson::{RawArrayBuf, RawBson};
 
 use super::adt::identifier_document;
-use super::event::{Context, Step, note};
 use super::fields::{Change, Part, Said, first};
 use super::keys::{Identifier, Key, Kind, OrderNumber};
 use super::result::ResultStep;
 use super::slot::Slot;
+use super::step::{Context, Step, note};
 use crate::encode::Id;
 use crate::parse::hl7::{Element, Segment, Value};
 

@@ -1,11 +1,19 @@
 //! Tests of `medlift fold`: what it writes, that the order of loading does not matter, and that a fold can be repeated.
 
+use std::path::Path;
+
 use bson::{Bson, Document, RawDocumentBuf, doc};
 use futures_util::TryStreamExt;
+use medlift::encode::IdentityKey;
+use medlift::fold::shell::{Checked, check};
+use medlift::server::{Connection, Destination};
+use medlift::spec::Dataset;
 use mongodb::Collection;
 use serde_json::Value as Json;
 
+use crate::connection::{settings, wishes};
 use crate::load::{Place, block_on, text};
+use crate::server::shared;
 
 const SPEC: [&str; 2] = ["--spec", "hl7v2"];
 const STATE: [&str; 3] = ["patients", "visits", "results"];
@@ -63,6 +71,17 @@ impl Place {
             found.expect("documents").into_iter().map(move |document| (name, document))
         };
         STATE.into_iter().flat_map(documents).collect()
+    }
+
+    /// Folds all messages again, and compares the result with the stored documents.
+    fn check(&self) -> Checked {
+        let wishes = Connection { database: Some(self.database.clone()), ..wishes(&shared().uri()) };
+        block_on(async {
+            let destination = Destination::settle(&wishes, &settings(&[]), "messages").expect("settles");
+            let target = destination.connect().await.expect("connects");
+            let spec = Dataset::from_file(Path::new("hl7v2")).and_then(Dataset::into_only).expect("the built-in spec");
+            check(&target, &spec, &IdentityKey::default(), 20).await.expect("checked")
+        })
     }
 
     fn one(&self, collection: &str, filter: Document) -> Document {
@@ -137,8 +156,14 @@ fn a_rebuild_corrects_and_removes_what_no_message_says() {
         extra.insert("_id", Bson::from(bson::Uuid::from_bytes([7; 16])));
         visits.insert_one(extra).await.expect("inserted");
     });
+    let checked = place.check();
+    let mut differences: Vec<_> = checked.differences.iter().map(|found| (found.collection, found.what)).collect();
+    differences.sort_unstable();
+    assert_eq!(differences, [("patients", "different"), ("visits", "extra"), ("visits", "missing")]);
+    assert_eq!((checked.different, checked.equal), (3, before.len() as u64 - 2));
     let rebuilt = place.fold(&["--rebuild"]);
     assert_eq!((number(&rebuilt, "written"), number(&rebuilt, "removed")), (2, 1));
+    assert_eq!(place.check().different, 0);
     block_on(async { patients.delete_one(doc! { "name": "of another program" }).await.expect("still there") });
     assert_eq!(place.state(), before);
     // The admission of P2 is no longer stored.

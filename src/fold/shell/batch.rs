@@ -10,8 +10,13 @@ use crate::encode::Id;
 use crate::fold::{Advanced, Event, Key, Kind, Merges, State, advance, fold};
 
 impl Folder {
-    /// Folds new messages. Folding a message twice is harmless.
-    pub(super) async fn fold_batch(&mut self, messages: &[Stored]) -> Result<(), FoldError> {
+    /// Folds new messages: their `_id`s and their bytes. Their documents are durable. Folding a message twice is
+    /// harmless.
+    ///
+    /// # Errors
+    /// If the server fails, or another process has taken the lease. The messages are then folded by the next
+    /// [`catch_up`](Self::catch_up).
+    pub async fn fold_messages(&mut self, messages: &[(Id, Vec<u8>)]) -> Result<(), FoldError> {
         let mut events = self.read(messages);
         events.sort_by(|one, other| one.order().cmp(other.order()));
         let touches = events.iter().flat_map(|event| touches_of(event.keys(), event.order().message));
@@ -140,7 +145,7 @@ impl Store {
         let mut merges = Merges::default();
         let (mut affected, mut next) = (merged.clone(), merged.clone());
         while !next.is_empty() {
-            let found = self.merges("mergedInto.patient", &Vec::from_iter(next)).await?;
+            let found = self.merges("mergedInto.patient", &next.into_iter().collect::<Vec<_>>()).await?;
             next = found.iter().map(|(key, _)| *key).filter(|key| affected.insert(*key)).collect();
             found.into_iter().for_each(|(key, merge)| merges.add(key, merge));
         }

@@ -30,6 +30,9 @@ pub use walk::{Checked, StateDifference};
 /// batches of messages in the order of their `_id`s, because these meet every patient again and again.
 const BATCHES_MAX: usize = 50_000;
 
+/// Number of messages that are folded together.
+const BATCH_MESSAGES: usize = 2_000;
+
 /// Why messages cannot be folded.
 #[derive(Debug, thiserror::Error)]
 pub enum FoldError {
@@ -125,9 +128,9 @@ impl Folder {
         if new.len() > BATCHES_MAX {
             return self.rebuild().await;
         }
-        for ids in new.chunks(store::IDS_MAX) {
+        for ids in new.chunks(BATCH_MESSAGES) {
             let messages = self.store.messages(ids).await?;
-            self.fold_batch(&messages).await?;
+            self.fold_messages(&messages).await?;
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use futures_util::TryStreamExt;
 use mongodb::Collection;
 use mongodb::options::{FindOptions, ReadConcern, ReadPreference, SelectionCriteria};
 
-use super::super::document::put_id;
+use super::super::elements::put_id;
 use super::super::merges::Merge;
 use super::super::{Key, Kind};
 use super::FoldError;
@@ -353,8 +353,8 @@ fn read_touch(value: RawBsonRef<'_>) -> Option<(Id, Id)> {
 /// Returns the first error of a write that is not a duplicate key.
 fn refusal(answer: &Document) -> Option<Failure> {
     let errors = answer.get_array("writeErrors").ok()?;
-    let codes = errors.iter().filter_map(|error| error.as_document()?.get_i32("code").ok());
-    codes.filter(|&code| code != DUPLICATE_KEY).map(|code| Failure::of_code(code, "", None)).next()
+    let mut codes = errors.iter().filter_map(|error| error.as_document()?.get_i32("code").ok());
+    codes.find(|&code| code != DUPLICATE_KEY).map(|code| Failure::of_code(code, "", None))
 }
 
 /// Returns the touches of an event: one for each key.

@@ -134,7 +134,7 @@ impl Folder {
 
     async fn fold_group(&mut self, group: &Group, merges: &Merges) -> Result<BTreeMap<Key, RawDocumentBuf>, FoldError> {
         let ids: BTreeSet<Id> = group.pairs.iter().map(|(_, message)| *message).collect();
-        let messages = self.store.messages(&Vec::from_iter(ids)).await?;
+        let messages = self.store.messages(&ids.into_iter().collect::<Vec<_>>()).await?;
         let before = self.folded.unreadable;
         let events = self.read(&messages);
         self.folded.unreadable = before;
@@ -176,8 +176,8 @@ impl Folder {
         let start = group.after.map_or((FOLDED, LAST), |after| (after, LAST));
         let stored: BTreeSet<(Id, Id)> =
             self.store.touches_between(start, (group.to, LAST), false).await?.into_iter().collect();
-        self.store.remove_touches(&Vec::from_iter(stored.difference(&wanted).copied())).await?;
-        self.store.touch(&Vec::from_iter(wanted.difference(&stored).copied())).await
+        self.store.remove_touches(&stored.difference(&wanted).copied().collect::<Vec<_>>()).await?;
+        self.store.touch(&wanted.difference(&stored).copied().collect::<Vec<_>>()).await
     }
 
     /// Notes that all messages are folded, and forgets messages that are no longer stored.
@@ -190,8 +190,8 @@ impl Folder {
             let noted = self.store.touches_between(start, (FOLDED, to.unwrap_or(LAST)), false).await?;
             let wanted: BTreeSet<(Id, Id)> = page.iter().map(|id| (FOLDED, *id)).collect();
             let noted: BTreeSet<(Id, Id)> = noted.into_iter().collect();
-            self.store.remove_touches(&Vec::from_iter(noted.difference(&wanted).copied())).await?;
-            self.store.touch(&Vec::from_iter(wanted.difference(&noted).copied())).await?;
+            self.store.remove_touches(&noted.difference(&wanted).copied().collect::<Vec<_>>()).await?;
+            self.store.touch(&wanted.difference(&noted).copied().collect::<Vec<_>>()).await?;
             if to.is_none() {
                 return Ok(());
             }
