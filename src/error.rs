@@ -2,6 +2,7 @@
 
 use crate::deployment::DeploymentError;
 use crate::export::ExportError;
+use crate::fold::shell::FoldError;
 use crate::ledger::{CollectionIdentity, Held, LedgerError};
 use crate::parse::LayoutError;
 use crate::read::ReadError;
@@ -119,6 +120,9 @@ pub enum Error {
     /// The collection cannot be exported.
     #[error(transparent)]
     Export(#[from] ExportError),
+    /// The messages cannot be folded.
+    #[error(transparent)]
+    Fold(#[from] FoldError),
     /// More rows were rejected than allowed.
     #[error("stopped: {problem}; {hint}")]
     Rejects {
@@ -206,6 +210,7 @@ impl Error {
     /// - A temporary failure of the server, or a request to stop, ended a worker of a load in parts.
     fn is_passing(&self) -> bool {
         match self {
+            Self::Fold(FoldError::Held { .. } | FoldError::Ledger(LedgerError::TakenOver)) => true,
             Self::Held(_) | Self::Busy(_) | Self::NoLongerEmpty | Self::TakenOver | Self::RejectFileInUse { .. } => {
                 true
             }
@@ -230,6 +235,9 @@ impl Error {
     fn failure(&self) -> Option<&Failure> {
         match self {
             Self::Server(error) | Self::Deployment(DeploymentError::Server(error)) => error.failure(),
+            Self::Fold(FoldError::Server(error)) => error.failure(),
+            Self::Fold(FoldError::Scan(error)) => Some(error.failure()),
+            Self::Fold(FoldError::Ledger(LedgerError::Server(failure))) => Some(failure),
             Self::Verify(VerifyError::Scan(error)) => Some(error.failure()),
             Self::Write(WriteError::Server(failure)) | Self::Ledger { failure, .. } => Some(failure),
             Self::Unfinished { cause, .. } | Self::OfWorker(cause) => cause.failure(),
@@ -247,9 +255,9 @@ impl Error {
     /// - 1 for all other errors. One of them is a connection that fails during a verification or an export.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Spec(_) | Self::Usage(_) | Self::OtherIdentity { .. } => 2,
+            Self::Spec(_) | Self::Usage(_) | Self::OtherIdentity { .. } | Self::Fold(FoldError::Spec) => 2,
             _ if self.is_passing() => 6,
-            Self::Server(error) => error.exit_code(),
+            Self::Server(error) | Self::Fold(FoldError::Server(error)) => error.exit_code(),
             Self::Read(error) => error.exit_code(),
             Self::RejectObject { problem, .. } => problem.exit_code(),
             Self::Deployment(error) => error.exit_code(),

@@ -10,7 +10,7 @@ mod csv;
 pub mod dates;
 mod error;
 mod format;
-mod hl7;
+pub(crate) mod hl7;
 mod items;
 mod json;
 mod layout;

@@ -16,6 +16,9 @@ const ADDRESSES: &[&str] = &["mongodb://localhost:27017", "mongodb://db.example:
 const PLACEHOLDERS: &[(&str, &str)] =
     &[("N", "1"), ("N%", "1%"), ("COMMAND", "load"), ("SECONDS", "1"), ("FORMAT", "DD/MM/YYYY"), ("MIB", "1")];
 
+/// A message for the commands about HL7 v2.
+const MESSAGE: &str = "MSH|^~\\&|ADT|NORTH|||202601020304||ADT^A01|1|P|2.5\rPID|1||4711^^^NORTH^MR||DOE^JANE\r";
+
 /// The exit codes of a successful command: 0, and 4 for a load with rejects.
 const SUCCESS: [i32; 2] = [0, 4];
 
@@ -38,9 +41,12 @@ impl Desk {
             let original = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/spec").join(name);
             fs::copy(original, place.dir.path().join(copy)).expect("copied");
         }
+        fs::create_dir(place.dir.path().join("adt")).expect("a directory");
+        place.write("adt/a.hl7", MESSAGE);
         place.write("my.toml", medlift::spec::Spec::built_in().text.as_bytes());
         let desk = Self { place };
         desk.run("medlift plan data.csv --out load.manifest.json").expect("a manifest");
+        desk.run("medlift load --spec hl7v2 --no-verify 'adt/*.hl7'").expect("messages");
         desk
     }
 
