@@ -43,7 +43,7 @@ impl FoldArgs {
     /// Runs the command.
     pub(super) fn run(self: Box<Self>) -> Result<ExitCode, Error> {
         let Self { dataset, rebuild, json, quiet, deployment } = *self;
-        let (spec, identity) = (dataset.spec()?, identity_key()?);
+        let (spec, identity) = (dataset.kind(None)?, identity_key()?);
         let connection = deployment.into_connection_args("to name a spec, use --spec")?;
         let folded = super::run_async(async |_| {
             let target = connection.connect(Purpose::Load, &spec.collection).await?;

@@ -30,7 +30,6 @@ pub(crate) struct Message<'m> {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Segment<'m> {
     id: SegmentId,
-    number: usize,
     text: &'m [u8],
     separators: Separators,
 }
@@ -95,13 +94,12 @@ impl<'m> Message<'m> {
 
     /// Returns the segments.
     pub(crate) fn segments(self) -> impl Iterator<Item = Segment<'m>> {
-        self.segments.iter().enumerate().map(move |(place, span)| self.segment(place, *span))
+        self.segments.iter().map(move |span| self.segment(*span))
     }
 
     /// Returns the segments with this name.
     pub(crate) fn segments_of(self, id: SegmentId) -> impl Iterator<Item = Segment<'m>> {
-        let named = self.segments.iter().enumerate().filter(move |(_, span)| span.id == id);
-        named.map(move |(place, span)| self.segment(place, *span))
+        self.segments.iter().filter(move |span| span.id == id).map(move |span| self.segment(*span))
     }
 
     /// Returns the first segment with this name.
@@ -114,9 +112,9 @@ impl<'m> Message<'m> {
         self.segments.partition_point(|span| span.start as usize <= byte)
     }
 
-    fn segment(self, place: usize, SegmentSpan { id, start, end }: SegmentSpan) -> Segment<'m> {
+    fn segment(self, SegmentSpan { id, start, end }: SegmentSpan) -> Segment<'m> {
         let text = &self.text[start as usize..end as usize];
-        Segment { id, number: place + 1, text, separators: self.separators }
+        Segment { id, text, separators: self.separators }
     }
 }
 
@@ -135,13 +133,9 @@ impl<'m> Segment<'m> {
         self.id
     }
 
-    /// Returns the number of the segment in its message, from 1.
-    pub(crate) const fn number(self) -> usize {
-        self.number
-    }
-
     /// Returns the bytes of the segment without its line end.
-    pub(crate) const fn text(self) -> &'m [u8] {
+    #[cfg(test)]
+    pub(super) const fn text(self) -> &'m [u8] {
         self.text
     }
 

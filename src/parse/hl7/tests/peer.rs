@@ -42,7 +42,7 @@ fn parts(row: &[u8]) -> Vec<Json> {
     let message = Message::split(row, &mut index).unwrap();
     let decoder = Decoder::new(message, Charset::Utf8).unwrap();
     let mut parts = Vec::new();
-    for segment in message.segments() {
+    for (segment, s) in message.segments().zip(1..) {
         for (field, f) in segment.fields().zip(1..) {
             for (repetition, r) in field.children().zip(1..) {
                 for (component, c) in repetition.children().zip(1..) {
@@ -50,7 +50,7 @@ fn parts(row: &[u8]) -> Vec<Json> {
                         let (text, kept) = decoded(decoder, leaf.value());
                         assert_eq!(kept, 0, "the escapes of these messages are known");
                         let raw = std::str::from_utf8(leaf.text()).unwrap();
-                        parts.push(json!([segment.id().as_str(), segment.number(), f, r, c, n, raw, text]));
+                        parts.push(json!([segment.id().as_str(), s, f, r, c, n, raw, text]));
                     }
                 }
             }
