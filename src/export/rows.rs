@@ -5,7 +5,7 @@ use bson::RawDocument;
 use super::{EXAMPLES_MAX, ExportFormat, ExportOptions, Exported, Foreign};
 use crate::encode::text::cell_texts;
 use crate::encode::{LINEAGE_FIELD, Misfit, Stored, extended_json, fit, whole_of};
-use crate::parse::{DELIMITERS, write_line};
+use crate::parse::{DELIMITERS, segment_end, write_line};
 use crate::spec::{Column, FormatName, Node, Spec};
 
 /// Collects the lines of the file until they are written.
@@ -126,16 +126,6 @@ impl<'a> Rows<'a> {
 
 fn is_derived(spec: &Spec, column: &Column<'_>) -> bool {
     matches!(column.node, Node::Leaf { field, .. } if spec.fields[*field].is_derived())
-}
-
-/// Returns the line end after the first segment of an HL7 message. If there is only one segment, returns a carriage
-/// return, as HL7 requires.
-fn segment_end(message: &[u8]) -> &'static [u8] {
-    match memchr::memchr2(b'\r', b'\n', message).map(|place| &message[place..]) {
-        Some([b'\r', b'\n', ..]) => b"\r\n",
-        Some([b'\n', ..]) => b"\n",
-        _ => b"\r",
-    }
 }
 
 /// Writes the names of the columns. Some names are quoted, because otherwise a load could detect a wrong delimiter or

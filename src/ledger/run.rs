@@ -419,6 +419,9 @@ pub struct RejectsState {
     pub bytes: u64,
     /// BLAKE3 hash of the first `bytes` bytes, in hex.
     pub blake3: String,
+    /// True if the file has the positions of messages, and the messages are in another file.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_positions: bool,
     /// If the file is in S3 and the load is not complete: the objects that together contain the file. `name` is then
     /// the beginning of their names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -428,7 +431,7 @@ pub struct RejectsState {
 impl RejectsState {
     /// Describes a reject file on disk.
     pub const fn of_file(source: u32, name: String, bytes: u64, blake3: String) -> Self {
-        Self { source, name, bytes, blake3, segments: Vec::new() }
+        Self { source, name, bytes, blake3, has_positions: false, segments: Vec::new() }
     }
 }
 

@@ -25,7 +25,7 @@ pub(crate) use csv::write_line;
 pub use dates::DateFormat;
 pub(crate) use error::LayoutError;
 pub use format::Format;
-pub(crate) use hl7::Charset;
+pub(crate) use hl7::{Charset, segment_end};
 pub use layout::LayoutOptions;
 pub(crate) use layout::{Layout, RowRules};
 pub(crate) use notices::Notices;

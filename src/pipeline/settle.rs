@@ -1,17 +1,16 @@
 //! The account of a load: counts, digest, reject files and checkpoint. `Account::settle` adds a *complete* chunk to
 //! the account. A chunk is complete when all its records have their outcomes.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
 
 use super::plan::Plan;
-use super::rejects::{RejectWriter, Resumed};
+use super::rejects::{RejectWriter, Resumed, lines_of};
 use crate::encode::text::cell_texts;
 use crate::encode::{Digest, Entry, whole_of};
 use crate::error::Error;
 use crate::ledger::{Counts, LoadDocument, TargetState};
 use crate::reject::{Reject, RejectedRow};
-use crate::report::rejects::{Line, reject_line};
 use crate::report::summary::RejectCounts;
 use crate::write::{Outcome, Refusal, Settled};
 
@@ -36,7 +35,7 @@ struct Entries<'a> {
     digests: Vec<Option<Digest>>,
     refused: RejectCounts,
     /// New lines of the reject files, by source.
-    lines: BTreeMap<usize, Vec<u8>>,
+    lines: BTreeMap<usize, Vec<Vec<u8>>>,
     /// The refused rows that already have a line in `lines`: the block of each row, and its position in the block.
     /// Used only if there are several kinds of documents, because several documents of one row can then be refused.
     refused_rows: HashSet<(u32, u32)>,
@@ -79,12 +78,7 @@ impl<'a> Account<'a> {
         let blocks = &settled[0].chunk.blocks;
         let rejected = blocks.iter().filter(|block| !block.rejects.is_empty()).map(|block| block.source);
         let refused = settled.iter().flat_map(refused_entries).map(|entry| blocks[entry.block as usize].source);
-        let mut slots: Vec<usize> = rejected.chain(refused).collect();
-        for slot in &mut slots {
-            *slot = self.rejects.slot_of(*slot);
-        }
-        slots.sort_unstable();
-        slots.dedup();
+        let slots: BTreeSet<usize> = rejected.chain(refused).flat_map(|source| self.rejects.slots_of(source)).collect();
         let mut is_new = false;
         for slot in slots {
             is_new |= self.rejects.prepare(slot)?;
@@ -102,8 +96,8 @@ impl<'a> Account<'a> {
         let mut states = load.targets();
         let counts = states.iter().map(|state| state.counts).collect();
         let entries = Entries::of(self.plan, settled, counts, self.digests.clone());
-        for (source, lines) in &entries.lines {
-            self.rejects.append(self.rejects.slot_of(*source), lines)?;
+        for (source, files) in &entries.lines {
+            self.append(*source, files)?;
         }
         self.refused.add_all(&entries.refused);
         for ((state, counts), digest) in states.iter_mut().zip(&entries.counts).zip(&entries.digests) {
@@ -128,8 +122,16 @@ impl<'a> Account<'a> {
     /// If the file cannot be written.
     pub(super) fn write_rejects(&mut self, rows: &[RejectedRow]) -> Result<(), Error> {
         let Some(first) = rows.first() else { return Ok(()) };
-        let lines: Vec<u8> = rows.iter().flat_map(|row| line_of(self.plan, row)).collect();
-        self.rejects.append(self.rejects.slot_of(first.source), &lines)
+        let layout = &self.plan.sources[first.source].layout;
+        let mut files = Vec::new();
+        rows.iter().for_each(|row| add_lines(&mut files, lines_of(layout, row)));
+        self.append(first.source, &files)
+    }
+
+    /// Appends lines to the reject files of a source. `files` has the lines of each file.
+    fn append(&mut self, source: usize, files: &[Vec<u8>]) -> Result<(), Error> {
+        let slots = self.rejects.slots_of(source);
+        slots.zip(files).try_for_each(|(slot, lines)| self.rejects.append(slot, lines))
     }
 }
 
@@ -269,7 +271,8 @@ impl<'a> Entries<'a> {
     }
 
     fn add_line(&mut self, row: &RejectedRow) {
-        self.lines.entry(row.source).or_default().extend(line_of(self.plan, row));
+        let lines = lines_of(&self.plan.sources[row.source].layout, row);
+        add_lines(self.lines.entry(row.source).or_default(), lines);
     }
 }
 
@@ -286,12 +289,10 @@ fn documents_by_row(settled: &Settled) -> HashMap<(u32, u32), Entry> {
     all.map(|entry| ((entry.block, entry.row), *entry)).collect()
 }
 
-fn line_of(plan: &Plan, row: &RejectedRow) -> Vec<u8> {
-    let layout = &plan.sources[row.source].layout;
-    let cell = row.reject.field.and_then(|field| layout.cell_of_field[field]);
-    let column = cell.and_then(|cell| layout.header.get(cell)).map_or("", String::as_str);
-    let line = Line { line: row.line, offset: row.offset, column, reject: &row.reject, cells: &row.cells };
-    reject_line(&line, layout.format.reject_delimiter())
+/// Adds what a rejected row adds to each file of its source.
+fn add_lines(files: &mut Vec<Vec<u8>>, lines: Vec<Vec<u8>>) {
+    files.resize(lines.len(), Vec::new());
+    files.iter_mut().zip(lines).for_each(|(file, lines)| file.extend(lines));
 }
 
 #[cfg(test)]

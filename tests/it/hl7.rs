@@ -178,3 +178,68 @@ fn all_sample_messages_are_loaded_proven_and_exported() {
     let originals: BTreeSet<String> = samples.iter().map(|path| trimmed(&fs::read(path).unwrap())).collect();
     assert!(exported == originals, "every exported message must equal its original, byte for byte");
 }
+
+/// Returns the lines of the file with the positions, without its header.
+fn positions(path: &Path) -> Vec<String> {
+    let text = fs::read_to_string(path).unwrap();
+    let mut lines = text.lines().map(str::to_owned);
+    assert_eq!(lines.next().unwrap(), "reject_line,reject_byte_offset,reject_column,reject_rule,reject_message");
+    lines.collect()
+}
+
+#[test]
+fn damaged_messages_are_kept_as_they_are_corrected_and_loaded() {
+    let place = Place::new("hl7_rejects");
+    let good = admission("1", "M1");
+    let wrong_date = admission("2", "M2").replace("202601020300", "2026-01-02");
+    let unknown = admission("3", "M3").replace("|P|2.5", "|P|2.5||||||ISO IR87");
+    let source = place.write("adt.hl7", format!("BHS|^~\\&\r{good}\r{wrong_date}\r{unknown}\rBTS|4\rhello\r"));
+    let summary = place.load(&source, &SPEC, 4);
+    assert_eq!(counts(&summary, &ENDS), [5, 1, 0, 0, 4]);
+    let rejects = source.with_file_name("adt.hl7.rejects.hl7");
+    let listed = [&rejects, &source.with_file_name("adt.hl7.rejects.csv")].map(|path| path.display().to_string());
+    assert_eq!(summary["reject_files"], serde_json::json!(listed));
+    let kept = fs::read(&rejects).unwrap();
+    assert_eq!(kept, format!("{wrong_date}\r{unknown}\rBTS|4\rhello\r").as_bytes());
+    let found = positions(&source.with_file_name("adt.hl7.rejects.csv"));
+    let starts = ["6,", "10,", "14,", "15,"];
+    let count = ",,wrong_count,\"BTS-1 says 4, but the number of messages in this batch is 3;";
+    let parts = [",EVN-2.1,not_a_date,", ",,undecodable,", count, ",,not_hl7,"];
+    assert_eq!(found.len(), 4, "{found:?}");
+    for ((line, start), part) in found.iter().zip(starts).zip(parts) {
+        assert!(line.starts_with(start) && line.contains(part), "{line}: {start} {part}");
+        assert!(!line.contains("2026-01-02") && !line.contains("hello"), "no value may be there: {line}");
+    }
+    // The same load again finds its files. A pattern leaves them out.
+    let again = place.load(&source.with_file_name("*.hl7"), &SPEC, 4);
+    assert_eq!((&again["reject_files"], again["counts"]["read"].as_u64()), (&serde_json::json!(listed), Some(5)));
+
+    let corrected = String::from_utf8(kept).unwrap();
+    let corrected = corrected.replace("hello\r", "").replace("2026-01-02", "20260102").replace("BTS|4\r", "");
+    fs::write(&rejects, corrected.replace("ISO IR87", "UNICODE UTF-8")).unwrap();
+    let summary = place.load(&rejects, &SPEC, 0);
+    assert_eq!(counts(&summary, &ENDS), [2, 2, 0, 0, 0]);
+}
+
+#[test]
+fn a_message_that_the_server_refuses_is_rejected_as_it_was() {
+    let place = Place::new("hl7_refused");
+    let messages = [admission("1", "M1"), admission("2", "M2").replace('\r', "\n")];
+    let first = place.write("first.hl7", admission("9", "M9"));
+    place.load(&first, &SPEC, 0);
+    let (database, strict) = (place.collection("messages"), doc! { "controlId": { "$ne": "M2" } });
+    block_on(async {
+        let change = doc! { "collMod": "messages", "validator": strict };
+        let uri = crate::server::shared().uri();
+        let client = mongodb::Client::with_uri_str(uri).await.unwrap();
+        client.database(&place.database).run_command(change).await.unwrap();
+        drop(database);
+    });
+    let source = place.write("adt.hl7", messages.join("\r"));
+    let named = place.dir.path().join("refused");
+    let summary = place.load(&source, &[&SPEC[..], &["--rejects", text(&named), "--no-verify"]].concat(), 4);
+    assert_eq!(counts(&summary, &ENDS), [2, 1, 0, 0, 1]);
+    assert_eq!(fs::read_to_string(&named).unwrap(), format!("{}\n", messages[1]));
+    let found = positions(&place.dir.path().join("refused.csv"));
+    assert!(found.len() == 1 && found[0].contains(",,failed_validation,"), "{found:?}");
+}

@@ -230,6 +230,16 @@ impl<'m> Element<'m> {
     }
 }
 
+/// Returns the line end after the first segment of an HL7 message. If there is only one segment, returns a carriage
+/// return, as HL7 requires.
+pub(crate) fn segment_end(message: &[u8]) -> &'static [u8] {
+    match memchr2(b'\r', b'\n', message).map(|place| &message[place..]) {
+        Some([b'\r', b'\n', ..]) => b"\r\n",
+        Some([b'\n', ..]) => b"\n",
+        _ => b"\r",
+    }
+}
+
 /// Divides a text at a separator. An empty text is one empty piece.
 #[derive(Debug, Clone)]
 struct Pieces<'m> {

@@ -19,7 +19,7 @@ mod tests;
 
 pub(crate) use charset::Charset;
 pub(crate) use escape::Decoder;
-pub(crate) use message::{Element, Index, Message, Segment, Value};
+pub(crate) use message::{Element, Index, Message, Segment, Value, segment_end};
 pub(crate) use problem::{Problem, wrong_count};
 pub(super) use rows::Hl7;
 pub(crate) use separators::Separators;

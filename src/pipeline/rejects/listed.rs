@@ -2,22 +2,26 @@
 
 use std::path::Path;
 
+use super::streams::Stream;
 use super::target::file_name;
 use super::{Rejects, Slot};
 use crate::ledger::{LoadDocument, RejectsState};
+use crate::read::RejectKind;
 use crate::report::rejects::RejectFile;
 use crate::report::summary::FileOfRejects;
 
 impl Rejects<'_> {
     /// Returns the current state of each file that the load has begun to write.
     pub(in crate::pipeline) fn states(&self) -> Vec<RejectsState> {
-        let state = |(source, slot): (usize, &Slot)| {
+        let state = |(index, slot): (usize, &Slot)| {
             let (path, (bytes, blake3)) = match slot {
                 Slot::Unused(_) => return None,
                 Slot::Open(file) => (file.path(), file.state()),
                 Slot::Closed { path, bytes, blake3 } => (path.as_path(), (*bytes, blake3.clone())),
             };
-            Some(RejectsState::of_file(source as u32, file_name(path), bytes, blake3))
+            let Stream { source, kind } = self.streams.get(index);
+            let state = RejectsState::of_file(source as u32, file_name(path), bytes, blake3);
+            Some(RejectsState { has_positions: kind == RejectKind::Positions, ..state })
         };
         self.slots.iter().enumerate().filter_map(state).collect()
     }
@@ -44,7 +48,7 @@ impl Rejects<'_> {
             match std::fs::metadata(&path) {
                 Ok(found) if !found.is_file() => {}
                 Ok(found) if found.len() == state.bytes && is_unchanged(&path, state) => {
-                    left.push(self.listed(self.slot_of(state.source as usize), &path));
+                    left.push(self.listed(self.streams.of_state(state), &path));
                 }
                 Ok(_) if file_name(&path) == state.name => self.notes.push(about_changed(&path, load)),
                 Err(_) if file_name(&path) == state.name => self.notes.push(format!(
@@ -64,7 +68,8 @@ impl Rejects<'_> {
     }
 
     fn listed(&self, slot: usize, path: &Path) -> FileOfRejects {
-        let source = (self.slots.len() > 1).then(|| self.plan.sources[slot].origin.name().to_owned());
+        let source = self.streams.get(slot).source;
+        let source = self.streams.are_of_several_sources().then(|| self.plan.sources[source].origin.name().to_owned());
         FileOfRejects { path: path.display().to_string(), source }
     }
 }

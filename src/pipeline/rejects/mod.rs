@@ -5,12 +5,16 @@ mod empty;
 mod listed;
 mod objects;
 mod reopened;
+mod streams;
 mod target;
 mod writer;
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use self::reopened::{continue_file, is_of_another_load, open_patiently, reopen, require_in_place};
+pub(super) use self::streams::lines_of;
+use self::streams::{Stream, Streams};
 pub(super) use self::target::s3_address;
 use self::target::{Target, cannot_open, file_name, output};
 pub(super) use self::writer::RejectWriter;
@@ -18,7 +22,7 @@ use super::plan::{Plan, SourcePlan};
 use crate::error::Error;
 use crate::ledger::{LoadDocument, RejectsState};
 use crate::outputs::{directory_of, is_same_file};
-use crate::report::rejects::{OpenError, RejectFile, header_line};
+use crate::report::rejects::{OpenError, RejectFile};
 
 /// Maximum number of reject files that are open at the same time.
 const OPEN_MAX: usize = 16;
@@ -34,6 +38,8 @@ const NAMES_MAX: usize = 10_000;
 pub(super) struct Rejects<'a> {
     plan: &'a Plan,
     target: Target,
+    streams: Streams,
+    /// The state of each file of `streams`.
     slots: Vec<Slot>,
     /// Reject files of earlier loads with the same key (collection, sources, spec and options). This load may replace
     /// them, because it writes their rows again.
@@ -91,9 +97,9 @@ impl<'a> Rejects<'a> {
             let problem = "the sources have different columns, so their rejects cannot share one file; omit --rejects, or load the sources one by one";
             return Err(Error::Stopped(problem.into()));
         }
-        let slots = if is_named { 1 } else { plan.sources.len() };
-        let slots = (0..slots).map(|_| Slot::Unused(None)).collect();
-        let rejects = Self { plan, target, slots, replaceable: Vec::new(), load: None, notes: Vec::new() };
+        let streams = Streams::new(plan, is_named);
+        let slots = (0..streams.len()).map(|_| Slot::Unused(None)).collect();
+        let rejects = Self { plan, target, streams, slots, replaceable: Vec::new(), load: None, notes: Vec::new() };
         if let Some(named) = rejects.target.named()
             && rejects.is_source(named)
         {
@@ -111,8 +117,13 @@ impl<'a> Rejects<'a> {
     /// If another process has locked the file, or the file contains rows that this load must not replace, for example
     /// rows that a user has corrected.
     pub(super) fn check_named(&mut self) -> Result<(), Error> {
-        let Some(path) = self.target.named().map(Path::to_owned) else { return Ok(()) };
-        let Slot::Unused(file) = &mut self.slots[0] else { return Ok(()) };
+        let named = if self.target.named().is_some() { self.slots.len() } else { 0 };
+        (0..named).try_for_each(|slot| self.check_named_file(slot))
+    }
+
+    fn check_named_file(&mut self, slot: usize) -> Result<(), Error> {
+        let path = self.path(slot, 1);
+        let Slot::Unused(file) = &mut self.slots[slot] else { return Ok(()) };
         let file = match file.take() {
             Some(file) => file,
             None => RejectFile::open(&path).map_err(|error| cannot_open(&path, error))?,
@@ -127,7 +138,7 @@ impl<'a> Rejects<'a> {
             // The process may be killed before the file has rows. The mark then shows that Medlift created the file.
             file.mark(load);
         }
-        self.slots[0] = Slot::Unused(Some(file));
+        self.slots[slot] = Slot::Unused(Some(file));
         Ok(())
     }
 
@@ -170,9 +181,9 @@ impl<'a> Rejects<'a> {
         checked.map_err(|error| cannot_open(&path, OpenError::Io(error)))
     }
 
-    /// Returns the index of the slot for the rejects of a source.
-    pub(super) fn slot_of(&self, source: usize) -> usize {
-        source.min(self.slots.len() - 1)
+    /// Returns the slots for the rejects of a source.
+    pub(super) fn slots_of(&self, source: usize) -> Range<usize> {
+        self.streams.of_source(source)
     }
 
     /// Continues the reject files of an interrupted load.
@@ -182,7 +193,7 @@ impl<'a> Rejects<'a> {
     pub(super) fn resume(&mut self, load: &LoadDocument) -> Result<Resumed, Error> {
         let mut slots = Vec::new();
         for state in &load.checkpoint.rejects {
-            let slot = self.slot_of(state.source as usize);
+            let slot = self.streams.of_state(state);
             let path = self.path_of_state(state);
             if state.bytes == 0 && !path.exists() {
                 continue;
@@ -306,14 +317,9 @@ impl<'a> Rejects<'a> {
     pub(super) fn append(&mut self, slot: usize, lines: &[u8]) -> Result<(), Error> {
         self.prepare(slot)?;
         let spare = self.spare(slot);
-        let source = &self.plan.sources[slot];
         let Slot::Open(file) = &mut self.slots[slot] else { unreachable!("prepare must open the file") };
         require_in_place(file)?;
-        let header = if file.is_empty() {
-            header_line(&source.layout.header, source.layout.format.reject_delimiter())
-        } else {
-            Vec::new()
-        };
+        let header = if file.is_empty() { self.streams.header(slot, self.plan) } else { Vec::new() };
         let bytes = [&header, lines].concat();
         let moved = file.append(&bytes, spare).map_err(|error| output(file.path(), error))?;
         self.note_moved(slot, moved);
@@ -322,7 +328,7 @@ impl<'a> Rejects<'a> {
 
     /// Closes the files of all sources before `source`.
     pub(super) fn close_before(&mut self, source: usize) {
-        (0..self.slot_of(source)).for_each(|slot| self.close(slot));
+        (0..self.slots_of(source).start).for_each(|slot| self.close(slot));
     }
 
     /// Completes the files. If a file contains rows after those of this load, moves these rows to another file. Removes
@@ -387,20 +393,25 @@ impl<'a> Rejects<'a> {
     /// Returns a path for the rejects of a slot. Number 1 is the file that the user named, or `a.csv.rejects.csv`.
     /// Number 2 is for example `a.csv.rejects.2.csv`.
     fn path(&self, slot: usize, number: usize) -> PathBuf {
-        self.target.path(&self.plan.sources[slot].origin, number)
+        let Stream { source, kind } = self.streams.get(slot);
+        self.target.path(&self.plan.sources[source].origin, number, kind)
     }
 
     /// Returns the path of a reject file that the ledger describes.
     fn path_of_state(&self, state: &RejectsState) -> PathBuf {
-        let slot = self.slot_of(state.source as usize);
-        self.target.named().map_or_else(|| directory_of(&self.path(slot, 1)).join(&state.name), Path::to_owned)
+        let slot = self.streams.of_state(state);
+        match self.target {
+            Target::File(_) => self.path(slot, 1),
+            Target::Directory(_) | Target::BesideSources => directory_of(&self.path(slot, 1)).join(&state.name),
+        }
     }
 
     /// Returns a function that finds an unused path, to which rows that this load did not write can be moved.
     fn spare(&self, slot: usize) -> impl FnOnce() -> PathBuf + use<> {
-        let (target, origin) = (self.target.clone(), self.plan.sources[slot].origin.clone());
+        let Stream { source, kind } = self.streams.get(slot);
+        let (target, origin) = (self.target.clone(), self.plan.sources[source].origin.clone());
         move || {
-            let mut names = (2..).map(|number| target.path(&origin, number));
+            let mut names = (2..).map(|number| target.path(&origin, number, kind));
             names.find(|path| !path.exists()).expect("the numbers cannot run out")
         }
     }

@@ -6,21 +6,24 @@
 //! same segment, even if one of them has lost its lease and does not know it yet. The checkpoint says which segments
 //! belong to the load. All others are left over from a killed process, and are deleted when the load ends.
 
+use std::ops::Range;
 use std::path::PathBuf;
 
 use super::Resumed;
+use super::streams::Streams;
 use crate::error::Error;
 use crate::ledger::{LoadDocument, RejectsState, SegmentsOf};
 use crate::pipeline::plan::Plan;
-use crate::read::{reject_path, segment_name, segment_stem};
-use crate::report::rejects::header_line;
+use crate::read::{RejectKind, reject_path, segment_name, segment_stem};
 use crate::report::summary::FileOfRejects;
 use crate::s3::{Prefix, Problem, Segments};
 
-/// The reject files of a load under a prefix of a bucket, one for each source.
+/// The reject files of a load under a prefix of a bucket, one or two for each source.
 pub(in crate::pipeline) struct ObjectRejects<'a> {
     plan: &'a Plan,
     prefix: Prefix,
+    streams: Streams,
+    /// The state of each file of `streams`.
     files: Vec<ObjectFile>,
     /// The id of this load, and the fence of its lease. `None` until the load is in the ledger.
     load: Option<(String, i64)>,
@@ -29,7 +32,7 @@ pub(in crate::pipeline) struct ObjectRejects<'a> {
     pub(super) notes: Vec<String>,
 }
 
-/// The reject file of one source.
+/// The state of one reject file.
 #[derive(Default)]
 struct ObjectFile {
     /// Length and hash of the rejects, as one file.
@@ -59,8 +62,9 @@ impl<'a> ObjectRejects<'a> {
     pub(super) fn open(plan: &'a Plan, address: &str) -> Result<Self, Error> {
         let probe = format!("medlift-access-check-{}", bson::Uuid::new());
         let prefix = Prefix::open(address, &probe).map_err(|problem| failed(address.to_owned(), problem))?;
-        let files = plan.sources.iter().map(|_| ObjectFile::default()).collect();
-        Ok(Self { plan, prefix, files, load: None, is_resumed: false, notes: Vec::new() })
+        let streams = Streams::new(plan, false);
+        let files = (0..streams.len()).map(|_| ObjectFile::default()).collect();
+        Ok(Self { plan, prefix, streams, files, load: None, is_resumed: false, notes: Vec::new() })
     }
 
     pub(super) fn register(&mut self, load: String, fence: i64) {
@@ -74,45 +78,50 @@ impl<'a> ObjectRejects<'a> {
     pub(super) fn resume(&mut self, load: &LoadDocument) -> Result<Resumed, Error> {
         let mut files = Vec::new();
         for state in load.checkpoint.rejects.iter().filter(|state| state.bytes > 0) {
-            let source = state.source as usize;
-            if source >= self.files.len() || state.segments.is_empty() {
+            if state.source as usize >= self.plan.sources.len() || state.segments.is_empty() {
                 return Ok(Resumed::Gone(state.name.clone()));
             }
-            let stem = self.stem(source, &load.id.to_string());
-            let segments = self.segments(source, &stem, &state.segments);
+            let number = self.streams.of_state(state);
+            let stem = self.stem(number, &load.id.to_string());
+            let segments = self.segments(number, &stem, &state.segments);
             let found = self.prefix.hash(segments).map_err(|problem| self.failed(&state.name, problem))?;
             let Some((bytes, hasher)) = found else { return Ok(Resumed::Gone(state.name.clone())) };
             let file = ObjectFile { bytes, hasher, segments: state.segments.clone(), joined: None };
             if (file.bytes, file.blake3()) != (state.bytes, state.blake3.clone()) {
                 return Err(Error::RejectFile {
-                    path: format!("{}*.csv", self.prefix.address(&stem)),
+                    path: self.all_segments(number, &load.id.to_string()),
                     problem: "the objects have changed since this load was interrupted; restore them, or delete them: \
                               the load then starts from the beginning and writes all rejects again"
                         .into(),
                 });
             }
-            files.push((source, file));
+            files.push((number, file));
         }
-        for (source, file) in files {
-            self.files[source] = file;
+        for (number, file) in files {
+            self.files[number] = file;
         }
         self.is_resumed = true;
         Ok(Resumed::Yes)
     }
 
-    /// Writes lines to the next segment of a source.
+    /// Returns the files for the rejects of a source.
+    pub(super) fn files_of(&self, source: usize) -> Range<usize> {
+        self.streams.of_source(source)
+    }
+
+    /// Writes lines to the next segment of a file.
     ///
     /// # Errors
     /// If the segment cannot be written.
-    pub(super) fn append(&mut self, source: usize, lines: &[u8]) -> Result<(), Error> {
+    pub(super) fn append(&mut self, number: usize, lines: &[u8]) -> Result<(), Error> {
         let (load, fence) = self.load.clone().expect("a load must be in the ledger before it has rejects");
-        let header = self.header(source);
-        let number = self.files[source].last() + 1;
-        let name = segment_name(&self.stem(source, &load), fence, number);
+        let header = self.header(number);
+        let segment = self.files[number].last() + 1;
+        let name = segment_name(&self.stem(number, &load), fence, segment, self.streams.get(number).kind);
         let content = [&header[..], lines].concat();
         // If the object exists already, this process wrote it, and did not receive the reply of the store.
         self.prefix.create(&name, &load, content).map_err(|problem| self.failed(&name, problem))?;
-        let file = &mut self.files[source];
+        let file = &mut self.files[number];
         if file.bytes == 0 {
             file.hasher.update(&header);
             file.bytes += header.len() as u64;
@@ -120,30 +129,30 @@ impl<'a> ObjectRejects<'a> {
         file.hasher.update(lines);
         file.bytes += lines.len() as u64;
         match file.segments.last_mut() {
-            Some(segments) if segments.fence == fence => segments.last = number,
-            _ => file.segments.push(SegmentsOf { fence, last: number }),
+            Some(segments) if segments.fence == fence => segments.last = segment,
+            _ => file.segments.push(SegmentsOf { fence, last: segment }),
         }
         Ok(())
     }
 
-    /// Joins the segments of each source.
+    /// Joins the segments of each file.
     ///
     /// # Errors
     /// If a segment was changed or is missing, or a request fails.
     pub(super) fn finish(&mut self) -> Result<(), Error> {
-        let used: Vec<usize> = (0..self.files.len()).filter(|source| self.files[*source].bytes > 0).collect();
-        used.into_iter().try_for_each(|source| self.join(source))
+        let used: Vec<usize> = (0..self.files.len()).filter(|file| self.files[*file].bytes > 0).collect();
+        used.into_iter().try_for_each(|file| self.join(file))
     }
 
-    /// Joins the segments of a source to an object with the first name that is not used. Uses an object that an
+    /// Joins the segments of a file to an object with the first name that is not used. Uses an object that an
     /// earlier process of this load has joined, if it has the same content.
-    fn join(&mut self, source: usize) -> Result<(), Error> {
+    fn join(&mut self, file: usize) -> Result<(), Error> {
         let load = self.load.as_ref().map(|(load, _)| load.clone()).unwrap_or_default();
-        let blake3 = self.files[source].blake3();
+        let blake3 = self.files[file].blake3();
         let mark = format!("{load} {blake3}");
-        let segments = self.segments(source, &self.stem(source, &load), &self.files[source].segments);
+        let segments = self.segments(file, &self.stem(file, &load), &self.files[file].segments);
         for number in 1..super::NAMES_MAX {
-            let name = self.name(source, number);
+            let name = self.name(file, number);
             let failed = |problem| self.failed(&name, problem);
             let found = self.prefix.find(&name).map_err(failed)?.map(|found| found.mark.unwrap_or_default());
             let is_own = |found: &String| *found == mark && !self.is_used(&name);
@@ -170,11 +179,11 @@ impl<'a> ObjectRejects<'a> {
                     }
                 }
             }
-            self.files[source].joined = Some(name);
+            self.files[file].joined = Some(name);
             return Ok(());
         }
         let problem = format!("there are already {} reject files for this source; move some away", super::NAMES_MAX);
-        Err(Error::RejectFile { path: self.prefix.address(&self.name(source, 1)), problem })
+        Err(Error::RejectFile { path: self.prefix.address(&self.name(file, 1)), problem })
     }
 
     fn note_left(&mut self, name: &str) {
@@ -186,13 +195,12 @@ impl<'a> ObjectRejects<'a> {
     /// Deletes the segments. Call it after the ledger has the names of the joined objects.
     pub(super) fn clean_up(&mut self) {
         let Some((load, _)) = self.load.clone() else { return };
-        for source in 0..self.files.len() {
-            if self.files[source].joined.is_some() || self.is_resumed {
-                let stem = self.stem(source, &load);
+        for file in 0..self.files.len() {
+            if self.files[file].joined.is_some() || self.is_resumed {
+                let stem = self.stem(file, &load);
                 if let Err(problem) = self.prefix.delete_all(&stem) {
-                    let segments = self.prefix.address(&stem);
-                    self.notes
-                        .push(format!("the objects {segments}*.csv are not needed any more: delete them ({problem})"));
+                    let segments = self.all_segments(file, &load);
+                    self.notes.push(format!("the objects {segments} are not needed any more: delete them ({problem})"));
                 }
             }
         }
@@ -201,11 +209,12 @@ impl<'a> ObjectRejects<'a> {
     pub(super) fn states(&self) -> Vec<RejectsState> {
         let load = self.load.as_ref().map(|(load, _)| load.as_str()).unwrap_or_default();
         let used = self.files.iter().enumerate().filter(|(_, file)| file.bytes > 0);
-        let state = |(source, file): (usize, &ObjectFile)| RejectsState {
-            source: source as u32,
-            name: file.joined.clone().unwrap_or_else(|| self.stem(source, load)),
+        let state = |(number, file): (usize, &ObjectFile)| RejectsState {
+            source: self.streams.get(number).source as u32,
+            name: file.joined.clone().unwrap_or_else(|| self.stem(number, load)),
             bytes: file.bytes,
             blake3: file.blake3(),
+            has_positions: self.streams.get(number).kind == RejectKind::Positions,
             segments: if file.joined.is_some() { Vec::new() } else { file.segments.clone() },
         };
         used.map(state).collect()
@@ -215,9 +224,9 @@ impl<'a> ObjectRejects<'a> {
     pub(super) fn listed(&self) -> Vec<FileOfRejects> {
         let load = self.load.as_ref().map(|(load, _)| load.as_str()).unwrap_or_default();
         let used = self.files.iter().enumerate().filter(|(_, file)| file.bytes > 0);
-        let listed = |(source, file): (usize, &ObjectFile)| {
-            let name = file.joined.clone().unwrap_or_else(|| format!("{}*.csv", self.stem(source, load)));
-            self.file(source, &name)
+        let listed = |(number, file): (usize, &ObjectFile)| {
+            let joined = file.joined.as_ref().map(|name| self.prefix.address(name));
+            self.file(number, joined.unwrap_or_else(|| self.all_segments(number, load)))
         };
         used.map(listed).collect()
     }
@@ -231,7 +240,7 @@ impl<'a> ObjectRejects<'a> {
             let address = self.prefix.address(&state.name);
             match self.prefix.find(&state.name) {
                 Ok(Some(found)) if found.mark.as_ref() == Some(&mark) && found.bytes == state.bytes => {
-                    left.push(self.file((state.source as usize).min(self.files.len() - 1), &state.name));
+                    left.push(self.file(self.streams.of_state(state), address));
                 }
                 Ok(Some(_)) => self.notes.push(format!(
                     "the reject file {address} was changed after the load wrote it; if you corrected its rows, load them \
@@ -246,9 +255,16 @@ impl<'a> ObjectRejects<'a> {
         left
     }
 
-    fn file(&self, source: usize, name: &str) -> FileOfRejects {
-        let of = (self.files.len() > 1).then(|| self.plan.sources[source].origin.name().to_owned());
-        FileOfRejects { path: self.prefix.address(name), source: of }
+    fn file(&self, number: usize, path: String) -> FileOfRejects {
+        let source = self.streams.get(number).source;
+        let of = self.streams.are_of_several_sources().then(|| self.plan.sources[source].origin.name().to_owned());
+        FileOfRejects { path, source: of }
+    }
+
+    /// Returns the pattern that matches the segments of a file.
+    fn all_segments(&self, number: usize, load: &str) -> String {
+        let (stem, kind) = (self.stem(number, load), self.streams.get(number).kind);
+        format!("{}*.{}", self.prefix.address(&stem), kind.extension())
     }
 
     /// Returns true if this load has joined the segments of a source to this object. Example: the sources `a/x.csv` and
@@ -257,32 +273,32 @@ impl<'a> ObjectRejects<'a> {
         self.files.iter().any(|file| file.joined.as_deref() == Some(name))
     }
 
-    fn header(&self, source: usize) -> Vec<u8> {
-        let layout = &self.plan.sources[source].layout;
-        header_line(&layout.header, layout.format.reject_delimiter())
+    fn header(&self, number: usize) -> Vec<u8> {
+        self.streams.header(number, self.plan)
     }
 
-    /// Returns the beginning of the names of a source's reject files.
-    fn base(&self, source: usize) -> PathBuf {
-        let base = self.plan.sources[source].origin.rejects_base();
+    /// Returns the beginning of the names of a file's objects.
+    fn base(&self, number: usize) -> PathBuf {
+        let base = self.plan.sources[self.streams.get(number).source].origin.rejects_base();
         base.file_name().unwrap_or_default().into()
     }
 
-    fn name(&self, source: usize, number: usize) -> String {
-        reject_path(&self.base(source), number).display().to_string()
+    /// Returns a name for a joined file. `try_number` is 1 for the first name that is tried.
+    fn name(&self, number: usize, try_number: usize) -> String {
+        reject_path(&self.base(number), try_number, self.streams.get(number).kind).display().to_string()
     }
 
-    fn stem(&self, source: usize, load: &str) -> String {
-        segment_stem(&self.base(source), load, source)
+    fn stem(&self, number: usize, load: &str) -> String {
+        segment_stem(&self.base(number), load, number)
     }
 
-    fn segments(&self, source: usize, stem: &str, runs: &[SegmentsOf]) -> Segments {
-        let (mut names, mut first) = (Vec::new(), 1);
+    fn segments(&self, number: usize, stem: &str, runs: &[SegmentsOf]) -> Segments {
+        let (mut names, mut first, kind) = (Vec::new(), 1, self.streams.get(number).kind);
         for run in runs {
-            names.extend((first..=run.last).map(|number| segment_name(stem, run.fence, number)));
+            names.extend((first..=run.last).map(|segment| segment_name(stem, run.fence, segment, kind)));
             first = run.last + 1;
         }
-        Segments { names, header_bytes: self.header(source).len() }
+        Segments { names, header_bytes: self.header(number).len() }
     }
 
     fn failed(&self, name: &str, problem: Problem) -> Error {

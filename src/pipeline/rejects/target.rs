@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
-use crate::read::{Origin, reject_path};
+use crate::read::{Origin, RejectKind, reject_path};
 use crate::report::rejects::OpenError;
 use crate::s3::SCHEME;
 
@@ -42,16 +42,24 @@ impl Target {
     }
 
     /// Returns a path for the rejects of a source. Number 1 is `a.csv.rejects.csv`, number 2 is
-    /// `a.csv.rejects.2.csv`. If the user named a file, number 1 is that file.
-    pub(super) fn path(&self, origin: &Origin, number: usize) -> PathBuf {
+    /// `a.csv.rejects.2.csv`. If the user named a file, number 1 is that file. The positions of messages in that file are
+    /// then in a file with `.csv` after the same name.
+    pub(super) fn path(&self, origin: &Origin, number: usize, kind: RejectKind) -> PathBuf {
         let base = origin.rejects_base();
         match self {
+            Self::File(path) if number == 1 && kind == RejectKind::Positions => with_csv(path),
             Self::File(path) if number == 1 => path.clone(),
-            Self::File(path) => reject_path(path, number - 1),
-            Self::Directory(path) => reject_path(&path.join(base.file_name().unwrap_or_default()), number),
-            Self::BesideSources => reject_path(&base, number),
+            Self::File(path) => reject_path(path, number - 1, kind),
+            Self::Directory(path) => reject_path(&path.join(base.file_name().unwrap_or_default()), number, kind),
+            Self::BesideSources => reject_path(&base, number, kind),
         }
     }
+}
+
+fn with_csv(path: &Path) -> PathBuf {
+    let mut path = path.as_os_str().to_owned();
+    path.push(".csv");
+    path.into()
 }
 
 /// Returns the address if the path of `--rejects` is in S3.
@@ -92,7 +100,11 @@ mod tests {
         let origin = crate::read::expand(&[source.to_str().expect("text").to_owned()]).expect("a source").remove(0);
         let check = |given: Option<&Path>, first: PathBuf, second: PathBuf| {
             let target = Target::new(given);
-            assert_eq!((target.path(&origin, 1), target.path(&origin, 2)), (first, second), "{target:?}");
+            assert_eq!(
+                (target.path(&origin, 1, RejectKind::Rows), target.path(&origin, 2, RejectKind::Rows)),
+                (first, second),
+                "{target:?}"
+            );
         };
         let beside = |name: &str| dir.path().join(name);
         check(None, beside("a.csv.rejects.csv"), beside("a.csv.rejects.2.csv"));

@@ -30,7 +30,7 @@ fn resumed(plan: &Plan, named: Option<&Path>, load: &LoadDocument) -> Result<Opt
 fn each_source_has_its_file_with_one_header() {
     let (dir, plan) = plan_of(&[("a.csv", ROWS), ("b.csv", ROWS), ("c.csv", ROWS)]);
     let mut rejects = Rejects::open(&plan, None).unwrap();
-    assert_eq!([0, 1, 2].map(|source| rejects.slot_of(source)), [0, 1, 2]);
+    assert_eq!([0, 1, 2].map(|source| rejects.slots_of(source)), [0..1, 1..2, 2..3]);
     rejects.append(1, b"1\n").unwrap();
     rejects.append(1, b"2\n").unwrap();
     rejects.append(2, b"3\n").unwrap();
@@ -74,8 +74,8 @@ fn one_named_file_receives_the_rejects_of_all_sources_with_the_same_columns() {
     let (dir, plan) = plan_of(&[("a.csv", ROWS), ("b.csv", ROWS)]);
     let named = dir.path().join("all.csv");
     let mut rejects = Rejects::open(&plan, Some(&named)).unwrap();
-    assert_eq!([0, 1].map(|source| rejects.slot_of(source)), [0, 0]);
-    rejects.append(rejects.slot_of(1), b"1\n").unwrap();
+    assert_eq!([0, 1].map(|source| rejects.slots_of(source)), [0..1, 0..1]);
+    rejects.append(rejects.slots_of(1).start, b"1\n").unwrap();
     rejects.close_before(1);
     assert!(matches!(rejects.slots[..], [Slot::Open(_)]));
     assert_eq!(content(&dir, "all.csv"), format!("{HEADER}1\n"));
@@ -117,6 +117,7 @@ fn check_name(there: &str, left: &str, mark: Option<&str>, expected: &str) {
         name: "a.csv.rejects.csv".into(),
         bytes: left.len() as u64,
         blake3,
+        has_positions: false,
         segments: Vec::new(),
     };
     rejects.replaceable = vec![LeftFile { load: "ours".into(), state }];
@@ -174,7 +175,14 @@ fn a_load_that_starts_again_uses_the_file_of_the_killed_process() {
         drop(file);
         let mut rejects = Rejects::open(&plan, None).unwrap();
         let (name, bytes) = ("a.csv.rejects.csv".to_owned(), committed.len() as u64);
-        let state = RejectsState { source: 0, name, bytes, blake3: blake3(committed), segments: Vec::new() };
+        let state = RejectsState {
+            source: 0,
+            name,
+            bytes,
+            blake3: blake3(committed),
+            has_positions: false,
+            segments: Vec::new(),
+        };
         rejects.replaceable = vec![LeftFile { load: "killed".into(), state }];
         rejects.load = Some("again".into());
         rejects.append(0, b"1\n").unwrap();
@@ -210,6 +218,7 @@ fn no_empty_reject_file_of_medlift_stays_behind() {
             name: name.into(),
             bytes: 0,
             blake3: String::new(),
+            has_positions: false,
             segments: Vec::new(),
         };
         rejects.replaceable =

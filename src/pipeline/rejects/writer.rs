@@ -1,5 +1,6 @@
 //! Writes the rejects of a load, either to files or to objects in S3.
 
+use std::ops::Range;
 use std::path::Path;
 
 use super::objects::ObjectRejects;
@@ -56,11 +57,11 @@ impl<'a> RejectWriter<'a> {
         }
     }
 
-    /// Returns the index of the file for the rejects of a source.
-    pub(in crate::pipeline) fn slot_of(&self, source: usize) -> usize {
+    /// Returns the files for the rejects of a source.
+    pub(in crate::pipeline) fn slots_of(&self, source: usize) -> Range<usize> {
         match self {
-            Self::Files(files) => files.slot_of(source),
-            Self::Objects(_) => source,
+            Self::Files(files) => files.slots_of(source),
+            Self::Objects(objects) => objects.files_of(source),
         }
     }
 

@@ -1,38 +1,62 @@
-//! The names of reject files: `a.csv.rejects.csv`, then `a.csv.rejects.2.csv`, `a.csv.rejects.3.csv` and so on. While a
-//! load writes a reject file to S3, the file consists of segments, which have names like
+//! The names of reject files: `a.csv.rejects.csv`, then `a.csv.rejects.2.csv`, `a.csv.rejects.3.csv` and so on. Rejected
+//! HL7 messages are in `a.hl7.rejects.hl7`, and their positions in `a.hl7.rejects.csv`. While a load writes a reject file to S3, the file consists of segments, which have names like
 //! `a.csv.rejects.LOAD-s0-f1-000001.csv`.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+/// What a reject file contains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RejectKind {
+    /// Rows as CSV, each with its position and the reason.
+    Rows,
+    /// HL7 messages, as they are in the source.
+    Messages,
+    /// The position of each message of another reject file, and the reason, as CSV.
+    Positions,
+}
+
+impl RejectKind {
+    /// Returns the end of the file's name.
+    pub(crate) const fn extension(self) -> &'static str {
+        match self {
+            Self::Rows | Self::Positions => "csv",
+            Self::Messages => "hl7",
+        }
+    }
+}
+
+/// The ends of the names of reject files.
+const EXTENSIONS: [&[u8]; 2] = [b".csv", b".hl7"];
+
 /// Returns the path of a reject file of the source at `path`. `number` is 1 for the first name, 2 for the second name,
 /// and so on.
 ///
 /// If the source is itself a reject file, its name does not become longer. The numbers then continue after the source's
 /// own number. For example, the first name for `a.csv.rejects.csv` is `a.csv.rejects.2.csv`.
-pub(crate) fn reject_path(path: &Path, number: usize) -> PathBuf {
+pub(crate) fn reject_path(path: &Path, number: usize, kind: RejectKind) -> PathBuf {
     let (base, own) = split(path);
     let mut name = base.to_owned();
     match own + number {
-        1 => name.push(".rejects.csv"),
-        number => name.push(format!(".rejects.{number}.csv")),
+        1 => name.push(format!(".rejects.{}", kind.extension())),
+        number => name.push(format!(".rejects.{number}.{}", kind.extension())),
     }
     name.into()
 }
 
-/// Returns the name with which the segments of a reject file begin. `load` is the id of the load, and `source` is the
-/// index of the source.
-pub(crate) fn segment_stem(path: &Path, load: &str, source: usize) -> String {
+/// Returns the name with which the segments of a reject file begin. `load` is the id of the load, and `file` is the number
+/// of the file among the reject files of the load.
+pub(crate) fn segment_stem(path: &Path, load: &str, file: usize) -> String {
     let name = split(path).0.to_string_lossy();
     let name = name.rsplit('/').next().unwrap_or_default();
-    format!("{name}.rejects.{load}-s{source}-")
+    format!("{name}.rejects.{load}-s{file}-")
 }
 
 /// Returns the name of a segment. `fence` is the fence of the lease under which it is written. Two processes therefore
 /// never write segments with the same name.
-pub(crate) fn segment_name(stem: &str, fence: i64, number: u32) -> String {
-    format!("{stem}f{fence}-{number:06}.csv")
+pub(crate) fn segment_name(stem: &str, fence: i64, number: u32, kind: RejectKind) -> String {
+    format!("{stem}f{fence}-{number:06}.{}", kind.extension())
 }
 
 /// Returns true if a pattern matches reject files. Other patterns skip them.
@@ -53,7 +77,7 @@ fn split(path: &Path) -> (&OsStr, usize) {
 
 fn base_and_number(name: &[u8]) -> Option<(&[u8], usize)> {
     const WORD: &[u8] = b".rejects";
-    let name = name.strip_suffix(b".csv")?;
+    let name = EXTENSIONS.iter().find_map(|end| name.strip_suffix(*end))?;
     if let Some(base) = name.strip_suffix(WORD) {
         return Some((base, 1));
     }
@@ -93,7 +117,7 @@ mod tests {
             ("a.2.csv", "a.2.csv.rejects.csv", "a.2.csv.rejects.2.csv"),
             ("a.csv.rejects.7d-4e-s0-f1-000001.csv", "a.csv.rejects.2.csv", "a.csv.rejects.3.csv"),
         ] {
-            let found = [1, 2].map(|number| reject_path(Path::new(source), number));
+            let found = [1, 2].map(|number| reject_path(Path::new(source), number, RejectKind::Rows));
             assert_eq!(found, [first, second].map(PathBuf::from), "{source}");
         }
     }
@@ -104,14 +128,19 @@ mod tests {
             assert!(is_reject_path(Path::new(name)), "{name}");
         }
         for number in 1..12 {
-            assert!(is_reject_path(&reject_path(Path::new("a.csv"), number)), "{number}");
+            assert!(is_reject_path(&reject_path(Path::new("a.csv"), number, RejectKind::Rows)), "{number}");
         }
         for base in ["a.csv", "d/a.csv", "a.csv.rejects.csv", "a.csv.rejects.2.csv"] {
             let stem = segment_stem(Path::new(base), "7d4e-01", 12);
-            let segment = segment_name(&stem, 3, 1);
+            let segment = segment_name(&stem, 3, 1, RejectKind::Rows);
             assert_eq!(segment, "a.csv.rejects.7d4e-01-s12-f3-000001.csv");
             assert!(is_reject_path(Path::new(&segment)), "{segment}");
         }
+        for name in ["a.hl7.rejects.hl7", "a.hl7.rejects.3.hl7"] {
+            assert!(is_reject_path(Path::new(name)), "{name}");
+        }
+        let second = reject_path(Path::new("a.hl7.rejects.hl7"), 1, RejectKind::Messages);
+        assert_eq!(second, Path::new("a.hl7.rejects.2.hl7"));
         for name in ["a.csv", "rejects.csv", "a.rejects.1.csv", "a.rejects.02.csv", "a.rejects.x.csv", "a.rejects", ""]
             .into_iter()
             .chain(["a.rejects.x-s1-f1-.csv", "a.rejects.s1-f1-01.csv", "a.x-s1-f1-01.csv"])
