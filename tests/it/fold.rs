@@ -185,7 +185,7 @@ fn only_one_process_folds_and_other_specs_are_refused() {
     let leases = place.collection("medlift_runs.leases");
     block_on(async {
         let later =
-            doc! { "$set": { "until": bson::DateTime::from_millis(4_000_000_000_000), "owner.host": "elsewhere" } };
+            doc! { "$set": { "until": bson::DateTime::from_millis(4_000_000_000_000), "owner.machine": "elsewhere" } };
         let changed = leases.update_many(doc! {}, later).await.expect("changed");
         assert!(changed.matched_count > 0);
     });

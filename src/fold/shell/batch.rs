@@ -10,14 +10,16 @@ use crate::encode::Id;
 use crate::fold::{Advanced, Event, Key, Kind, Merges, State, advance, fold};
 
 impl Folder {
-    /// Folds new messages: their `_id`s and their bytes. Their documents are durable. Folding a message twice is
-    /// harmless.
+    /// Folds messages that are stored durably: their `_id`s and their bytes. Messages that are noted as folded are left
+    /// out.
     ///
     /// # Errors
     /// If the server fails, or another process has taken the lease. The messages are then folded by the next
     /// [`catch_up`](Self::catch_up).
     pub async fn fold_messages(&mut self, messages: &[(Id, Vec<u8>)]) -> Result<(), FoldError> {
-        let mut events = self.read(messages);
+        let folded = self.store.folded(messages.iter().map(|(id, _)| *id)).await?;
+        let messages: Vec<&Stored> = messages.iter().filter(|(id, _)| !folded.contains(id)).collect();
+        let mut events = self.read(messages.iter().copied());
         events.sort_by(|one, other| one.order().cmp(other.order()));
         let touches = events.iter().flat_map(|event| touches_of(event.keys(), event.order().message));
         self.store.touch(&touches.collect::<Vec<_>>()).await?;
@@ -26,14 +28,14 @@ impl Folder {
         self.write(states, &stored).await?;
         let merged: BTreeSet<Id> = events.iter().flat_map(Event::merged).collect();
         self.store.follow_merges(merged).await?;
-        let folded: Vec<(Id, Id)> = messages.iter().map(|&(id, _)| (FOLDED, id)).collect();
+        let folded: Vec<(Id, Id)> = messages.iter().map(|(id, _)| (FOLDED, *id)).collect();
         self.folded.messages += messages.len() as u64;
         self.store.touch(&folded).await
     }
 
     /// Returns the events of the messages. Counts messages that cannot be read.
-    pub(super) fn read(&mut self, messages: &[Stored]) -> Vec<Event> {
-        let mut events = Vec::with_capacity(messages.len());
+    pub(super) fn read<'m>(&mut self, messages: impl IntoIterator<Item = &'m Stored>) -> Vec<Event> {
+        let mut events = Vec::new();
         for (id, bytes) in messages {
             match self.reader.event(*id, bytes) {
                 Ok(event) => events.push(event),

@@ -5,6 +5,8 @@
 //! the key zero says that the message is folded. Touches are only derived data: `medlift fold --rebuild` makes them from
 //! the messages again.
 
+use std::collections::HashSet;
+
 use bson::raw::cstr;
 use bson::spec::BinarySubtype;
 use bson::{Binary, Document, RawArrayBuf, RawBinaryRef, RawBsonRef, RawDocument, RawDocumentBuf, doc, rawdoc};
@@ -153,6 +155,18 @@ impl Store {
     pub(super) async fn touching(&self, key: Id) -> Result<Vec<Id>, FoldError> {
         let touches = self.touches_between((key, FIRST), (key, LAST), true).await?;
         Ok(touches.into_iter().map(|(_, message)| message).collect())
+    }
+
+    /// Returns those of these messages that are noted as folded.
+    pub(super) async fn folded(&self, ids: impl Iterator<Item = Id>) -> Result<HashSet<Id>, FoldError> {
+        let touches: Vec<Binary> = ids.map(|id| touch((FOLDED, id))).collect();
+        let mut folded = HashSet::new();
+        for touches in touches.chunks(IDS_MAX) {
+            let filter = doc! { "_id": { "$in": touches } };
+            let found = self.find(&self.touches(), filter, doc! { "_id": 1 }, None).await?;
+            folded.extend(found.iter().filter_map(|document| Some(read_touch(id_of(document)?)?.1)));
+        }
+        Ok(folded)
     }
 
     /// Returns all touches in a range, in any order. `with_start` says whether the range includes its start.

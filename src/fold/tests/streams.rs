@@ -133,7 +133,7 @@ fn texts(documents: &BTreeMap<Key, RawDocumentBuf>) -> Vec<String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 120, ..ProptestConfig::default() })]
 
     #[test]
     fn shuffled_doubled_and_split_messages_end_in_the_same_bytes(
