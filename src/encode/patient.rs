@@ -3,7 +3,7 @@
 use super::identity::{Id, IdentityKey};
 use crate::clean::{Record, Value};
 use crate::spec::patient::{Authority, PatientSource};
-use crate::spec::{Node, Spec};
+use crate::spec::{Field, Node, Spec};
 
 /// Finds the patient's identifier in the records of a spec.
 #[derive(Debug, Clone)]
@@ -21,7 +21,7 @@ impl PatientKey {
     /// Returns `None` if the spec does not say who the patient is.
     pub(crate) fn new(spec: &Spec) -> Option<Self> {
         let mut source = spec.patient.clone()?;
-        let field = spec.fields.iter().position(|field| field.is_patient_key())?;
+        let field = spec.fields.iter().position(Field::is_patient_key)?;
         let columns = spec.columns();
         let around = columns.iter().find(|column| column.node.fields().contains(&source.identifier))?;
         let Node::Group { children, .. } = around.node else { return Some(Self { source, field, group: None }) };

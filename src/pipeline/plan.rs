@@ -241,9 +241,9 @@ impl SourcePlan {
         let reader = Reader::open(&origin, index, options)?;
         let wrong = |problem| Error::Layout { source_name: origin.name().to_owned(), problem };
         let format = Format::detect(reader.sample(), wishes).map_err(wrong)?;
-        let wished = options.encoding.filter(|wished| *wished != Encoding::Windows1252).unwrap_or(reader.encoding());
-        if format == Format::Hl7 && wished != Encoding::Utf8 {
-            return Err(wrong(LayoutError::EncodingOfMessages { encoding: wished.name() }));
+        let read_as = options.encoding.filter(|given| *given != Encoding::Windows1252).unwrap_or(reader.encoding());
+        if format == Format::Hl7 && read_as != Encoding::Utf8 {
+            return Err(wrong(LayoutError::EncodingOfMessages { encoding: read_as.name() }));
         }
         let mut layout = Layout::bind(spec, format, reader.sample(), wishes)
             .map_err(|problem| wrong(with_option(problem, &origin, &reader, spec, options, wishes)))?;

@@ -124,7 +124,9 @@ impl<'a> Account<'a> {
         let Some(first) = rows.first() else { return Ok(()) };
         let layout = &self.plan.sources[first.source].layout;
         let mut files = Vec::new();
-        rows.iter().for_each(|row| add_lines(&mut files, lines_of(layout, row)));
+        for row in rows {
+            add_lines(&mut files, lines_of(layout, row));
+        }
         self.append(first.source, &files)
     }
 

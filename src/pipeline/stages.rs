@@ -351,9 +351,10 @@ impl Bench {
 
     fn rejected(&self, block: &Block, span: RowSpan, reject: Reject) -> RejectedRow {
         let bytes = block.row(span);
-        let cells = match self.keeps_whole {
-            true => vec![bytes.to_vec()],
-            false => (0..self.cells.len()).map(|index| self.cells.get(bytes, index).to_vec()).collect(),
+        let cells = if self.keeps_whole {
+            vec![bytes.to_vec()]
+        } else {
+            (0..self.cells.len()).map(|index| self.cells.get(bytes, index).to_vec()).collect()
         };
         RejectedRow { source: block.source, line: span.line, offset: span.offset, reject, cells }
     }

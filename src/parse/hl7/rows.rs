@@ -175,9 +175,9 @@ impl ValueReader {
             let mut text = std::mem::take(&mut self.text);
             self.read(decoder, find(path), path, &mut text);
             if text.is_empty() {
-                out.extend_from_slice(b"null")
+                out.extend_from_slice(b"null");
             } else {
-                write_json(&text, out)
+                write_json(&text, out);
             }
             self.text = text;
         }
