@@ -14,7 +14,9 @@ use medlift::pipeline::{Bench, Plan, Wishes};
 use medlift::read::{Block, ReadOptions, Reader};
 use medlift::spec::Spec;
 use medlift::write::machine::{Action, Earlier, Event, Machine, Reply};
-use medlift::write::{BatchId, CHUNK_BYTES_DEFAULT, CHUNKS_MAX, Chunk, ChunkBuilder, KindChunk, Limits, Mode, Policy};
+use medlift::write::{
+    BatchId, CHUNK_BYTES_DEFAULT, CHUNKS_MAX, Chunk, ChunkBuilder, KindChunk, Limits, Mode, Policy, ShardMap,
+};
 
 /// Sends one batch at a time. The size of a batch does not matter, because the file does not show where a batch ends.
 const LIMITS: Limits = Limits { batch_docs_max: 1_000, batch_bytes_max: 1 << 20, in_flight_max: 1, attempts_max: 1 };
