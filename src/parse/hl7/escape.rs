@@ -11,7 +11,7 @@
 //!
 //! All other escapes stay as they are written and are counted. Among them are those of other character sets (`\C…\`,
 //! `\M…\`) and those that a hospital defines itself (`\Z…\`). An escape character that is not part of an escape stays
-//! too, and is counted: in `C:\Users` a sender forgot to write `\E\`.
+//! too, and is counted: in `C:\temp` a sender forgot to write `\E\`.
 
 use memchr::memchr;
 
