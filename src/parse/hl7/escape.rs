@@ -11,7 +11,7 @@
 //!
 //! All other escapes stay as they are written and are counted. Among them are those of other character sets (`\C…\`,
 //! `\M…\`) and those that a hospital defines itself (`\Z…\`). An escape character that is not part of an escape stays
-//! too, and is counted: in `D:\Scans` a sender forgot to write `\E\`.
+//! too, and is counted: in `C:\temp` a sender forgot to write `\E\`.
 
 use memchr::memchr;
 
@@ -132,7 +132,7 @@ impl Decoder {
     fn replace_hex(self, digits: &[u8], out: &mut Vec<u8>) -> Escape {
         let value = |digit: u8| char::from(digit).to_digit(16);
         let (pairs, odd) = digits.as_chunks::<2>();
-        let byte = |pair: &[u8; 2]| Some((value(pair[0])? << 4 | value(pair[1])?) as u8);
+        let byte = |pair: &[u8; 2]| Some(((value(pair[0])? << 4) | value(pair[1])?) as u8);
         match pairs.iter().map(byte).collect::<Option<Vec<u8>>>() {
             Some(bytes) if odd.is_empty() && !bytes.is_empty() => {
                 if self.charset.first_error(&bytes).is_some() {
