@@ -19,6 +19,9 @@ impl Folder {
     pub async fn fold_messages(&mut self, messages: &[(Id, Vec<u8>)]) -> Result<(), FoldError> {
         let folded = self.store.folded(messages.iter().map(|(id, _)| *id)).await?;
         let messages: Vec<&Stored> = messages.iter().filter(|(id, _)| !folded.contains(id)).collect();
+        if messages.is_empty() {
+            return Ok(());
+        }
         let mut events = self.read(messages.iter().copied());
         events.sort_by(|one, other| one.order().cmp(other.order()));
         let touches = events.iter().flat_map(|event| touches_of(event.keys(), event.order().message));

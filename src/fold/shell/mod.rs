@@ -26,12 +26,15 @@ use super::identifier::PatientRule;
 use store::Store;
 pub use walk::{Checked, StateDifference};
 
-/// If more new messages than this are found, all keys are folded anew, in the order of their keys. This is faster than
-/// batches of messages in the order of their `_id`s, because these meet every patient again and again.
-const BATCHES_MAX: usize = 50_000;
+/// A batch of new messages has at most this number of messages, and not many more bytes than this. The larger a batch,
+/// the more messages of a patient are folded together.
+const BATCH_MESSAGES: usize = 10_000;
+const BATCH_BYTES: usize = 24 * 1024 * 1024;
 
-/// Number of messages that are folded together.
-const BATCH_MESSAGES: usize = 2_000;
+/// If more new messages than this are found, all keys are folded anew, in the order of their keys. So they are if more
+/// than half of many messages are new. Reason: new messages are found in the order of their `_id`s, so every batch
+/// would meet the same patients again.
+const NEW_MAX: usize = 50_000;
 
 /// Why messages cannot be folded.
 #[derive(Debug, thiserror::Error)]
@@ -124,15 +127,20 @@ impl Folder {
     /// # Errors
     /// If the server fails. What was folded before stays.
     pub async fn catch_up(&mut self) -> Result<(), FoldError> {
-        let new = self.new_messages(BATCHES_MAX).await?;
-        if new.len() > BATCHES_MAX {
+        let (new, total) = self.new_messages().await?;
+        if new.len() > NEW_MAX || (new.len() > BATCH_MESSAGES && new.len() > total / 2) {
             return self.rebuild().await;
         }
-        for ids in new.chunks(BATCH_MESSAGES) {
-            let messages = self.store.messages(ids).await?;
-            self.fold_messages(&messages).await?;
+        let mut batch = Vec::new();
+        for ids in new.chunks(store::IDS_MAX) {
+            batch.extend(self.store.messages(ids).await?);
+            let bytes: usize = batch.iter().map(|(_, bytes)| bytes.len()).sum();
+            if batch.len() >= BATCH_MESSAGES || bytes >= BATCH_BYTES {
+                self.fold_messages(&batch).await?;
+                batch.clear();
+            }
         }
-        Ok(())
+        self.fold_messages(&batch).await
     }
 
     /// Folds the messages of all keys anew. Replaces the documents that differ, and removes those that no message
@@ -152,19 +160,21 @@ impl Folder {
         self.folded
     }
 
-    /// Returns the `_id`s of messages that are not folded yet: at most one more than `limit`.
-    async fn new_messages(&self, limit: usize) -> Result<Vec<Id>, FoldError> {
+    /// Returns the `_id`s of messages that are not folded yet, at most one more than [`NEW_MAX`], and the number of all
+    /// messages.
+    async fn new_messages(&self) -> Result<(Vec<Id>, usize), FoldError> {
         const PAGE: usize = 20_000;
-        let (mut new, mut after) = (Vec::new(), None);
+        let (mut new, mut total, mut after) = (Vec::new(), 0, None);
         loop {
             let page = self.store.ids(after, PAGE).await?;
-            let (Some(&first), Some(&last)) = (page.first(), page.last()) else { return Ok(new) };
+            let (Some(&first), Some(&last)) = (page.first(), page.last()) else { return Ok((new, total)) };
             let folded = self.store.touches_between((store::FOLDED, first), (store::FOLDED, last), true).await?;
             let folded: HashSet<Id> = folded.into_iter().map(|(_, message)| message).collect();
+            total += page.len();
             new.extend(page.into_iter().filter(|id| !folded.contains(id)));
-            if new.len() > limit {
-                new.truncate(limit + 1);
-                return Ok(new);
+            if new.len() > NEW_MAX {
+                new.truncate(NEW_MAX + 1);
+                return Ok((new, total));
             }
             after = Some(last);
         }
