@@ -93,7 +93,7 @@ pub enum Error {
         /// The address of the object or the prefix.
         address: String,
         /// The problem, and what to do.
-        problem: Problem,
+        problem: Box<Problem>,
     },
     /// Another process has locked a reject file.
     #[error(
@@ -122,7 +122,7 @@ pub enum Error {
     Export(#[from] ExportError),
     /// The messages cannot be folded.
     #[error(transparent)]
-    Fold(#[from] FoldError),
+    Fold(Box<FoldError>),
     /// More rows were rejected than allowed.
     #[error("stopped: {problem}; {hint}")]
     Rejects {
@@ -210,7 +210,7 @@ impl Error {
     /// - A temporary failure of the server, or a request to stop, ended a worker of a load in parts.
     fn is_passing(&self) -> bool {
         match self {
-            Self::Fold(FoldError::Held { .. } | FoldError::Ledger(LedgerError::TakenOver)) => true,
+            Self::Fold(error) => error.is_passing(),
             Self::Held(_) | Self::Busy(_) | Self::NoLongerEmpty | Self::TakenOver | Self::RejectFileInUse { .. } => {
                 true
             }
@@ -235,9 +235,7 @@ impl Error {
     fn failure(&self) -> Option<&Failure> {
         match self {
             Self::Server(error) | Self::Deployment(DeploymentError::Server(error)) => error.failure(),
-            Self::Fold(FoldError::Server(error)) => error.failure(),
-            Self::Fold(FoldError::Scan(error)) => Some(error.failure()),
-            Self::Fold(FoldError::Ledger(LedgerError::Server(failure))) => Some(failure),
+            Self::Fold(error) => error.failure(),
             Self::Verify(VerifyError::Scan(error)) => Some(error.failure()),
             Self::Write(WriteError::Server(failure)) | Self::Ledger { failure, .. } => Some(failure),
             Self::Unfinished { cause, .. } | Self::OfWorker(cause) => cause.failure(),
@@ -255,9 +253,10 @@ impl Error {
     /// - 1 for all other errors. One of them is a connection that fails during a verification or an export.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Spec(_) | Self::Usage(_) | Self::OtherIdentity { .. } | Self::Fold(FoldError::Spec) => 2,
+            Self::Spec(_) | Self::Usage(_) | Self::OtherIdentity { .. } => 2,
             _ if self.is_passing() => 6,
-            Self::Server(error) | Self::Fold(FoldError::Server(error)) => error.exit_code(),
+            Self::Server(error) => error.exit_code(),
+            Self::Fold(error) => error.exit_code(),
             Self::Read(error) => error.exit_code(),
             Self::RejectObject { problem, .. } => problem.exit_code(),
             Self::Deployment(error) => error.exit_code(),
@@ -265,6 +264,12 @@ impl Error {
             Self::Write(WriteError::Server(failure)) | Self::Ledger { failure, .. } => failure.exit_code(),
             _ => 1,
         }
+    }
+}
+
+impl From<FoldError> for Error {
+    fn from(error: FoldError) -> Self {
+        Self::Fold(Box::new(error))
     }
 }
 

@@ -147,10 +147,9 @@ impl ExportArgs {
         let csv = ExportFormat::Csv { delimiter: self.delimiter };
         let extension = self.out.as_ref().and_then(|path| path.extension()).and_then(|end| end.to_str());
         match (self.kind, extension) {
-            (Some(ExportType::Csv), _) => csv,
+            (Some(ExportType::Csv), _) | (None, Some("csv" | "tsv" | "txt")) => csv,
             (Some(ExportType::Json), _) | (None, Some("json" | "ndjson" | "jsonl")) => ExportFormat::Ndjson,
             (Some(ExportType::Hl7), _) | (None, Some("hl7")) => ExportFormat::Hl7,
-            (None, Some("csv" | "tsv" | "txt")) => csv,
             (None, _) if sources == Some(FormatName::Hl7) => ExportFormat::Hl7,
             (None, _) => csv,
         }

@@ -146,14 +146,14 @@ impl State {
         {
             said.entry(movement.source).or_default().push(MOVEMENTS.as_str());
         }
-        let mut list = RawArrayBuf::new();
+        let mut sources = RawArrayBuf::new();
         for (source, names) in said {
             let mut item = RawDocumentBuf::new();
             put_id(&mut item, cstr!("message"), self.messages[source]);
             item.append(cstr!("says"), names);
-            list.push(item);
+            sources.push(item);
         }
-        list
+        sources
     }
 
     /// Reads a document that [`State::document`] wrote.

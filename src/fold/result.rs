@@ -69,6 +69,8 @@ impl ResultStep {
                 state.change(std::slice::from_ref(change));
             }
         }
-        VALUES.iter().for_each(|slot| state.clear(*slot));
+        for slot in VALUES {
+            state.clear(slot);
+        }
     }
 }

@@ -147,15 +147,17 @@ impl Store {
         if merged.is_empty() {
             return Ok(());
         }
-        let mut merges = Merges::default();
+        let mut known = Merges::default();
         let (mut affected, mut next) = (merged.clone(), merged.clone());
         while !next.is_empty() {
             let found = self.merges("mergedInto.patient", &next.into_iter().collect::<Vec<_>>()).await?;
             next = found.iter().map(|(key, _)| *key).filter(|key| affected.insert(*key)).collect();
-            found.into_iter().for_each(|(key, merge)| merges.add(key, merge));
+            for (key, merge) in found {
+                known.add(key, merge);
+            }
         }
-        self.lead_on(affected.clone(), &HashSet::new(), &mut merges).await?;
-        let survivors: Vec<(Id, Id)> = affected.into_iter().map(|key| (key, merges.survivor(key))).collect();
+        self.lead_on(affected.clone(), &HashSet::new(), &mut known).await?;
+        let survivors: Vec<(Id, Id)> = affected.into_iter().map(|key| (key, known.survivor(key))).collect();
         self.redirect(&survivors).await
     }
 }

@@ -16,7 +16,7 @@ use std::collections::HashSet;
 use crate::encode::{Id, IdentityKey};
 use crate::ledger::{Claim, Held, LEASE_DEFAULT, Ledger, LedgerError};
 use crate::parse::hl7::Charset;
-use crate::server::{ServerError, Target};
+use crate::server::{Failure, ServerError, Target};
 use crate::spec::{FormatName, Spec};
 use crate::spill::SpillError;
 use crate::verify::ScanError;
@@ -67,6 +67,32 @@ pub enum FoldError {
         /// The lease of the other process.
         held: Box<Held>,
     },
+}
+
+impl FoldError {
+    /// Returns true if the same command may succeed later, because another process works on the same messages.
+    pub(crate) const fn is_passing(&self) -> bool {
+        matches!(self, Self::Held { .. } | Self::Ledger(LedgerError::TakenOver))
+    }
+
+    /// Returns the failure of the server that caused this error. `None` if the error has another cause.
+    pub(crate) fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Server(error) => error.failure(),
+            Self::Scan(error) => Some(error.failure()),
+            Self::Ledger(LedgerError::Server(failure)) => Some(failure),
+            _ => None,
+        }
+    }
+
+    /// Returns the exit code of an error that is not [passing](Self::is_passing).
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Spec => 2,
+            Self::Server(error) => error.exit_code(),
+            _ => 1,
+        }
+    }
 }
 
 /// The counts of a fold.

@@ -104,7 +104,7 @@ impl Store {
     }
 
     async fn ids_between(&self, collection: &str, filter: Document, limit: usize) -> Result<Vec<Id>, FoldError> {
-        let found = self.find(collection, filter, doc! { "_id": 1 }, Some(limit as i64)).await?;
+        let found = self.find(collection, filter, doc! { "_id": 1 }, i64::try_from(limit).ok()).await?;
         Ok(found.iter().filter_map(|document| Id::from_binary(id_of(document)?)).collect())
     }
 

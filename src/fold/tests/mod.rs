@@ -28,11 +28,11 @@ fn event(text: &str) -> Event {
 /// Folds all events at once, and follows the merges.
 fn fold_all(events: &[Event]) -> BTreeMap<Key, RawDocumentBuf> {
     let keys: BTreeSet<Key> = events.iter().flat_map(Event::keys).collect();
-    let states = keys.into_iter().filter_map(|key| fold(key, &mut events.iter().collect()));
-    written(states.collect())
+    let states: Vec<State> = keys.into_iter().filter_map(|key| fold(key, &mut events.iter().collect())).collect();
+    written(&states)
 }
 
-fn written(states: Vec<State>) -> BTreeMap<Key, RawDocumentBuf> {
+fn written(states: &[State]) -> BTreeMap<Key, RawDocumentBuf> {
     let mut merges = Merges::default();
     for (id, merge) in states.iter().filter_map(|state| Some((state.key().id, state.merge()?))) {
         merges.add(id, merge);
@@ -55,7 +55,7 @@ fn message(name: &str, minute: u32, control: &str, rest: &[&str]) -> String {
     let header = format!(r"MSH|^~\&|APP|SITE|||{time}||{name}|{control}|P|2.5");
     let mut text = header;
     if name.starts_with("ADT") {
-        text += &format!("\rEVN||{time}");
+        text = [text, "\rEVN||".to_owned(), time].concat();
     }
     for segment in rest {
         text.push('\r');

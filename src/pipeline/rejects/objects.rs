@@ -307,5 +307,5 @@ impl<'a> ObjectRejects<'a> {
 }
 
 fn failed(address: String, problem: Problem) -> Error {
-    Error::RejectObject { address, problem }
+    Error::RejectObject { address, problem: Box::new(problem) }
 }
