@@ -210,10 +210,12 @@ impl Error {
     /// - A temporary failure of the server, or a request to stop, ended a worker of a load in parts.
     fn is_passing(&self) -> bool {
         match self {
-            Self::Fold(FoldError::Held { .. } | FoldError::Ledger(LedgerError::TakenOver)) => true,
-            Self::Held(_) | Self::Busy(_) | Self::NoLongerEmpty | Self::TakenOver | Self::RejectFileInUse { .. } => {
-                true
-            }
+            Self::Held(_)
+            | Self::Busy(_)
+            | Self::NoLongerEmpty
+            | Self::TakenOver
+            | Self::RejectFileInUse { .. }
+            | Self::Fold(FoldError::Held { .. } | FoldError::Ledger(LedgerError::TakenOver)) => true,
             Self::OfWorker(cause) if cause.is_interrupted() => true,
             Self::Unfinished { cause, .. } | Self::OfWorker(cause) => {
                 cause.is_passing() || cause.failure().is_some_and(Failure::is_retryable)
@@ -234,12 +236,13 @@ impl Error {
     /// Returns the failure of the server that caused this error. `None` if the error has another cause.
     fn failure(&self) -> Option<&Failure> {
         match self {
-            Self::Server(error) | Self::Deployment(DeploymentError::Server(error)) => error.failure(),
-            Self::Fold(FoldError::Server(error)) => error.failure(),
-            Self::Fold(FoldError::Scan(error)) => Some(error.failure()),
-            Self::Fold(FoldError::Ledger(LedgerError::Server(failure))) => Some(failure),
-            Self::Verify(VerifyError::Scan(error)) => Some(error.failure()),
-            Self::Write(WriteError::Server(failure)) | Self::Ledger { failure, .. } => Some(failure),
+            Self::Server(error)
+            | Self::Deployment(DeploymentError::Server(error))
+            | Self::Fold(FoldError::Server(error)) => error.failure(),
+            Self::Verify(VerifyError::Scan(error)) | Self::Fold(FoldError::Scan(error)) => Some(error.failure()),
+            Self::Write(WriteError::Server(failure))
+            | Self::Ledger { failure, .. }
+            | Self::Fold(FoldError::Ledger(LedgerError::Server(failure))) => Some(failure),
             Self::Unfinished { cause, .. } | Self::OfWorker(cause) => cause.failure(),
             _ => None,
         }
