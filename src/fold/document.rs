@@ -141,10 +141,10 @@ impl State {
         for (slot, held) in &self.held {
             said.entry(held.source).or_default().push(slot.name().as_str());
         }
-        let mut last = None;
-        for movement in self.movements.iter().filter(|movement| last.replace(movement.source) != Some(movement.source))
-        {
-            said.entry(movement.source).or_default().push(MOVEMENTS.as_str());
+        let mut sources: Vec<usize> = self.movements.iter().map(|movement| movement.source).collect();
+        sources.dedup();
+        for source in sources {
+            said.entry(source).or_default().push(MOVEMENTS.as_str());
         }
         let mut sources = RawArrayBuf::new();
         for (source, names) in said {

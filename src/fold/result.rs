@@ -55,7 +55,9 @@ impl ResultStep {
             self.cancel(state);
         } else {
             // OBX describes the result completely: a value that is not repeated is gone.
-            VALUES.iter().chain(&[Slot::Unit, Slot::ReferenceRange]).for_each(|slot| state.clear(*slot));
+            for slot in VALUES.into_iter().chain([Slot::Unit, Slot::ReferenceRange]) {
+                state.clear(slot);
+            }
             state.change(&self.changes);
         }
         let status = if self.status.is_empty() { "F" } else { &self.status };

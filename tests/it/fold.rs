@@ -136,8 +136,8 @@ fn a_killed_fold_is_repeated() {
     for written in [0, 1] {
         block_on(async {
             folded.delete_many(doc! { "_id": { "$lte": &last } }).await.expect("deleted");
-            let lost = doc! { "number.value": if written == 0 { "none" } else { "V1" } };
-            visits.delete_one(lost).await.expect("deleted");
+            let missing = doc! { "number.value": if written == 0 { "none" } else { "V1" } };
+            visits.delete_one(missing).await.expect("deleted");
         });
         let again = place.fold(&[]);
         assert_eq!((number(&again, "messages"), number(&again, "written")), (11, written));

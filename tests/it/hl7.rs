@@ -174,7 +174,7 @@ fn all_sample_messages_are_loaded_proven_and_exported() {
     let starts: Vec<usize> = exported.match_indices("MSH|").map(|(place, _)| place).collect();
     let ends = starts.iter().skip(1).copied().chain([exported.len()]);
     let exported: BTreeSet<String> =
-        starts.iter().zip(ends).map(|(&start, end)| trimmed(exported[start..end].as_bytes())).collect();
+        starts.iter().zip(ends).map(|(&start, end)| trimmed(&exported.as_bytes()[start..end])).collect();
     let originals: BTreeSet<String> = samples.iter().map(|path| trimmed(&fs::read(path).unwrap())).collect();
     assert!(exported == originals, "every exported message must equal its original, byte for byte");
 }

@@ -143,21 +143,21 @@ impl Store {
 
     /// Makes the documents of these patients, and of all patients who were merged into them, point to the patients who
     /// survive. The merges are stored already.
-    async fn follow_merges(&self, merged: BTreeSet<Id>) -> Result<(), FoldError> {
-        if merged.is_empty() {
+    async fn follow_merges(&self, patients: BTreeSet<Id>) -> Result<(), FoldError> {
+        if patients.is_empty() {
             return Ok(());
         }
-        let mut known = Merges::default();
-        let (mut affected, mut next) = (merged.clone(), merged.clone());
+        let mut merges = Merges::default();
+        let (mut affected, mut next) = (patients.clone(), patients);
         while !next.is_empty() {
             let found = self.merges("mergedInto.patient", &next.into_iter().collect::<Vec<_>>()).await?;
             next = found.iter().map(|(key, _)| *key).filter(|key| affected.insert(*key)).collect();
             for (key, merge) in found {
-                known.add(key, merge);
+                merges.add(key, merge);
             }
         }
-        self.lead_on(affected.clone(), &HashSet::new(), &mut known).await?;
-        let survivors: Vec<(Id, Id)> = affected.into_iter().map(|key| (key, known.survivor(key))).collect();
+        self.lead_on(affected.clone(), &HashSet::new(), &mut merges).await?;
+        let survivors: Vec<(Id, Id)> = affected.into_iter().map(|key| (key, merges.survivor(key))).collect();
         self.redirect(&survivors).await
     }
 }

@@ -189,7 +189,7 @@ impl Folder {
     /// Returns the `_id`s of messages that are not folded yet, at most one more than [`NEW_MAX`], and the number of all
     /// messages.
     async fn new_messages(&self) -> Result<(Vec<Id>, usize), FoldError> {
-        const PAGE: usize = 20_000;
+        const PAGE: u32 = 20_000;
         let (mut new, mut total, mut after) = (Vec::new(), 0, None);
         loop {
             let page = self.store.ids(after, PAGE).await?;

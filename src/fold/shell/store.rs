@@ -63,12 +63,12 @@ impl Store {
         collection: &str,
         filter: Document,
         shown: Document,
-        limit: Option<i64>,
+        limit: Option<u32>,
     ) -> Result<Vec<RawDocumentBuf>, FoldError> {
         let options = FindOptions::builder()
             .projection(shown)
             .sort(limit.map(|_| doc! { "_id": 1 }))
-            .limit(limit)
+            .limit(limit.map(i64::from))
             .read_concern(ReadConcern::majority())
             .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary))
             .build();
@@ -85,7 +85,7 @@ impl Store {
     }
 
     /// Returns up to `limit` `_id`s of messages after `after`, in order.
-    pub(super) async fn ids(&self, after: Option<Id>, limit: usize) -> Result<Vec<Id>, FoldError> {
+    pub(super) async fn ids(&self, after: Option<Id>, limit: u32) -> Result<Vec<Id>, FoldError> {
         self.ids_between(&self.target.collection, between(after, LAST), limit).await
     }
 
@@ -96,15 +96,15 @@ impl Store {
         kind: Kind,
         after: Option<Id>,
         to: Id,
-        limit: usize,
+        limit: u32,
     ) -> Result<Vec<Id>, FoldError> {
         let mut filter = between(after, to);
         filter.insert("asOf.message", doc! { "$exists": true });
         self.ids_between(kind.collection(), filter, limit).await
     }
 
-    async fn ids_between(&self, collection: &str, filter: Document, limit: usize) -> Result<Vec<Id>, FoldError> {
-        let found = self.find(collection, filter, doc! { "_id": 1 }, i64::try_from(limit).ok()).await?;
+    async fn ids_between(&self, collection: &str, filter: Document, limit: u32) -> Result<Vec<Id>, FoldError> {
+        let found = self.find(collection, filter, doc! { "_id": 1 }, Some(limit)).await?;
         Ok(found.iter().filter_map(|document| Id::from_binary(id_of(document)?)).collect())
     }
 

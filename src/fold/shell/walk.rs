@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bson::{RawDocument, RawDocumentBuf};
 
-use super::store::{FIRST, FOLDED, IDS_MAX, LAST};
+use super::store::{FIRST, FOLDED, LAST};
 use super::{FoldError, Folder};
 use crate::encode::{Digest, Id};
 use crate::fold::{Event, Key, Kind, Merges, fold};
@@ -16,6 +16,9 @@ use crate::verify::{Range, Scan};
 
 /// Number of pairs of key and message that are folded together.
 const PAIRS: usize = 5_000;
+
+/// Number of `_id`s that are read at once.
+const PAGE: u32 = 20_000;
 
 /// The result of folding all messages again and comparing the documents.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -160,7 +163,7 @@ impl Folder {
     ) -> Result<Vec<Id>, FoldError> {
         let (mut extra, mut after) = (Vec::new(), group.after);
         loop {
-            let page = self.store.state_ids(kind, after, group.to, 20 * IDS_MAX).await?;
+            let page = self.store.state_ids(kind, after, group.to, PAGE).await?;
             let Some(&last) = page.last() else { return Ok(extra) };
             after = Some(last);
             for id in page.into_iter().filter(|&id| !expected.contains_key(&Key { kind, id })) {
@@ -184,7 +187,7 @@ impl Folder {
     async fn note_all_folded(&self) -> Result<(), FoldError> {
         let mut after = None;
         loop {
-            let page = self.store.ids(after, 20 * IDS_MAX).await?;
+            let page = self.store.ids(after, PAGE).await?;
             let to = page.last().copied();
             let start = (FOLDED, after.unwrap_or(FIRST));
             let noted = self.store.touches_between(start, (FOLDED, to.unwrap_or(LAST)), false).await?;
