@@ -34,8 +34,6 @@ pub mod verify;
 
 pub mod export;
 
-pub mod fold;
-
 pub mod server;
 
 pub mod deployment;

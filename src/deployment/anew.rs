@@ -1,11 +1,11 @@
 //! Creates a collection anew after its documents were dropped. The server drops a collection only together with its
 //! validator, its indexes and its options.
 
-use bson::{Document, doc};
+use bson::{Bson, Document, doc};
 
 use super::indexes::{first_batch, read_raw};
 use super::schema::{self, listing};
-use crate::server::{ServerError, Target};
+use crate::server::{Failure, ServerError, Target};
 use crate::spec::{Index, Spec};
 
 /// The options of `create` that describe a validator.
@@ -63,17 +63,15 @@ impl Surroundings {
             doc! { "create": collection }
         };
         command.extend(self.options.clone());
-        let mut commands = vec![command];
-        if !self.indexes.is_empty() {
-            commands.push(doc! { "createIndexes": collection, "indexes": self.indexes.clone() });
-        }
         let kept = self.kept(is_guarded);
-        for command in commands {
-            match target.run(&target.database, command, || format!("create {name} anew after --drop")).await {
-                Err(error) if error.is_not_authorized() => {
-                    return Ok(Some(format!("{name} was dropped, and this user may not create it anew{kept}")));
-                }
-                done => drop(done?),
+        let doing = || format!("create {name} anew after --drop");
+        if let Some(why) = refusal(target.run(&target.database, command, doing).await)? {
+            return Ok(Some(format!("{name} was dropped, and {why}, so it was not created anew{kept}")));
+        }
+        if !self.indexes.is_empty() {
+            let command = doc! { "createIndexes": collection, "indexes": self.indexes.clone() };
+            if let Some(why) = refusal(target.run(&target.database, command, doing).await)? {
+                return Ok(Some(format!("{name} was dropped and created anew, but {why}, so it was not{kept}")));
             }
         }
         Ok(Some(format!("{name} was dropped and created anew{kept}")))
@@ -91,12 +89,29 @@ impl Surroundings {
     }
 }
 
+/// Returns the reason why the server refused a command for good. The collection is dropped already, so the load goes on.
+///
+/// # Errors
+/// The server could not be reached, or the failure is temporary.
+fn refusal<T>(done: Result<T, ServerError>) -> Result<Option<&'static str>, ServerError> {
+    match done {
+        Ok(_) => Ok(None),
+        Err(error) if error.is_not_authorized() => Ok(Some("this user may not create it")),
+        Err(error) if error.failure().is_none_or(Failure::is_retryable) => Err(error),
+        Err(_) => Ok(Some("the server refused the command")),
+    }
+}
+
 /// Returns true if the spec does not describe the listed index, and the index can exist beside those of the spec.
 fn is_further(listed: &Document, spec: &Spec) -> bool {
     let name = listed.get_str("name").unwrap_or_default();
     let keys = listed.get_document("key").cloned().unwrap_or_default();
-    let has_keys =
-        |wanted: &Index| wanted.keys.iter().map(|(name, _)| name.as_str()).eq(keys.keys().map(String::as_str));
+    let direction = |value: &Bson| value.as_f64().or_else(|| value.as_i32().map(f64::from));
+    let listed_keys: Vec<_> = keys.iter().map(|(name, value)| (name.as_str(), direction(value))).collect();
+    let has_keys = |wanted: &Index| {
+        let wanted = wanted.keys.iter().map(|(name, value)| (name.as_str(), Some(f64::from(*value))));
+        wanted.eq(listed_keys.iter().copied())
+    };
     name != "_id_"
         && !listed.contains_key("buildUUID")
         && !listed.contains_key("indexBuildInfo")
@@ -112,10 +127,14 @@ mod tests {
         let spec = Spec::built_in();
         let first = &spec.indexes[0];
         let keys: Document = first.keys.iter().map(|(name, direction)| (name.clone(), (*direction).into())).collect();
+        let opposite: Document =
+            first.keys.iter().map(|(name, direction)| (name.clone(), (-direction).into())).collect();
         for (listed, expected) in [
             (doc! { "name": "_id_", "key": { "_id": 1 } }, false),
             (doc! { "name": &first.name, "key": { "x": 1 } }, false),
-            (doc! { "name": "other", "key": keys }, false),
+            (doc! { "name": "other", "key": &keys }, false),
+            (doc! { "name": "hashed", "key": { keys.keys().next().unwrap(): "hashed" } }, true),
+            (doc! { "name": "upside down", "key": opposite }, true),
             (doc! { "name": "built", "key": { "x": 1 }, "buildUUID": 1 }, false),
             (doc! { "name": "further", "key": { "x": 1 } }, true),
             (doc! { "name": "text", "key": { "_fts": "text", "_ftsx": 1 } }, true),

@@ -4,6 +4,9 @@ use bson::{Bson, Document, doc};
 
 use crate::server::{Failure, Target};
 
+/// The server's name for all actions on a resource.
+const ANY_ACTION: &str = "anyAction";
+
 /// The privileges of the signed-in user, including those of inherited roles.
 pub struct Privileges {
     /// True if nobody is signed in. The server then has no access control, and permits everything.
@@ -40,8 +43,9 @@ impl Privileges {
             || self.list.iter().any(|privilege| {
                 let actions = privilege.get_array("actions").map(Vec::as_slice).unwrap_or_default();
                 let resource = privilege.get_document("resource").cloned().unwrap_or_default();
-                actions.iter().any(|allowed| allowed.as_str() == Some(action))
-                    && covers(&resource, database, collection)
+                let is_meant =
+                    |allowed: &Bson| matches!(allowed.as_str(), Some(name) if name == action || name == ANY_ACTION);
+                actions.iter().any(is_meant) && covers(&resource, database, collection)
             })
     }
 
@@ -64,4 +68,20 @@ fn covers(resource: &Document, database: &str, collection: &str) -> bool {
     let matches =
         |name: &str, wanted: &str| resource.get_str(name).is_ok_and(|given| given.is_empty() || given == wanted);
     resource.get_bool("anyResource").unwrap_or(false) || (matches("db", database) && matches("collection", collection))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_privilege_with_any_action_permits_every_action() {
+        let of = |actions: &[&str]| {
+            let resource = doc! { "db": "ward", "collection": "stays" };
+            Privileges::of(false, vec![doc! { "resource": resource, "actions": actions }])
+        };
+        assert!(of(&["find"]).forbid("dropCollection", "ward", "stays"));
+        assert!(!of(&["find", "anyAction"]).forbid("dropCollection", "ward", "stays"));
+        assert!(of(&["anyAction"]).forbid("dropCollection", "ward", "other"));
+    }
 }

@@ -89,6 +89,9 @@ pub fn provision_command(target: &Target, spec: &Spec) -> String {
 /// that names the most similar one, because the name may be misspelled. Returns `None` if the user may not list
 /// collections.
 pub async fn misspelled(target: &Target, spec: &Spec) -> Result<Option<String>, ServerError> {
+    if matches!(listing(target, &target.collection).await, Ok(Some(_))) {
+        return Ok(None);
+    }
     let command = doc! {
         "listCollections": 1, "filter": { "type": "collection" }, "cursor": { "batchSize": 10_000 },
     };

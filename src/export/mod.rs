@@ -1,5 +1,5 @@
-//! Exports a collection to a file: CSV with the columns that the spec names, NDJSON, or the original HL7 messages. If the documents fit the spec,
-//! loading the file with the same spec makes the same documents again.
+//! Exports a collection to a file: CSV with the columns that the spec names, NDJSON, or the original HL7 messages. If the
+//! documents fit the spec, loading the file with the same spec makes the same documents again.
 //!
 //! The documents are read in `_id` order by the same [`Scan`] that `verify` uses. If a cursor fails, the scan continues
 //! with a new one. This module has no connection to a server: it receives documents from the scan and writes bytes.

@@ -9,12 +9,11 @@ use testkit::s3::{Fault, Moto, Proxy};
 
 use super::*;
 
-const LIMITS: Limits =
-    Limits { patience: Duration::from_millis(1500), first_contact: Duration::from_millis(300), stall_seconds: 1 };
-
-fn prefix(bucket: &str, url: &str) -> Prefix {
+/// `patience` is the time for which failed requests are repeated.
+fn prefix(bucket: &str, url: &str, patience: Duration) -> Prefix {
+    let limits = Limits { patience, first_contact: patience / 5, stall_seconds: 10 };
     let settings = AmazonS3Builder::new().with_access_key_id("k").with_secret_access_key("s").with_endpoint(url);
-    Prefix::of(Arc::new(Bucket::new(bucket, &settings, LIMITS).expect("a client")), "r/")
+    Prefix::of(Arc::new(Bucket::new(bucket, &settings, limits).expect("a client")), "r/")
 }
 
 fn server(bucket: &str) -> Option<&'static Moto> {
@@ -32,7 +31,7 @@ fn segments_are_joined_to_an_object_that_did_not_exist() {
     let blake3 = blake3::hash(expected.as_bytes()).to_hex().to_string();
     // The first requests fail, and are repeated.
     let proxy = Proxy::start(moto, &[Fault::Busy, Fault::Busy]).expect("a proxy");
-    let prefix = prefix("joined", &proxy.url());
+    let prefix = prefix("joined", &proxy.url(), Duration::from_secs(30));
     for (name, letter) in [("1", 'a'), ("2", 'b'), ("3", 'c')] {
         assert_eq!(prefix.create(name, "load", segment(letter).into_bytes()), Ok(true));
     }
@@ -61,7 +60,9 @@ fn segments_are_joined_to_an_object_that_did_not_exist() {
 fn a_store_that_accepts_nothing_ends_the_load_with_code_6() {
     let Some(moto) = server("accepts-nothing") else { return };
     let proxy = Proxy::start(moto, &[Fault::Busy; 40]).expect("a proxy");
-    let problem = prefix("accepts-nothing", &proxy.url()).create("1", "load", b"x".to_vec()).unwrap_err();
+    let problem = prefix("accepts-nothing", &proxy.url(), Duration::from_millis(1500))
+        .create("1", "load", b"x".to_vec())
+        .unwrap_err();
     assert!(matches!(&problem, Problem::PassingAction { action: "s3:PutObject", .. }), "{problem}");
     assert_eq!(problem.exit_code(), 6);
 }

@@ -163,6 +163,9 @@ fn was_done_before(attempt: u32, failure: &Failure) -> bool {
     attempt > 1 && failure.code().is_some_and(|code| DONE_ALREADY.contains(&code))
 }
 
+/// The options of `create` that `collMod` accepts too.
+const OF_COLL_MOD: [&str; 5] = ["validator", "validationLevel", "validationAction", "viewOn", "pipeline"];
+
 /// Returns the command to send if `command` was executed, but its reply was lost or no majority acknowledged it. For
 /// example, `createUser` becomes `updateUser` with the same arguments. The reply to `updateUser` is then the missing
 /// acknowledgement. Returns `None` if there is no such command, for example for `dropIndexes`.
@@ -174,7 +177,10 @@ fn acknowledged_again(command: &Document) -> Option<Document> {
         "create" => "collMod",
         _ => return None,
     };
-    Some(command.iter().map(|(key, value)| (if key == name { again } else { key }.to_owned(), value.clone())).collect())
+    // `collMod` does not accept the other options of `create`.
+    let is_kept = |key: &String| again != "collMod" || key == name || OF_COLL_MOD.contains(&key.as_str());
+    let kept = command.iter().filter(|(key, _)| is_kept(key));
+    Some(kept.map(|(key, value)| (if key == name { again } else { key }.to_owned(), value.clone())).collect())
 }
 
 impl Destination {

@@ -170,16 +170,14 @@ fn key_and_uuid(listed: &Document) -> Option<(Document, Bson)> {
     Some((listed.get_document("key").ok()?.clone(), listed.get("uuid")?.clone()))
 }
 
-/// Reads the documents of `config.chunks` of one collection, which are sorted by `min`. Neighbouring ranges of one
-/// shard become one range.
+/// Reads the documents of `config.chunks` of one collection, which are sorted by `min`. Each is a range, because
+/// `moveRange` moves a part of one chunk.
 fn ranges(chunks: &[Document]) -> Vec<Owned> {
     let range = |chunk: &Document| {
         let from = chunk.get_document("min").ok()?.get("_id")?;
         Some(Owned { from: Bound::of(from), shard: chunk.get_str("shard").ok()?.to_owned() })
     };
-    let mut ranges: Vec<Owned> = chunks.iter().filter_map(range).collect();
-    ranges.dedup_by(|later, earlier| later.shard == earlier.shard);
-    ranges
+    chunks.iter().filter_map(range).collect()
 }
 
 #[cfg(test)]
@@ -248,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn neighbouring_chunks_of_one_shard_are_one_range() {
+    fn every_chunk_is_a_range() {
         let chunk = |min: Bson, max: Bson, shard: &str| {
             doc! {
                 "_id": ObjectId::from_bytes([1; 12]), "uuid": Uuid::from_bytes([7; 16]), "min": { "_id": min },
@@ -265,7 +263,7 @@ mod tests {
         ];
         let found: Vec<(Bson, String)> =
             ranges(&chunks).into_iter().map(|range| (range.from.to_bson(), range.shard)).collect();
-        let expected = [(Bson::MinKey, "A"), (uuid(0x40), "B"), (uuid(0x80), "A")];
+        let expected = [(Bson::MinKey, "A"), (uuid(0x20), "A"), (uuid(0x40), "B"), (uuid(0x80), "A")];
         assert_eq!(found, expected.map(|(from, shard)| (from, shard.to_owned())));
     }
 

@@ -36,7 +36,7 @@ pub(crate) struct SegmentId([u8; 3]);
 
 /// The error for a text that is not a path.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{problem}; a path looks like `PID-5.1`, `PID-3[*].1`, `PID-3[2].4.2`, `OBX-5`, `MSH-7@precision` or `OBX`")]
+#[error("{problem}")]
 pub(crate) struct PathError {
     problem: String,
 }
@@ -186,7 +186,7 @@ mod tests {
     fn a_wrong_path_is_refused_with_the_reason() {
         let check = |text: &str, problem: &str| {
             let error = Path::parse(text).unwrap_err().to_string();
-            assert_eq!(error.split_once(';').unwrap().0, problem, "{text}");
+            assert_eq!(error, problem, "{text}");
         };
         for segment in ["", "pid", "PI", "PIDX", "1PI", "pid-3", "-3", "PID.3", "PID 3", "PÉ", "MSH7@precision"] {
             check(segment, "a segment is three characters: a capital letter, then capital letters or digits");

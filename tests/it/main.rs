@@ -16,7 +16,6 @@ mod docs;
 mod doctor;
 mod documentdb;
 mod export;
-mod fold;
 mod hl7;
 mod index_builds;
 mod interrupts;

@@ -299,8 +299,8 @@ fn role_change(actual: &Document, user: &WantedUser, database: &str) -> Option<S
     let roles = actual.get_array("roles").map(|roles| documents(roles)).unwrap_or_default();
     let word = |role: &Document, name: &str| role.get_str(name).unwrap_or_default().to_owned();
     let mut actual: Vec<_> = roles.iter().map(|role| (word(role, "role"), word(role, "db"))).collect();
-    // The user may load into another collection that is sharded.
-    let reads_ranges = actual.iter().any(|(role, db)| role == RANGES_ROLE && db == "admin");
+    // A user who loads may load into another collection that is sharded.
+    let reads_ranges = user.loads() && actual.iter().any(|(role, db)| role == RANGES_ROLE && db == "admin");
     let user = WantedUser { reads_ranges: user.reads_ranges || reads_ranges, ..user.clone() };
     let mut wanted: Vec<_> = user.roles(database).iter().map(|role| (word(role, "role"), word(role, "db"))).collect();
     actual.sort();

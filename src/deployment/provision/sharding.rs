@@ -172,7 +172,7 @@ struct Moved {
 }
 
 /// Returns the ranges that must be moved so that each shard has its wanted range. Each of them is a part of one present
-/// range, because `moveRange` moves a part of one range.
+/// range, because the server moves a part of one chunk.
 fn moves(now: &[Owned], wanted: &[Owned]) -> Vec<Moved> {
     let with_ends = |ranges: &[Owned]| {
         let ends = ranges.iter().skip(1).map(|range| range.from).chain([Bound::Highest]);

@@ -4,7 +4,6 @@ use bson::{Document, doc};
 
 use super::password::{generate, weaknesses};
 use super::roles::{RANGES_ROLE, role_of};
-
 use crate::deployment::error::DeploymentError;
 use crate::server::{Account, Secret, ServerError, Settings};
 use crate::spec::Spec;
@@ -117,7 +116,12 @@ impl WantedUser {
     /// Lets the user read which shard owns which range, if it is a user who loads.
     #[must_use]
     pub fn for_sharded_collection(self) -> Self {
-        Self { reads_ranges: matches!(self.account, Account::Loader | Account::Writer), ..self }
+        Self { reads_ranges: self.loads(), ..self }
+    }
+
+    /// Returns true if the user is one of those who load.
+    pub(super) const fn loads(&self) -> bool {
+        matches!(self.account, Account::Loader | Account::Writer)
     }
 
     /// Returns the message that this user is not created.

@@ -93,7 +93,8 @@ impl<'m> Message<'m> {
     }
 
     /// Returns the segments.
-    pub(crate) fn segments(self) -> impl Iterator<Item = Segment<'m>> {
+    #[cfg(test)]
+    pub(super) fn segments(self) -> impl Iterator<Item = Segment<'m>> {
         self.segments.iter().map(move |span| self.segment(*span))
     }
 
@@ -129,7 +130,8 @@ fn segment_id(segment: &[u8], field_separator: u8, number: usize) -> Result<Segm
 
 impl<'m> Segment<'m> {
     /// Returns the name, for example `PID`.
-    pub(crate) const fn id(self) -> SegmentId {
+    #[cfg(test)]
+    pub(super) const fn id(self) -> SegmentId {
         self.id
     }
 

@@ -13,9 +13,9 @@ use crate::spec::Spec;
 use crate::write::{Bulk, Mode, ShardMap};
 
 impl<'a> Load<'a> {
-    /// Examines the targets, and checks that the reject files can be written. With `--drop`,
-    /// reads every source to its end and then drops the collections. If the spec has several kinds of documents,
-    /// their collections are in the database of `target`.
+    /// Examines the targets, and checks that the reject files can be written. With `--drop`, reads every source to its
+    /// end and then drops the collections. If the spec has several kinds of documents, their collections are in the
+    /// database of `target`.
     pub(super) async fn begin(
         plan: &'a Plan,
         target: &'a Target,
@@ -31,7 +31,6 @@ impl<'a> Load<'a> {
         }
         let account = Account::open(plan, options.rejects.as_deref())?;
         let mut sources = scope.sources(plan)?;
-        let mut notes = Vec::new();
         if options.drop {
             for lane in &targets {
                 lane.refuse_forbidden_drop().await?;

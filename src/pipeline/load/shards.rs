@@ -1,5 +1,7 @@
 //! Finds out, before a load, which shard owns which `_id`s.
 
+use bson::doc;
+
 use super::{LoadTarget, writing};
 use crate::deployment::unique_index_without_id;
 use crate::error::Error;
@@ -16,8 +18,11 @@ impl LoadTarget<'_> {
         if !self.target.is_mongos().await.map_err(writing)? {
             return Ok(None);
         }
+        self.bulk = self.bulk.clone().without_estimates();
         let name = self.target.full_name();
         let sharded = match self.target.sharded().await {
+            Err(Failure::NotAuthorized { .. }) if self.is_certainly_whole().await => return Ok(None),
+            Err(Failure::NotAuthorized { .. }) if drops => return Err(Error::Usage(unread_drop(&name))),
             Err(Failure::NotAuthorized { .. }) => return Ok(Some(unread_note(&name))),
             sharded => sharded.map_err(writing)?,
         };
@@ -26,9 +31,28 @@ impl LoadTarget<'_> {
             return Err(Error::Usage(problem));
         }
         self.shards = ShardMap::new(&sharded.ranges);
-        self.bulk = self.bulk.clone().without_estimates();
         Ok(None)
     }
+
+    /// Asks the statistics of the collection whether it is sharded. The loader and the writer may read them. Returns
+    /// false if the answer is not known.
+    async fn is_certainly_whole(&self) -> bool {
+        match self.target.look(doc! { "collStats": &self.target.collection }).await {
+            Ok(stats) => stats.get_bool("sharded").is_ok_and(|is_sharded| !is_sharded),
+            Err(failure) => failure.code() == Some(NAMESPACE_NOT_FOUND),
+        }
+    }
+}
+
+/// The server's error code for a collection that does not exist.
+const NAMESPACE_NOT_FOUND: i32 = 26;
+
+fn unread_drop(name: &str) -> String {
+    format!(
+        "the user may not read config.collections, so Medlift cannot find out whether {name} is sharded, and --drop would \
+         make it a collection that is not sharded; run `medlift provision --sharded`, which gives the loader and the \
+         writer this right, or load without --drop"
+    )
 }
 
 fn unread_note(name: &str) -> String {

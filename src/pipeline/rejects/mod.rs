@@ -82,8 +82,8 @@ pub(super) enum Resumed {
 }
 
 impl<'a> Rejects<'a> {
-    /// Checks that the files can be written. Creates no file, because a killed process could not remove it. `target` is the file or directory that the user named. If it is `None`, each source has a reject file beside
-    /// it.
+    /// Checks that the files can be written. Creates no file, because a killed process could not remove it. `target` is
+    /// the file or directory that the user named. If it is `None`, each source has a reject file beside it.
     ///
     /// # Errors
     /// If a file cannot be written, if the named file is a source, or if the named file would contain the rejects of

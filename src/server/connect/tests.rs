@@ -9,6 +9,10 @@ fn a_change_that_was_executed_is_acknowledged_by_repeating_it() {
     check(doc! { "createUser": "u", "pwd": "p" }, Some(doc! { "updateUser": "u", "pwd": "p" }));
     check(doc! { "createRole": "r", "roles": [] }, Some(doc! { "updateRole": "r", "roles": [] }));
     check(doc! { "create": "c", "viewOn": "d" }, Some(doc! { "collMod": "c", "viewOn": "d" }));
+    check(
+        doc! { "create": "c", "validator": {}, "capped": true, "size": 1 },
+        Some(doc! { "collMod": "c", "validator": {} }),
+    );
     check(doc! { "dropIndexes": "c", "index": "i" }, None);
     check(doc! { "updateUser": "u", "roles": [] }, None);
     check(doc! { "createIndexes": "c", "indexes": [] }, None);

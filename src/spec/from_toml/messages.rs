@@ -1,12 +1,15 @@
 //! Checks what depends on the format of the sources: the paths into HL7 messages, and the fields that contain a whole
 //! record.
 
+use super::group::innermost_group;
 use super::source::Table;
 use crate::spec::hl7_path::Path;
 use crate::spec::{Field, FormatName, Group, SourceFormat, SpecError};
 
-/// Checks the fields and groups of one kind of document, and notes all errors.
+/// Checks the fields and groups of one kind of document, and notes all errors. Every kind of document of HL7 messages must
+/// contain the message, because the reject of a message that the server refused is taken from its document.
 pub(super) fn check(
+    document: &Table<'_>,
     format: SourceFormat,
     (fields, tables): (&[Field], &[Table<'_>]),
     (groups, group_tables): (&[Group], &[Table<'_>]),
@@ -23,6 +26,10 @@ pub(super) fn check(
         }
     }
     if is_for_messages {
+        if wholes == 0 {
+            let remedy = "add a [[field]] with whole = true, e.g. name = \"message\"";
+            document.add(document.wrong("field", "no field contains the whole message", remedy));
+        }
         for (group, table) in groups.iter().zip(group_tables) {
             let table = table.named(&group.name);
             table.note(check_group(&table, group, groups));
@@ -45,7 +52,7 @@ fn check_whole(
     if number > 1 {
         return Err(table.wrong("whole", "another field contains the whole record", "keep one of them"));
     }
-    if group_of(field, groups).is_some() {
+    if innermost_group(field, groups).is_some() {
         return Err(table.wrong(
             "whole",
             "a repeating group cannot contain the whole record",
@@ -62,7 +69,7 @@ fn check_path(table: &Table<'_>, field: &Field, groups: &[Group]) -> Result<(), 
         let remedy = format!("name a field of the segment, e.g. \"{path}-3\"");
         return Err(table.wrong(key, format!("`{path}` is a whole segment"), remedy));
     }
-    match group_of(field, groups).and_then(|group| Some((group, Path::parse(&group.column).ok()?))) {
+    match innermost_group(field, groups).and_then(|group| Some((group, Path::parse(&group.column).ok()?))) {
         Some((group, over)) if !path.is_inside(&over) => {
             let problem = format!("`{path}` is not inside `{over}`, over which the group `{}` repeats", group.name);
             Err(table.wrong(key, problem, "name a part of it, or move the field out of the group"))
@@ -89,11 +96,7 @@ fn check_group(table: &Table<'_>, group: &Group, groups: &[Group]) -> Result<(),
 }
 
 fn parse(table: &Table<'_>, key: &str, text: &str) -> Result<Path, SpecError> {
-    Path::parse(text)
-        .map_err(|error| table.wrong(key, error, "write a path, e.g. \"PID-5.1\", \"PID-3[*].1\" or \"OBX-5\""))
-}
-
-/// Returns the repeating group that contains the field.
-fn group_of<'g>(field: &Field, groups: &'g [Group]) -> Option<&'g Group> {
-    groups.iter().find(|group| field.name.strip_prefix(&group.name).is_some_and(|rest| rest.starts_with('.')))
+    Path::parse(text).map_err(|error| {
+        table.wrong(key, error, "a path looks like PID-5.1, PID-3[*].1, PID-3[2].4.2, OBX-5, MSH-7@precision or OBX")
+    })
 }

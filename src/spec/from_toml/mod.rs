@@ -161,7 +161,7 @@ fn document(
         tables.push(table.clone());
     }
     if let Some(groups) = &groups {
-        messages::check(format, (&fields, &tables), (groups, &group_tables));
+        messages::check(table, format, (&fields, &tables), (groups, &group_tables));
     }
     let shape = Names { fields: &fields, tables, groups: groups?, group_tables }.check()?;
     let identity = relations::identity(table, &fields, &shape);

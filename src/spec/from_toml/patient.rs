@@ -1,5 +1,6 @@
 //! Reads the `[patient]` table of a spec: the fields that identify the patient.
 
+use super::group::innermost_group;
 use super::source::{Table, suggest};
 use crate::spec::patient::{Authority, PATIENT_FIELD, PatientSource};
 use crate::spec::{Constraints, Field, FieldType, Group, Presence, Privacy, SpecError};
@@ -71,11 +72,8 @@ fn field_beside(
     groups: &[Group],
 ) -> Result<usize, SpecError> {
     let index = field_named(table, key, name, fields)?;
-    let group = |field: &Field| {
-        let is_inside = |group: &&Group| field.name.strip_prefix(&group.name).is_some_and(|rest| rest.starts_with('.'));
-        groups.iter().filter(is_inside).map(|group| group.name.clone()).max_by_key(String::len)
-    };
-    if group(&fields[index]) == group(&fields[identifier]) {
+    let group = |field: usize| innermost_group(&fields[field], groups).map(|group| &group.name);
+    if group(index) == group(identifier) {
         return Ok(index);
     }
     let problem = format!("`{name}` is not in the same repeating group as `{}`", fields[identifier].name);

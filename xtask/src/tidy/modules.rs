@@ -24,7 +24,6 @@ const MODULES: &[Module] = &[
             "encode",
             "error",
             "export",
-            "fold",
             "generate",
             "ledger",
             "outputs",
@@ -86,7 +85,6 @@ const MODULES: &[Module] = &[
         uses: &[
             "deployment",
             "export",
-            "fold",
             "ledger",
             "parse",
             "read",
@@ -99,13 +97,12 @@ const MODULES: &[Module] = &[
         ],
     },
     Module { name: "generate", uses: &["parse"] },
-    Module { name: "fold", uses: &["encode", "ledger", "parse", "server", "spec", "spill", "verify"] },
     Module { name: "export", uses: &["encode", "outputs", "parse", "spec", "verify", "wording"] },
 ];
 
 /// Crates that only some modules may use.
 const CRATES: &[(&str, &[&str])] = &[
-    ("mongodb", &["deployment", "fold", "ledger", "server", "verify", "write"]),
+    ("mongodb", &["deployment", "ledger", "server", "verify", "write"]),
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),
     ("clap_mangen", &["cli"]),
