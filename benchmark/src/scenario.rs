@@ -94,7 +94,7 @@ pub(crate) fn run(scenario: Scenario, rows: u64, options: &Options, inputs: &Inp
         Scenario::Ready => readies(&tools, &csv)?,
         Scenario::Cache => outgrown(&tools, &csv)?,
         Scenario::Workers => workers::contenders(&tools, &csv)?,
-        Scenario::Constants => constants(&tools, &csv, options)?,
+        Scenario::Constants => constants(&tools, &csv)?,
     };
     contenders.retain(|contender| options.admits(&contender.name));
     let order = if scenario == Scenario::Workers { Order::Random } else { Order::Given };
@@ -215,13 +215,9 @@ fn readies(tools: &Tools<'_>, csv: &Path) -> Result<Vec<Contender>> {
     ])
 }
 
-fn constants(tools: &Tools<'_>, csv: &Path, options: &Options) -> Result<Vec<Contender>> {
+fn constants(tools: &Tools<'_>, csv: &Path) -> Result<Vec<Contender>> {
     let spec = tools.inputs.plain_spec()?.display().to_string();
     let mut contenders = vec![tools.medlift("medlift load", csv, &["--spec", &spec]), workers::one_row(tools)?];
-    if options.admits("floor") {
-        // To encode many documents in advance takes long.
-        contenders.push(tools.floor("floor", &tools.inputs.documents(csv)?, pace(5_000, 2)));
-    }
     contenders.extend(["updates", "reads"].map(|kind| tools.ledger(&format!("ledger {kind}"), kind)));
     Ok(contenders)
 }

@@ -74,11 +74,13 @@ impl<'a> Stand<'a> {
         let cpu_seconds = numbers("cpu_seconds").sum();
         let last_seconds = numbers("seconds").fold(0.0, f64::max);
         let documents = self.count()?;
+        let (index_bytes, document_bytes) = self.sizes();
         let storage = json!({
             "pages_read": pages.0 - pages_before.0,
             "pages_written": pages.1 - pages_before.1,
             "bytes_written": bytes - bytes_before,
-            "id_index_bytes": self.id_index_bytes(),
+            "id_index_bytes": index_bytes,
+            "document_bytes": document_bytes,
         });
         Ok(Sample {
             seconds: processes.iter().find(|process| process.has_ended_load()).map_or(last_seconds, Process::seconds),
@@ -121,11 +123,11 @@ impl<'a> Stand<'a> {
         Ok((counter("pages read into cache"), counter("pages written from cache")))
     }
 
-    /// Returns the size of the `_id` index on disk, or 0 if the collection does not exist.
-    fn id_index_bytes(&mut self) -> i64 {
-        let stats = self.wire.command(&doc! { "collStats": COLLECTION, "$db": DATABASE });
-        let sizes = stats.as_ref().ok().and_then(|stats| stats.get_document("indexSizes").ok());
-        sizes.map_or(0, |sizes| integer(sizes, "_id_"))
+    /// Returns the size of the `_id` index on disk and the mean size of a document, or 0 if there are none.
+    fn sizes(&mut self) -> (i64, i64) {
+        let stats = self.wire.command(&doc! { "collStats": COLLECTION, "$db": DATABASE }).unwrap_or_default();
+        let index_bytes = stats.get_document("indexSizes").map_or(0, |sizes| integer(sizes, "_id_"));
+        (index_bytes, integer(&stats, "avgObjSize"))
     }
 
     fn prepare(&mut self, step: &Step) -> Result<()> {
