@@ -11,7 +11,7 @@ const UPDATES_PER_PART: f64 = 4.0;
 /// Documents of the ledger for one part: the part and its lease.
 const DOCUMENTS_PER_PART: f64 = 2.0;
 /// The storage engine writes all changed pages once in this time.
-const CHECKPOINT_SECONDS: f64 = 60.0;
+pub(super) const CHECKPOINT_SECONDS: f64 = 60.0;
 /// The storage engine lets at most this share of its cache be changed pages.
 const DIRTY_SHARE: f64 = 0.2;
 
@@ -22,6 +22,8 @@ pub(super) struct Place {
     pub(super) cache_bytes: f64,
     pub(super) disk_operations_per_s: f64,
     pub(super) disk_bytes_per_s: f64,
+    /// Time to read one page from disk.
+    pub(super) page_seconds: f64,
     /// How fast one worker can read its sources.
     pub(super) source_bytes_per_s: f64,
     /// Time between the end of a batch and its acknowledgement.
@@ -39,6 +41,7 @@ impl Place {
             cache_bytes: (get("shard_memory_gib") - 1.0) / 2.0 * 1024.0 * MIB,
             disk_operations_per_s: prices.disk_operations_per_s,
             disk_bytes_per_s: prices.disk_bytes_per_s,
+            page_seconds: get("disk_latency_ms") / 1e3,
             source_bytes_per_s: get("s3_mb_per_s_per_connection") * 1e6 * get("s3_connections"),
             commit_seconds: (get("ledger_update_ms") + get("majority_round_trip_ms")) / 1e3,
             slowdown: 1.0,
@@ -80,7 +83,10 @@ pub(super) struct Costs {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct WriteCost {
     pub(super) cpu: f64,
+    /// The disk's share of the time.
     pub(super) disk: f64,
+    /// Time in which the connection waits for pages, one after another.
+    pub(super) wait: f64,
 }
 
 impl Costs {
@@ -129,7 +135,11 @@ impl Costs {
         let written = self.page_factor * self.pages(stored, window);
         let operations = (read + written) / self.place.disk_operations_per_s;
         let bytes = (self.disk_bytes + read * self.page_bytes) / self.place.disk_bytes_per_s;
-        WriteCost { cpu: self.server + self.page * read, disk: operations.max(bytes) }
+        WriteCost {
+            cpu: self.server + self.page * read,
+            disk: operations.max(bytes),
+            wait: read * self.place.page_seconds,
+        }
     }
 
     /// Number of pages of the `_id` index that the server reads from disk for one more document.

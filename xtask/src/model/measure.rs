@@ -111,6 +111,7 @@ fn here(constants: &Constants, cache_mb: f64, slowdown: f64) -> Place {
         cache_bytes: cache_mb * f64::from(1 << 20),
         disk_operations_per_s: f64::INFINITY,
         disk_bytes_per_s: f64::INFINITY,
+        page_seconds: 0.0,
         source_bytes_per_s: f64::INFINITY,
         commit_seconds: constants.get("ledger_update_ms") / 1e3,
         slowdown,

@@ -85,20 +85,24 @@ impl World {
 
     /// Varies one setting at a time.
     fn settings(&self) -> String {
-        let base = || Setup { failures_per_hour: 1.0, ..self.setup(16, 100) };
+        let base = || Setup { failures_per_hour: 1.0, ..self.setup(64, 100) };
         let lease = |lease_seconds| Setup { lease_seconds, ..base() };
         let part = |mib| Setup { part_rows: base().part_rows * mib / 256, ..base() };
         let writers = |writers| Setup { writers_max: Some(writers), ..base() };
+        let crowd = |workers| Setup { workers, ..base() };
         let leases =
             [5.0, 30.0, 60.0, 300.0, 1_800.0].map(|s| (format!("`--lease-seconds {s}`"), lease(s), BATCH_ROWS));
         let batches = [100.0, 500.0, 5_000.0, 20_000.0].map(|rows| (format!("`--batch-size {rows}`"), base(), rows));
         let parts = [32, 256, 2_048].map(|mib| (format!("`--part-size {mib}`"), part(mib), BATCH_ROWS));
         let tokens = [16, 64, 256].map(|count| (format!("`--writers-max {count}`"), writers(count), BATCH_ROWS));
-        let lines = leases.into_iter().chain(batches).chain(parts).chain(tokens).map(|(name, setup, batch_rows)| {
-            let outcome = self.simulate(&setup, batch_rows);
-            let polling = format!("{:.0} %", 100.0 * outcome.polling);
-            vec![name, duration(outcome.seconds), outcome.failures.to_string(), polling]
-        });
+        let crowds = [300, 1_000].map(|workers| (format!("{workers} workers"), crowd(workers), BATCH_ROWS));
+        let lines = leases.into_iter().chain(batches).chain(parts).chain(tokens).chain(crowds).map(
+            |(name, setup, batch_rows)| {
+                let outcome = self.simulate(&setup, batch_rows);
+                let polling = format!("{:.0} %", 100.0 * outcome.polling);
+                vec![name, duration(outcome.seconds), outcome.failures.to_string(), polling]
+            },
+        );
         markdown(&["setting", "time", "failures", "largest share of the ledger for polling"], lines)
     }
 

@@ -9,7 +9,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
 use super::constants::whole;
-use super::costs::Costs;
+use super::costs::{CHECKPOINT_SECONDS, Costs};
 use super::station::{Station, Time};
 
 /// Number of slices of a part. With more slices, the results differ by less than 1 %.
@@ -288,7 +288,9 @@ impl Simulation<'_> {
             let station = if self.setup.is_one_machine { 0 } else { self.setup.workers + shard };
             let stored = self.cores[station].serve(self.now, cost.cpu * rows);
             let on_disk = self.disks[shard].serve(self.now, cost.disk * rows);
-            let acknowledged = stored.max(on_disk) + self.costs.commit * rows;
+            // Changed pages are written later. If the disk is too slow, the next checkpoint waits, and so do the writers.
+            let late = on_disk - CHECKPOINT_SECONDS;
+            let acknowledged = (stored + cost.wait * rows).max(late) + self.costs.commit * rows;
             self.stored[shard] += rows;
             self.push(acknowledged - self.now, event);
         }
