@@ -70,7 +70,6 @@ pub(super) struct Costs {
     server: f64,
     page: f64,
     index_bytes: f64,
-    index_memory_factor: f64,
     page_bytes: f64,
     page_factor: f64,
     sweep_rows: f64,
@@ -112,7 +111,6 @@ impl Costs {
                 * place.slowdown,
             page: get("server_cpu_us_per_page_read") / 1e6 * place.slowdown,
             index_bytes: get("id_index_bytes_per_document"),
-            index_memory_factor: get("index_memory_factor"),
             page_bytes: get("index_page_bytes"),
             page_factor: get("page_factor"),
             sweep_rows,
@@ -144,8 +142,8 @@ impl Costs {
 
     /// Number of pages of the `_id` index that the server reads from disk for one more document.
     pub(super) fn pages_read(&self, stored: f64) -> f64 {
-        let in_memory = stored * self.index_bytes * self.index_memory_factor;
-        let missing = (1.0 - self.cache_share * self.place.cache_bytes / in_memory.max(1.0)).max(0.0);
+        let index_bytes = (stored * self.index_bytes).max(1.0);
+        let missing = (1.0 - self.cache_share * self.place.cache_bytes / index_bytes).max(0.0);
         self.page_factor * missing * self.pages(stored, self.sweep_rows)
     }
 
