@@ -16,6 +16,8 @@ use super::station::{Station, Time};
 const SLICES_MAX: u64 = 16;
 /// Mean time until a waiting worker looks again: half of its interval of 1 s.
 const POLL_SECONDS: f64 = 0.5;
+/// A load that takes longer than a year ends unfinished: its workers probably fail before they have written anything.
+const SECONDS_MAX: f64 = 366.0 * 86_400.0;
 
 /// The load to simulate.
 #[derive(Debug, Clone)]
@@ -159,6 +161,7 @@ pub(super) fn simulate(setup: &Setup, costs: &Costs) -> Outcome {
 impl Simulation<'_> {
     fn run(mut self) -> Outcome {
         while self.unfinished > 0
+            && self.now < SECONDS_MAX
             && let Some(Reverse((Time(now), _, event))) = self.events.pop()
         {
             self.now = now;
