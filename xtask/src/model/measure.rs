@@ -16,6 +16,10 @@ const LARGE: u64 = 4;
 /// The benchmark's ledger: number of updates, of reads, and of documents per read.
 const UPDATES: f64 = 1_000.0;
 const READ_DOCUMENTS: f64 = 50.0 * 1_000.0;
+/// With fewer pages read, the cost of a page cannot be measured, and the earlier value stays.
+const PAGES_MIN: f64 = 10_000.0;
+/// The constants of smaller loads are not kept in the file.
+const KEPT_ROWS: u64 = 1_000_000;
 const DIFFERENCE_MAX: f64 = 0.15;
 const WORKER_NUMBERS: [usize; 2] = [1, 3];
 const PARTS: u64 = 3;
@@ -66,7 +70,7 @@ impl Bench {
     }
 }
 
-/// Measures the constants, writes them into their file, and compares the model with real loads of `rows` rows. Returns
+/// Measures the constants, writes them into their file if the load is large enough, and compares the model with real loads of `rows` rows. Returns
 /// the comparison as Markdown.
 pub(super) fn validate(rows: u64) -> Result<String> {
     let (large, rows_text) = ((rows * LARGE).to_string(), rows.to_string());
@@ -76,7 +80,9 @@ pub(super) fn validate(rows: u64) -> Result<String> {
     let workers = Bench::run("workers", &["--only", "workers", "--rows", &rows_text, "--runs", "3"])?;
     let mut constants = Constants::read()?;
     take(&mut constants, rows, &small, &outgrown, &workers)?;
-    constants.write()?;
+    if rows >= KEPT_ROWS {
+        constants.write()?;
+    }
     compare(&constants, rows, &workers)
 }
 
@@ -101,16 +107,19 @@ fn take(constants: &mut Constants, rows: u64, small: &Bench, outgrown: &Bench, w
         ("ledger_update_ms", small.median(updates, "/writing_seconds")? * 1e3 / UPDATES),
         ("ledger_update_cpu_us", micros(small.median(updates, "/server_cpu_seconds")?, UPDATES)),
         ("ledger_read_us_per_document", micros(small.median("ledger reads", "/writing_seconds")?, READ_DOCUMENTS)),
-        ("page_factor", 1.0),
     ] {
         constants.set(name, value);
     }
     let pages = large("/storage/pages_read")?;
+    constants.set_about(json!({ "machine": workers.0["machine"], "versions": workers.0["versions"] }));
+    if pages < PAGES_MIN {
+        return Ok(());
+    }
+    constants.set("page_factor", 1.0);
     let costs = Costs::new(constants, &here(constants, 256.0, 1.0), 1, 5_000.0);
     constants.set("page_factor", pages / costs.pages_read_in_all(large("/documents")?));
     let more_cpu = large("/server_cpu_seconds")? - server_cpu / documents * large("/documents")?;
     constants.set("server_cpu_us_per_page_read", micros(more_cpu.max(0.0), pages));
-    constants.set_about(json!({ "machine": workers.0["machine"], "versions": workers.0["versions"] }));
     Ok(())
 }
 
