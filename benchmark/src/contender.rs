@@ -2,7 +2,7 @@
 //! before it runs.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bson::{Document, doc};
 
@@ -19,6 +19,8 @@ pub(crate) struct Contender {
     /// Steps before each measurement. Their time is not measured.
     pub(crate) prepare: Vec<Step>,
     pub(crate) command: Vec<String>,
+    /// Further commands that start at the same moment as `command`.
+    pub(crate) beside: Vec<Vec<String>>,
     /// Exit codes of a successful run.
     pub(crate) accepted: &'static [i64],
 }
@@ -32,6 +34,8 @@ pub(crate) enum Step {
     Run(Vec<String>),
     /// Run a command of the server.
     Command(Document),
+    /// Make an empty directory. If the directory exists, its files are removed.
+    Empty(PathBuf),
 }
 
 /// The server and the programs from which contenders are made.
@@ -44,13 +48,18 @@ pub(crate) struct Tools<'a> {
 
 impl Contender {
     fn new(name: impl Into<String>, command: Vec<String>) -> Self {
-        Self { name: name.into(), prepare: vec![Step::Drop], command, accepted: &[0] }
+        Self { name: name.into(), prepare: vec![Step::Drop], command, beside: Vec::new(), accepted: &[0] }
     }
 
     /// Sets the steps before each measurement. Without this call, the database is dropped.
     pub(crate) fn after(mut self, prepare: Vec<Step>) -> Self {
         self.prepare = prepare;
         self
+    }
+
+    /// Returns the commands that start at the same moment.
+    pub(crate) fn commands(&self) -> impl Iterator<Item = &Vec<String>> {
+        std::iter::once(&self.command).chain(&self.beside)
     }
 }
 
@@ -87,10 +96,34 @@ impl Tools<'_> {
         command
     }
 
-    /// One of the Python programs in `benches/`.
-    pub(crate) fn python(&self, name: &str, program: &str, csv: &Path) -> Contender {
+    /// `medlift load --manifest` by this number of workers. Their reject files are in the directory `rejects`, which is
+    /// emptied first: otherwise a load would find the files of a load that the server no longer knows.
+    pub(crate) fn workers(&self, name: &str, manifest: &Path, rejects: &Path, workers: u64) -> Contender {
+        let mut all = (0..workers).map(|index| {
+            let mut command = vec![text(&self.inputs.medlift), "load".to_owned()];
+            let pairs = [("--manifest", text(manifest)), ("--uri", self.uri.clone()), ("--rejects", text(rejects))];
+            command.extend(pairs.into_iter().flat_map(|(option, value)| [option.to_owned(), value]));
+            command.extend(["--db", DATABASE, "--json", "--quiet", "--no-verify"].map(str::to_owned));
+            if workers > 1 {
+                command.extend(["--index".to_owned(), index.to_string(), "--of".to_owned(), workers.to_string()]);
+            }
+            command
+        });
+        let contender = Contender::new(name, all.next().unwrap_or_default());
+        let prepare = vec![Step::Drop, Step::Empty(rejects.to_owned())];
+        Contender { accepted: &[0, 4], beside: all.collect(), prepare, ..contender }
+    }
+
+    /// This program, which sends commands to a ledger of its own (see [`ledger`](crate::ledger)).
+    pub(crate) fn ledger(&self, name: &str, kind: &str) -> Contender {
+        let command = [text(&self.inputs.replay), "ledger".to_owned(), self.address.to_string(), kind.to_owned()];
+        Contender::new(name, command.into())
+    }
+
+    /// One of the Python programs in `benches/`, run by the interpreter `python`.
+    pub(crate) fn python(&self, name: &str, python: &Path, program: &str, csv: &Path) -> Contender {
         let program = inputs::program(program);
-        let arguments = [text(&self.inputs.python), text(&program), text(csv), self.uri.clone()];
+        let arguments = [text(python), text(&program), text(csv), self.uri.clone()];
         let target = [DATABASE, COLLECTION].map(str::to_owned);
         Contender::new(name, arguments.into_iter().chain(target).collect())
     }

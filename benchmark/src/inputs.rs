@@ -25,7 +25,6 @@ pub(crate) struct Inputs {
     /// This program, built for release. With the argument `replay`, it only sends encoded documents.
     pub(crate) replay: PathBuf,
     dump: PathBuf,
-    pub(crate) python: PathBuf,
     pub(crate) measure: PathBuf,
     pub(crate) mongoimport: Option<PathBuf>,
     pub(crate) versions: Value,
@@ -34,25 +33,59 @@ pub(crate) struct Inputs {
 impl Inputs {
     /// Builds Medlift and this program, and fetches the tools that Medlift is compared with.
     pub(crate) fn prepare() -> Result<Self> {
-        let dir = target_dir().join("bench");
-        fs::create_dir_all(&dir).doing(|| format!("creating {}", dir.display()))?;
-        let build = "build --release --locked --package medlift --package benchmark --bins --examples";
-        run("building for release", cargo().args(build.split(' ')).current_dir(root()))?;
-        let release = target_dir().join("release");
-        let inputs = Self {
-            medlift: release.join("medlift"),
-            replay: release.join("benchmark"),
-            dump: release.join("examples/dump_documents"),
-            python: python(&dir)?,
-            measure: root().join("benches/measure.py"),
-            mongoimport: on_path("mongoimport"),
-            versions: versions()?,
-            dir,
-        };
+        let inputs = Self::built("release", &target_dir().join("bench"))?;
         for left_out in inputs.left_out() {
             eprintln!("LEFT OUT: {left_out}");
         }
         Ok(inputs)
+    }
+
+    /// Builds the programs with this profile of cargo. `dir` is the directory for the files that the benchmark makes.
+    pub(crate) fn built(profile: &str, dir: &Path) -> Result<Self> {
+        fs::create_dir_all(dir).doing(|| format!("creating {}", dir.display()))?;
+        let mut build = cargo();
+        build.args(["build", "--locked", "--package", "medlift", "--package", "benchmark", "--bins"]);
+        build.args(["--example", "dump_documents", "--profile", profile]).current_dir(root());
+        run(&format!("building with the profile {profile}"), &mut build)?;
+        let programs = target_dir().join(if profile == "dev" { "debug" } else { profile });
+        Ok(Self {
+            medlift: programs.join("medlift"),
+            replay: programs.join("benchmark"),
+            dump: programs.join("examples/dump_documents"),
+            measure: root().join("benches/measure.py"),
+            mongoimport: on_path("mongoimport"),
+            versions: versions()?,
+            dir: dir.to_owned(),
+        })
+    }
+
+    /// Creates a Python environment, or uses the existing one, and installs the packages of `benches/requirements.txt`.
+    /// Returns the path of its interpreter.
+    pub(crate) fn python(&self) -> Result<PathBuf> {
+        let venv = self.dir.join("venv");
+        let python = venv.join("bin/python");
+        if !python.is_file() {
+            run("making a Python environment", Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
+        }
+        let mut pip = Command::new(&python);
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]);
+        run("installing Python packages", pip.arg(root().join("benches/requirements.txt")))?;
+        Ok(python)
+    }
+
+    /// Divides a file into about `parts` parts. Returns the manifest and the number of its parts. A part has at least 1
+    /// MiB.
+    pub(crate) fn manifest(&self, csv: &Path, spec: &Path, parts: u64) -> Result<(PathBuf, u64)> {
+        let path = csv.with_extension(format!("{parts}.manifest.json"));
+        let bytes = fs::metadata(csv).doing(|| format!("reading {}", csv.display()))?.len();
+        let part_mib = bytes.div_ceil(parts).div_ceil(1 << 20).to_string();
+        let mut plan = Command::new(&self.medlift);
+        plan.arg("plan").arg(csv).arg("--spec").arg(spec).arg("--out").arg(&path);
+        plan.args(["--part-size", &part_mib, "--json"]).env_remove("COLLECTION_NAME");
+        let output = plan.output().doing(|| "running medlift plan".to_owned())?;
+        let overview: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        let said = || Error::failed(format!("medlift plan: {}", String::from_utf8_lossy(&output.stderr).trim_end()));
+        Ok((path, overview["tables"][0]["parts"].as_u64().ok_or_else(said)?))
     }
 
     /// Returns a message for each contender that cannot run on this machine.
@@ -143,20 +176,6 @@ fn filter_lines(from: &Path, to: &Path, wanted: impl Fn(u64) -> bool) -> Result<
         number += 1;
     }
     writer.flush().doing(doing).map(|()| header)
-}
-
-/// Creates a Python environment, or uses the existing one, and installs the packages of `benches/requirements.txt`.
-/// Returns the path of its interpreter.
-fn python(dir: &Path) -> Result<PathBuf> {
-    let venv = dir.join("venv");
-    let python = venv.join("bin/python");
-    if !python.is_file() {
-        run("making a Python environment", Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
-    }
-    let mut pip = Command::new(&python);
-    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]);
-    run("installing Python packages", pip.arg(root().join("benches/requirements.txt")))?;
-    Ok(python)
 }
 
 fn versions() -> Result<Value> {

@@ -7,12 +7,14 @@
 
 mod contender;
 mod inputs;
+mod ledger;
 mod machine;
 mod options;
 mod outcome;
 mod replay;
 mod scenario;
 mod stand;
+mod workers;
 
 use std::fs;
 use std::process::ExitCode;
@@ -33,6 +35,9 @@ fn main() -> ExitCode {
 fn run(arguments: &[&str]) -> Result<()> {
     if let ["replay", arguments @ ..] = arguments {
         return replay::run(arguments);
+    }
+    if let ["ledger", arguments @ ..] = arguments {
+        return ledger::run(arguments);
     }
     let options = Options::parse(arguments)?;
     let inputs = Inputs::prepare()?;

@@ -6,14 +6,20 @@ use serde_json::{Value, json};
 use testkit::root;
 
 /// The cost of one run of a contender.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Sample {
-    /// Time from the start of the process to its end.
+    /// Time from the start of the process to its end. If several workers share a load, to the end of the worker that
+    /// ends the load.
     pub(crate) seconds: f64,
-    /// Processor time of the process, user and system.
+    /// Processor time of all processes of the contender, user and system.
     pub(crate) cpu_seconds: f64,
-    /// Peak resident memory of the process, in megabytes. One megabyte is a million bytes.
+    /// Peak resident memory of the process, in megabytes. One megabyte is a million bytes. If there are several
+    /// processes, of the process with the highest peak.
     pub(crate) peak_mb: f64,
+    /// The peak resident memory of each process.
+    pub(crate) peaks_mb: Vec<f64>,
+    /// Time until the last process ended.
+    pub(crate) last_seconds: f64,
     /// Processor time of the server during the run.
     pub(crate) server_cpu_seconds: f64,
     /// Processor time of everything else on the machine during the run. If it is large, the measurement was disturbed.
@@ -22,13 +28,15 @@ pub(crate) struct Sample {
     pub(crate) writing_seconds: Option<f64>,
     /// Documents in the collection afterwards.
     pub(crate) documents: i64,
+    /// The work of the server's storage engine during the run, as JSON.
+    pub(crate) storage: Value,
 }
 
 /// All runs of one contender.
 #[derive(Debug)]
 pub(crate) struct Result {
     pub(crate) name: String,
-    pub(crate) command: Vec<String>,
+    pub(crate) commands: Vec<Vec<String>>,
     pub(crate) samples: Vec<Sample>,
 }
 
@@ -43,6 +51,8 @@ pub(crate) struct Outcome {
     /// is the contender that measures the server alone. The text may be empty.
     pub(crate) note: String,
     pub(crate) results: Vec<Result>,
+    /// Further numbers that the scenario computes from the results: a description and a value each.
+    pub(crate) findings: Vec<(String, f64)>,
 }
 
 const HEAD: &str = "\
@@ -51,7 +61,7 @@ const HEAD: &str = "\
 ";
 
 impl Result {
-    fn median(&self, of: impl Fn(&Sample) -> f64) -> f64 {
+    pub(crate) fn median(&self, of: impl Fn(&Sample) -> f64) -> f64 {
         median(self.samples.iter().map(of).collect())
     }
 
@@ -75,6 +85,12 @@ impl Outcome {
             format!("{scenario}: {rows} rows, mongod {server}, cache of {cache_mb} MB, {runs} runs{note}\n\n{HEAD}");
         for result in &self.results {
             self.write_line(result, &mut table);
+        }
+        if !self.findings.is_empty() {
+            table.push_str("\n| finding | value |\n|---|--:|\n");
+        }
+        for (finding, value) in &self.findings {
+            writeln!(table, "| {finding} | {value:.3} |").expect("writing to a String never fails");
         }
         table
     }
@@ -106,7 +122,8 @@ impl Outcome {
         let results = self.results.iter().map(|result| {
             json!({
                 "contender": result.name,
-                "command": result.command.iter().map(|argument| below_root(argument)).collect::<Vec<_>>(),
+                "command": result.commands.first().map(|command| below_root(command)),
+                "beside": result.commands.iter().skip(1).map(|command| below_root(command)).collect::<Vec<_>>(),
                 "median_seconds": result.median(|sample| sample.seconds),
                 "times_the_first": result.median(|sample| sample.seconds) / self.first_seconds(),
                 "runs": result.samples.iter().map(Sample::json).collect::<Vec<_>>(),
@@ -118,6 +135,7 @@ impl Outcome {
             "server": { "mongod": self.server, "cache_mb": self.cache_mb },
             "note": self.note,
             "results": results.collect::<Vec<_>>(),
+            "findings": self.findings.iter().map(|(finding, value)| json!([finding, value])).collect::<Vec<_>>(),
         })
     }
 }
@@ -132,24 +150,29 @@ impl Sample {
             "other_cpu_seconds": self.other_cpu_seconds,
             "writing_seconds": self.writing_seconds,
             "documents": self.documents,
+            "peaks_mb": self.peaks_mb,
+            "last_seconds": self.last_seconds,
+            "storage": self.storage,
         })
     }
 }
 
-/// Removes the path of the repository from an argument, because paths of this machine are private.
-fn below_root(argument: &str) -> String {
-    argument.replace(&format!("{}/", root().display()), "")
+/// Removes the path of the repository from a command, because paths of this machine are private.
+fn below_root(command: &[String]) -> Vec<String> {
+    command.iter().map(|argument| argument.replace(&format!("{}/", root().display()), "")).collect()
 }
 
 /// Returns the middle value, or the mean of the two middle values.
-fn median(mut values: Vec<f64>) -> f64 {
+pub(crate) fn median(values: Vec<f64>) -> f64 {
+    quartile(values, 2)
+}
+
+/// Returns the value below which this number of quarters of the values is. Interpolates between two values.
+pub(crate) fn quartile(mut values: Vec<f64>, quarters: usize) -> f64 {
     values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match values.len() {
-        0 => f64::NAN,
-        length if length % 2 == 1 => values[middle],
-        _ => f64::midpoint(values[middle - 1], values[middle]),
-    }
+    let Some(last) = values.len().checked_sub(1) else { return f64::NAN };
+    let (below, rest) = (last * quarters / 4, last * quarters % 4);
+    values[below] + (values[last.min(below + 1)] - values[below]) * rest as f64 / 4.0
 }
 
 #[cfg(test)]
@@ -162,13 +185,14 @@ mod tests {
         check(&[3.0, 1.0, 2.0], 2.0);
         check(&[4.0, 1.0, 2.0, 3.0], 2.5);
         assert!(median(Vec::new()).is_nan());
+        assert!((quartile(vec![5.0, 1.0, 2.0, 4.0, 3.0], 1) - 2.0).abs() < 1e-12);
+        assert!((quartile(vec![1.0, 2.0], 3) - 1.75).abs() < 1e-12);
     }
 
     #[test]
     fn results_do_not_contain_the_path_of_the_repository() {
         let program = root().join("target/release/medlift").display().to_string();
-        assert_eq!(below_root(&program), "target/release/medlift");
-        assert_eq!(below_root("--json"), "--json");
+        assert_eq!(below_root(&[program, "--json".into()]), ["target/release/medlift", "--json"]);
     }
 
     #[test]
@@ -179,18 +203,21 @@ mod tests {
                 cpu_seconds: 1.0,
                 peak_mb: 2.0,
                 server_cpu_seconds: 3.0,
-                other_cpu_seconds: 0.0,
-                writing_seconds: None,
                 documents: 9,
+                ..Sample::default()
             };
-            Result { name: name.into(), command: Vec::new(), samples: vec![sample] }
+            Result { name: name.into(), commands: Vec::new(), samples: vec![sample] }
         };
         let results = vec![result("floor", 2.0), result("load", 2.5)];
         let note = String::new();
-        let outcome = Outcome { scenario: "load", rows: 1000, cache_mb: 1, server: "6".into(), note, results };
+        let findings = Vec::new();
+        let mut outcome =
+            Outcome { scenario: "load", rows: 1000, cache_mb: 1, server: "6".into(), note, results, findings };
         assert!(
             outcome.table().ends_with("| load | 2.50 | 2.50–2.50 | 400 | 1.25 |  | 1.00 | 2 | 3.00 | 0.00 | 9 |\n")
         );
+        outcome.findings.push(("ratio".into(), 1.25));
+        assert!(outcome.table().ends_with("\n| finding | value |\n|---|--:|\n| ratio | 1.250 |\n"));
         assert_eq!(outcome.json()["results"][1]["times_the_first"], 1.25);
     }
 }

@@ -1,5 +1,6 @@
 //! The scenarios. Each has several contenders, which take turns.
 
+use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 
 use crate::contender::{Contender, Step, Tools, empty_collection, index_on};
@@ -8,6 +9,7 @@ use crate::options::Options;
 use crate::outcome::{self, Outcome};
 use crate::replay::Pace;
 use crate::stand::{DATABASE, Stand};
+use crate::workers;
 use testkit::Result;
 
 /// The fields by which mongoimport finds the stored document of a row. No two admissions of the source have the same
@@ -36,10 +38,15 @@ pub(crate) enum Scenario {
     Ready,
     /// A load whose `_id` index is larger than the server's cache.
     Cache,
+    /// A load in parts, by one process and by several workers.
+    Workers,
+    /// The constants of the model of large loads (`cargo xtask model`).
+    Constants,
 }
 
 impl Scenario {
-    pub(crate) const ALL: [Self; 4] = [Self::Load, Self::Upsert, Self::Ready, Self::Cache];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Load, Self::Upsert, Self::Ready, Self::Cache, Self::Workers, Self::Constants];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -47,6 +54,8 @@ impl Scenario {
             Self::Upsert => "upsert",
             Self::Ready => "ready",
             Self::Cache => "cache",
+            Self::Workers => "workers",
+            Self::Constants => "constants",
         }
     }
 
@@ -54,7 +63,8 @@ impl Scenario {
     pub(crate) fn rows(self) -> &'static [u64] {
         match self {
             Self::Load => &[55_500, 1_000_000, 10_000_000],
-            Self::Upsert | Self::Ready => &[1_000_000],
+            Self::Upsert | Self::Ready | Self::Workers => &[1_000_000],
+            Self::Constants => &[500_000],
             Self::Cache => &[4_000_000],
         }
     }
@@ -83,22 +93,45 @@ pub(crate) fn run(scenario: Scenario, rows: u64, options: &Options, inputs: &Inp
         Scenario::Upsert => upserts(&tools, &csv)?,
         Scenario::Ready => readies(&tools, &csv)?,
         Scenario::Cache => outgrown(&tools, &csv)?,
+        Scenario::Workers => workers::contenders(&tools, &csv)?,
+        Scenario::Constants => constants(&tools, &csv)?,
     };
     contenders.retain(|contender| options.admits(&contender.name));
-    let results = take_turns(&mut stand, &contenders, options.runs)?;
-    Ok(Outcome { scenario: scenario.name(), rows, cache_mb, server: stand.version()?, note, results })
+    let order = if scenario == Scenario::Workers { Order::Random } else { Order::Given };
+    let results = take_turns(&mut stand, &contenders, options.runs, order)?;
+    let findings = if scenario == Scenario::Workers { workers::findings(&csv, rows, &results)? } else { Vec::new() };
+    Ok(Outcome { scenario: scenario.name(), rows, cache_mb, server: stand.version()?, note, results, findings })
 }
 
-/// Measures A, B, C, A, B, C, …: a temporary disturbance of the machine then affects all contenders.
-fn take_turns(stand: &mut Stand<'_>, contenders: &[Contender], runs: usize) -> Result<Vec<outcome::Result>> {
+/// The order of the contenders in each turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    Given,
+    Random,
+}
+
+/// Measures A, B, C, A, B, C, …: a temporary disturbance of the machine then affects all contenders. If the order is
+/// random, each turn has another order.
+fn take_turns(
+    stand: &mut Stand<'_>,
+    contenders: &[Contender],
+    runs: usize,
+    order: Order,
+) -> Result<Vec<outcome::Result>> {
     let result = |contender: &Contender| outcome::Result {
         name: contender.name.clone(),
-        command: contender.command.clone(),
+        commands: contender.commands().cloned().collect(),
         samples: Vec::new(),
     };
     let mut results: Vec<_> = contenders.iter().map(result).collect();
     for turn in 1..=runs {
-        for (contender, result) in contenders.iter().zip(&mut results) {
+        let mut indexes: Vec<usize> = (0..contenders.len()).collect();
+        if order == Order::Random {
+            let keys = RandomState::new();
+            indexes.sort_by_cached_key(|index| keys.hash_one(index));
+        }
+        for index in indexes {
+            let (contender, result) = (&contenders[index], &mut results[index]);
             let sample = stand.measure(contender)?;
             eprintln!("{turn}/{runs} {}: {:.2} s, {} documents", contender.name, sample.seconds, sample.documents);
             result.samples.push(sample);
@@ -138,8 +171,9 @@ fn loads(tools: &Tools<'_>, rows: u64, csv: &Path, documents: &Path, pace: Pace)
         tools.default_load(csv),
     ];
     if rows <= PYTHON_ROWS_MAX {
-        contenders.push(tools.python("script (pandas, pymongo)", "script.py", csv));
-        contenders.push(tools.python("pymongoarrow", "arrow.py", csv));
+        let python = tools.inputs.python()?;
+        contenders.push(tools.python("script (pandas, pymongo)", &python, "script.py", csv));
+        contenders.push(tools.python("pymongoarrow", &python, "arrow.py", csv));
     } else {
         eprintln!("LEFT OUT: script and pymongoarrow, because they need memory for all {rows} rows at once");
     }
@@ -179,6 +213,13 @@ fn readies(tools: &Tools<'_>, csv: &Path) -> Result<Vec<Contender>> {
         tools.medlift("load, then indexes and validator", csv, &[]),
         tools.medlift("indexes and validator kept during the load", csv, &[]).after(kept),
     ])
+}
+
+fn constants(tools: &Tools<'_>, csv: &Path) -> Result<Vec<Contender>> {
+    let spec = tools.inputs.plain_spec()?.display().to_string();
+    let mut contenders = vec![tools.medlift("medlift load", csv, &["--spec", &spec]), workers::one_row(tools)?];
+    contenders.extend(["updates", "reads"].map(|kind| tools.ledger(&format!("ledger {kind}"), kind)));
+    Ok(contenders)
 }
 
 fn outgrown(tools: &Tools<'_>, csv: &Path) -> Result<Vec<Contender>> {

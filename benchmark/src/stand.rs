@@ -8,11 +8,11 @@ use std::thread;
 use std::time::Duration;
 
 use bson::{Document, doc};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::contender::{Contender, Step};
 use crate::inputs::Inputs;
-use crate::machine::Busy;
+use crate::machine::{self, Busy};
 use crate::outcome::Sample;
 use testkit::mongod::Server;
 use testkit::wire::Wire;
@@ -64,33 +64,85 @@ impl<'a> Stand<'a> {
         self.wire.command(&doc! { "fsync": 1, "$db": "admin" })?;
         let pid = self.server.pid().unwrap_or_default();
         settle(pid)?;
+        let (pages_before, bytes_before) = (self.pages()?, machine::bytes_written(pid));
         let before = Busy::read(pid)?;
-        let (cost, output) = self.run(&contender.command)?;
+        let processes = self.run_together(contender)?;
         let busy = Busy::read(pid)?.since(before);
-        let number = |name: &str| cost[name].as_f64().unwrap_or_default();
-        let status = cost["status"].as_i64();
-        if !status.is_some_and(|status| contender.accepted.contains(&status)) {
-            let said = String::from_utf8_lossy(&output.stderr).trim_end().to_owned();
-            return Err(Error::failed(format!("{} ended with status {status:?}\n{said}", contender.name)));
-        }
-        let summary: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        let (pages, bytes) = (self.pages()?, machine::bytes_written(pid));
+        let numbers = |name: &'static str| processes.iter().map(move |process| process.number(name));
+        let peaks_mb: Vec<f64> = numbers("peak_bytes").map(|bytes| bytes / 1e6).collect();
+        let cpu_seconds = numbers("cpu_seconds").sum();
+        let last_seconds = numbers("seconds").fold(0.0, f64::max);
+        let documents = self.count()?;
+        let (index_bytes, document_bytes) = self.sizes();
+        let storage = json!({
+            "pages_read": pages.0 - pages_before.0,
+            "pages_written": pages.1 - pages_before.1,
+            "bytes_written": bytes - bytes_before,
+            "id_index_bytes": index_bytes,
+            "document_bytes": document_bytes,
+        });
         Ok(Sample {
-            seconds: number("seconds"),
-            cpu_seconds: number("cpu_seconds"),
-            peak_mb: number("peak_bytes") / 1e6,
+            seconds: processes.iter().find(|process| process.has_ended_load()).map_or(last_seconds, Process::seconds),
+            cpu_seconds,
+            peak_mb: peaks_mb.iter().copied().fold(0.0, f64::max),
+            peaks_mb,
+            last_seconds,
             server_cpu_seconds: busy.server,
-            other_cpu_seconds: (busy.all - busy.server - number("cpu_seconds")).max(0.0),
-            writing_seconds: summary["seconds"].as_f64(),
-            documents: self.count()?,
+            other_cpu_seconds: (busy.all - busy.server - cpu_seconds).max(0.0),
+            writing_seconds: processes.first().and_then(|process| process.summary["seconds"].as_f64()),
+            documents,
+            storage,
         })
+    }
+
+    /// Starts all processes of a contender at the same moment, and waits until they have ended.
+    fn run_together(&self, contender: &Contender) -> Result<Vec<Process>> {
+        thread::scope(|scope| {
+            let commands = contender.commands().enumerate();
+            let started: Vec<_> =
+                commands.map(|(index, command)| scope.spawn(move || self.run(command, index))).collect();
+            let ended = started.into_iter().map(|process| {
+                let (cost, output) = process.join().map_err(|_| Error::failed("a measuring thread panicked"))??;
+                let status = cost["status"].as_i64();
+                if !status.is_some_and(|status| contender.accepted.contains(&status)) {
+                    let said = String::from_utf8_lossy(&output.stderr).trim_end().to_owned();
+                    return Err(Error::failed(format!("{} ended with status {status:?}\n{said}", contender.name)));
+                }
+                Ok(Process { cost, summary: serde_json::from_slice(&output.stdout).unwrap_or_default() })
+            });
+            ended.collect()
+        })
+    }
+
+    /// Returns the numbers of pages that the storage engine has read into its cache and written from it.
+    fn pages(&mut self) -> Result<(i64, i64)> {
+        let status = self.wire.command(&doc! { "serverStatus": 1, "$db": "admin" })?;
+        let cache = status.get_document("wiredTiger").and_then(|engine| engine.get_document("cache"));
+        let counter = |name| cache.as_ref().map_or(0, |cache| integer(cache, name));
+        Ok((counter("pages read into cache"), counter("pages written from cache")))
+    }
+
+    /// Returns the size of the `_id` index on disk and the mean size of a document, or 0 if there are none.
+    fn sizes(&mut self) -> (i64, i64) {
+        let stats = self.wire.command(&doc! { "collStats": COLLECTION, "$db": DATABASE }).unwrap_or_default();
+        let index_bytes = stats.get_document("indexSizes").map_or(0, |sizes| integer(sizes, "_id_"));
+        (index_bytes, integer(&stats, "avgObjSize"))
     }
 
     fn prepare(&mut self, step: &Step) -> Result<()> {
         match step {
             Step::Drop => self.drop_database(),
             Step::Command(command) => self.wire.command(command).map(drop),
+            Step::Empty(dir) => {
+                let doing = || format!("emptying {}", dir.display());
+                if dir.exists() {
+                    fs::remove_dir_all(dir).doing(doing)?;
+                }
+                fs::create_dir(dir).doing(doing)
+            }
             Step::Run(command) => {
-                let (cost, output) = self.run(command)?;
+                let (cost, output) = self.run(command, 0)?;
                 if matches!(cost["status"].as_i64(), Some(0 | 4)) {
                     return Ok(());
                 }
@@ -106,12 +158,13 @@ impl<'a> Stand<'a> {
 
     fn count(&mut self) -> Result<i64> {
         let reply: Document = self.wire.command(&doc! { "count": COLLECTION, "$db": DATABASE })?;
-        Ok(reply.get_i32("n").map(i64::from).or_else(|_| reply.get_i64("n")).unwrap_or_default())
+        Ok(integer(&reply, "n"))
     }
 
-    /// Runs a command under `measure.py` and returns its cost and its output.
-    fn run(&self, command: &[String]) -> Result<(Value, Output)> {
-        let cost = self.inputs.dir.join("cost.json");
+    /// Runs a command under `measure.py` and returns its cost and its output. Commands that run at the same time need
+    /// different values of `index`.
+    fn run(&self, command: &[String], index: usize) -> Result<(Value, Output)> {
+        let cost = self.inputs.dir.join(format!("cost-{index}.json"));
         let mut python = Command::new("python3");
         python.args(["-I", "-S"]).arg(&self.inputs.measure).arg(&cost).args(command);
         // Removes the developer's own settings: with them, a contender could use another database.
@@ -126,6 +179,33 @@ impl<'a> Stand<'a> {
         }
         Ok((read_json(&cost)?, output))
     }
+}
+
+/// A measured process that has ended.
+struct Process {
+    cost: Value,
+    /// The process's output, if it is JSON.
+    summary: Value,
+}
+
+impl Process {
+    fn number(&self, name: &str) -> f64 {
+        self.cost[name].as_f64().unwrap_or_default()
+    }
+
+    fn seconds(&self) -> f64 {
+        self.number("seconds")
+    }
+
+    /// Returns true if the process is the worker that ended the load of the table.
+    fn has_ended_load(&self) -> bool {
+        self.summary["tables"].as_array().is_some_and(|tables| !tables.is_empty())
+    }
+}
+
+/// Returns an integer of a reply. Returns 0 if the reply does not have it.
+fn integer(reply: &Document, name: &str) -> i64 {
+    reply.get_i32(name).map(i64::from).or_else(|_| reply.get_i64(name)).unwrap_or_default()
 }
 
 /// Waits until the server has finished earlier work, at most 10 s.

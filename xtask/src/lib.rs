@@ -8,6 +8,7 @@ pub mod demo;
 pub mod deny;
 pub mod kubernetes;
 mod left_out;
+pub mod model;
 pub mod mutants;
 pub mod picture;
 pub mod release;

@@ -3,7 +3,9 @@
 use std::process::ExitCode;
 
 use testkit::{Error, Result, mongod};
-use xtask::{aws_test, bench, ci, compose_test, demo, deny, kubernetes, mutants, picture, release, slurm_test, tidy};
+use xtask::{
+    aws_test, bench, ci, compose_test, demo, deny, kubernetes, model, mutants, picture, release, slurm_test, tidy,
+};
 
 const USAGE: &str = "usage: cargo xtask COMMAND
   demo              start a private mongod, load and verify a sample, show some documents
@@ -20,7 +22,9 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   release --dry-run the same, also if the version is not ready to be released
   picture           run a load with synthetic data, and draw the terminal as docs/demo.svg
   mutants [OPTION…] change the program in one place at a time; list changes that no test notices (see mutants --help)
-  bench [OPTION…]   compare the speed of loads with the server alone and other tools (see bench --help)";
+  bench [OPTION…]   compare the speed of loads with the server alone and other tools (see bench --help)
+  model             simulate loads of 10 billion rows; write the results into docs/scale.md
+  model --validate  measure the constants of the model, and compare the model with real loads on this machine";
 
 fn main() -> ExitCode {
     testkit::run_program(run)
@@ -42,6 +46,7 @@ fn run(arguments: &[&str]) -> Result<()> {
         ["picture"] => picture::run(),
         ["mutants", arguments @ ..] => mutants::run(arguments),
         ["bench", arguments @ ..] => bench::run(arguments),
+        ["model", arguments @ ..] => model::run(arguments),
         _ => Err(Error::failed(USAGE)),
     }
 }
