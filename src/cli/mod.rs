@@ -204,7 +204,6 @@ mod tests {
             &["export", "mongodb://u:pa55@h/", "--password=pa55"],
             &["provision", "mongodb://u:pa55@h/", "--password=pa55"],
             &["doctor", "mongodb://u:pa55@h/", "--password=pa55"],
-            &["fold", "mongodb://u:pa55@h/", "--password=pa55"],
         ] {
             let shown = format!("{0:?} {0:#?}", command(line));
             assert!(!shown.contains("pa55"), "{line:?}");
