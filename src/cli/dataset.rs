@@ -7,6 +7,8 @@ use medlift::error::Error;
 use medlift::server::collection_of_view;
 use medlift::spec::{Dataset, Spec};
 
+use super::settings;
+
 /// The dataset spec that a command uses.
 #[derive(Debug, Clone, Default, Args)]
 pub(super) struct DatasetArgs {
@@ -21,8 +23,9 @@ impl DatasetArgs {
         Ok(self.path.as_deref().map_or_else(|| Ok(Spec::built_in().into()), Dataset::from_file)?)
     }
 
-    /// Returns the spec of one kind of document. If the dataset has several kinds, the collection determines the kind.
-    /// If the user names a de-identified view, the collection of this view determines the kind.
+    /// Returns the spec of one kind of document. If the dataset has several kinds, the collection determines the kind:
+    /// `collection`, or the value of `COLLECTION_NAME`. If it is a de-identified view, the collection of this view
+    /// determines the kind.
     ///
     /// # Errors
     /// The dataset has several kinds, and none of them has this collection.
@@ -31,6 +34,8 @@ impl DatasetArgs {
         if dataset.kinds.len() == 1 {
             return Ok(dataset.into_only()?);
         }
+        let settings = settings::load()?;
+        let collection = collection.or(settings.get("COLLECTION_NAME"));
         let collection = collection.map(|name| collection_of_view(name).unwrap_or(name));
         let kind = collection.and_then(|collection| dataset.kind_of(collection));
         kind.cloned().ok_or_else(|| {

@@ -79,7 +79,7 @@ pub(super) struct LoadArgs {
     /// of all parts count, and workers may notice the limit five seconds late
     #[arg(long, value_name = "N|N%", value_parser = rejects_max, help_heading = "Rejects")]
     max_rejects: Option<RejectsMax>,
-    /// Stop at the first rejected row; rows before it are still written
+    /// Stop soon after the first rejected row. A few MiB of rows after it, which were already read, are still written
     #[arg(long, conflicts_with = "max_rejects", help_heading = "Rejects")]
     stop_on_error: bool,
     /// Do not verify the stored content at the end

@@ -49,8 +49,8 @@ pub struct LoadDocument {
     /// The position up to which the load is committed.
     pub checkpoint: Checkpoint,
     /// The sum of the digests of all records of this load that are stored, as 32 hex digits. The order of the records
-    /// does not matter. Empty if a record replaced an earlier record of the same load: the sum could then not be
-    /// computed without reading the collection.
+    /// does not matter. Empty if the sum is not known: a record replaced an earlier record of the same load, or the load
+    /// has several parts and no verification could determine the sum.
     pub digest: String,
     /// Number of ledger documents that list the load's refused and kept-out records (see [`Exceptions`]).
     pub exceptions: u64,

@@ -72,7 +72,8 @@ pub struct DocumentSummary {
     /// Number of rows and documents for each outcome.
     pub counts: Counts,
     /// Sum of the digests of all records of this load that the collection contains. The order of the records does not
-    /// matter. Empty if a record replaced an earlier one of the same load, because the sum is then not known.
+    /// matter. Empty if the sum is not known: a record replaced an earlier record of the same load, or the load has several
+    /// parts and no verification could determine the sum.
     pub digest: String,
     /// Messages about indexes and validator: what was done, or why nothing was done.
     pub collection_notes: Vec<String>,
@@ -377,8 +378,8 @@ impl DocumentSummary {
 
     fn doubts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.counts.in_doubt == 0 && self.counts.repeats_in_doubt == 0 {
-            // The counts of this kind are not in doubt because of a lost reply or a killed process. If they are sums of
-            // the counts of several parts, `notes` says so.
+            // No lost reply and no killed process made the counts of this kind uncertain. They may still be sums of the
+            // counts of several parts. `notes` then says so.
             return Ok(());
         }
         writeln!(

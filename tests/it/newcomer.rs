@@ -95,6 +95,9 @@ fn a_kind_of_several_is_provisioned_by_the_name_of_its_collection() {
     assert!(refused.contains("choose one kind with --collection stays or doctors"), "{refused}");
     let plan = run(&[&several[..], &["--collection", "doctors"]].concat()).expect_code(0).stdout;
     assert!(plan.contains("create collection hospital.doctors with its validator"), "{plan}");
+    let by_variable = variables().into_iter().fold(medlift(several), |program, (name, value)| program.env(name, value));
+    let plan = by_variable.env("COLLECTION_NAME", "doctors").run().expect_code(0).stdout;
+    assert!(plan.contains("create collection hospital.doctors with its validator"), "{plan}");
     let doctor = run(&["doctor", "-u", "writer", "--spec", text(&spec), "-c", "stays"]).expect_code(0).stdout;
     assert!(doctor.contains("hospital.stays does not exist yet"), "{doctor}");
 }

@@ -1,4 +1,4 @@
-//! The steps that shard a collection and give each shard an equal range of the `_id`s, before the first document.
+//! The steps that shard a collection before its first document, and give each chosen shard an equal range of the `_id`s.
 //!
 //! An `_id` is a UUID of version 8. Its first 48 bits are from a hash, so all values are equally likely. After them are
 //! the four bits of the version, 12 bits of the hash, the two bits of the variant, and 62 bits of the hash. The ranges

@@ -80,7 +80,10 @@ fn about_changed(path: &Path, load: &LoadDocument) -> String {
     let path_shown = path.display();
     match RejectFile::open(path).ok().and_then(|file| file.marked_by()) {
         Some(mark) if mark != load.id.to_string() => {
-            format!("the reject file {path_shown} belongs to load {mark}, and the rejects of that load are not there")
+            format!(
+                "the reject file {path_shown} belongs to another load ({mark}); it does not contain the rejects of the \
+                 load that is repeated"
+            )
         }
         _ => format!(
             "the reject file {path_shown} does not have the rows that the load wrote; if you corrected its rows, load \

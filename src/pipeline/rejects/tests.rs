@@ -267,7 +267,7 @@ fn a_repeated_load_says_only_what_is_true_about_another_file() {
     file.mark("another");
     let is_marked = file.marked_by().is_some();
     drop(file);
-    assert_eq!(note(&directory).contains("belongs to load another"), is_marked);
+    assert_eq!(note(&directory).contains("belongs to another load (another)"), is_marked);
 }
 
 #[test]

@@ -62,8 +62,8 @@ pub(super) struct Costs {
     pub(super) commit: f64,
     /// The ledger's part of a commit, per row.
     pub(super) checkpoint: f64,
-    /// The ledger's time to record a part.
-    pub(super) take: f64,
+    /// The ledger's time for the four updates of a part: taken, begun, complete, released.
+    pub(super) part_updates: f64,
     /// A worker's time to take, begin and end a part.
     pub(super) part_seconds: f64,
     look: f64,
@@ -102,7 +102,7 @@ impl Costs {
             encode: get("worker_cpu_us_per_row") / 1e6 * place.slowdown,
             commit: place.commit_seconds / batch_rows,
             checkpoint: update / chunk_rows,
-            take: UPDATES_PER_PART * update,
+            part_updates: UPDATES_PER_PART * update,
             part_seconds: get("part_seconds") * place.slowdown,
             look: DOCUMENTS_PER_PART * get("ledger_read_us_per_document") / 1e6 * place.slowdown,
             // Each batch costs the server as much as an update, in addition to its documents.

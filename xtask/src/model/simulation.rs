@@ -227,7 +227,7 @@ impl Simulation<'_> {
         let next_shard = whole(self.random() * self.setup.shards as f64) as usize;
         let life = self.workers[worker].life + 1;
         self.workers[worker] = Worker { life, part, unread: slices, skipped, slots, next_shard, ..Worker::default() };
-        let taken = self.ledger.serve(self.now, self.costs.look(begun) + self.costs.take);
+        let taken = self.ledger.serve(self.now, self.costs.look(begun) + self.costs.part_updates);
         self.push(taken - self.now + self.costs.part_seconds, Event::Begin(worker, life));
         if self.setup.failures_per_hour > 0.0 {
             let failure = -(1.0 - self.random()).ln() * 3600.0 / self.setup.failures_per_hour;

@@ -73,7 +73,7 @@ fn one_worker_that_does_one_thing_at_a_time_needs_the_sum_of_all_steps() {
     let setup = Setup { rows: 5_000_000, part_rows: 1_000_000, ..small(&world, 1, 1) };
     let outcome = simulate(&setup, &costs);
     let row = costs.read + costs.encode + costs.commit + costs.write(0.0, 0.0).cpu;
-    let looks: f64 = (1..=5).map(|begun| costs.look(begun) + costs.take + costs.part_seconds).sum();
+    let looks: f64 = (1..=5).map(|begun| costs.look(begun) + costs.part_updates + costs.part_seconds).sum();
     let expected = setup.start_seconds + looks + 5e6 * row;
     assert!((outcome.seconds - expected).abs() < 1e-6, "{expected} s expected, {outcome:?}");
     assert_all_parts_done_once(&outcome);
