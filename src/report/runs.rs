@@ -234,7 +234,9 @@ impl LoadOverview {
         let is_in_parts = self.manifest.is_some();
         let is_idle = self.parts.iter().all(|part| part.state != PartState::Loading);
         match self.state {
-            LoadState::Stalled => Some("to continue the load, run the same command again, but without --drop and --reload"),
+            LoadState::Stalled => {
+                Some("to continue the load, run the same command again, but without --drop and --reload")
+            }
             LoadState::Recorded(State::Running) if is_in_parts && is_idle => {
                 Some("no worker is at work; start workers with `medlift load --manifest FILE`")
             }
