@@ -89,6 +89,7 @@ impl ExportArgs {
         }
         let settings = settings::load()?;
         let config = connection.config().map(Path::to_owned);
+        let replaced = out.clone().filter(|out| out.is_file());
         let exported = super::run_async(async |_| {
             let destination =
                 Destination::settle(&connection.into_connection(Purpose::Read)?, &settings, &spec.collection)?;
@@ -128,6 +129,9 @@ impl ExportArgs {
         let Some(exported) = exported else { return Ok(ExitCode::SUCCESS) };
         if !quiet {
             output::tell(report(&exported, &options, filter.is_some()));
+        }
+        if let Some(replaced) = replaced {
+            output::tell(format_args!("notice: {} existed and was replaced", replaced.display()));
         }
         if exported.foreign.count > 0 {
             output::tell(format_args!("notice: {}", foreign(exported.foreign.count, options.skip_foreign)));

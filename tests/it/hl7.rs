@@ -81,7 +81,9 @@ fn an_export_has_the_original_bytes_whatever_the_framing() {
     let sources = [text(&batch), text(&mllp)];
     place.run(&[&["load"], &sources[..], &SPEC].concat()).expect_code(0);
     let out = place.dir.path().join("out.hl7");
-    place.run(&[&["export", "--out", text(&out)], &SPEC[..]].concat()).expect_code(0);
+    let export = || place.run(&[&["export", "--out", text(&out)], &SPEC[..]].concat()).expect_code(0).stderr;
+    assert!(!export().contains("replaced"));
+    assert!(export().contains("out.hl7 existed and was replaced"));
     let exported = fs::read(&out).unwrap();
     for message in [crlf.as_bytes(), cr.as_bytes(), &latin] {
         let is_in = exported.windows(message.len()).any(|bytes| bytes == message);
