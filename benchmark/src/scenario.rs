@@ -38,7 +38,7 @@ pub(crate) enum Scenario {
     Ready,
     /// A load whose `_id` index is larger than the server's cache.
     Cache,
-    /// A load in parts, by one process and by several workers.
+    /// A load that is divided into parts. First one process loads all parts, then several workers share them.
     Workers,
     /// The constants of the model of large loads (`cargo xtask model`).
     Constants,

@@ -39,9 +39,11 @@ pub(super) fn warn_if_exposed(path: &Path) {
 
 /// Returns true if other users can read the file, and `user` can change that.
 ///
-/// Returns false if the file belongs to another user, or if the file itself is a mount point. Reason: in a container,
-/// such a file is often given from outside, and its mode there says nothing about who can read it. Also returns false
-/// if a directory above the file keeps other users out.
+/// Returns false in three cases:
+/// - The file belongs to another user.
+/// - A directory above the file keeps other users out.
+/// - The file itself is a mount point. In a container, such a file is mounted from the host, and its mode in the
+///   container does not say who can read it on the host.
 fn is_exposed(path: &Path, user: u32, mounts: &str) -> bool {
     let Ok(path) = fs::canonicalize(path) else { return false };
     let is_exposed = |found: &Metadata| found.is_file() && found.mode() & READ_BY_OTHERS != 0 && found.uid() == user;

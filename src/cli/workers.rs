@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use medlift::error::Error;
+use medlift::s3::is_address;
 use medlift::verify::Share;
 
 /// The options of a load that several workers share.
@@ -98,13 +99,13 @@ impl WorkerArgs {
     /// The path that the user named is not in S3 and not an existing directory.
     pub(super) fn rejects(manifest: &str, named: Option<PathBuf>) -> Result<PathBuf, Error> {
         match named {
-            Some(path) if path.is_dir() || path.to_str().is_some_and(|path| path.starts_with("s3://")) => Ok(path),
+            Some(path) if path.is_dir() || path.to_str().is_some_and(is_address) => Ok(path),
             Some(path) => Err(Error::Usage(format!(
                 "--rejects {}: with --manifest, give a directory that exists, or an address such as \
                  s3://BUCKET/rejects/; each part has its own file there",
                 path.display()
             ))),
-            None if manifest.starts_with("s3://") => Ok(PathBuf::from(".")),
+            None if is_address(manifest) => Ok(PathBuf::from(".")),
             None => {
                 let directory = Path::new(manifest).parent().filter(|parent| !parent.as_os_str().is_empty());
                 Ok(directory.map_or_else(|| PathBuf::from("."), Path::to_owned))

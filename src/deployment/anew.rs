@@ -68,13 +68,16 @@ impl Surroundings {
         if let Some(why) = refusal(target.run(&target.database, command, doing).await)? {
             return Ok(Some(format!("{name} was dropped, and {why}, so it was not created anew{kept}")));
         }
+        let mut note = format!("{name} was dropped and created anew{kept}");
         if !self.indexes.is_empty() {
             let command = doc! { "createIndexes": collection, "indexes": self.indexes.clone() };
-            if let Some(why) = refusal(target.run(&target.database, command, doing).await)? {
-                return Ok(Some(format!("{name} was dropped and created anew, but {why}, so it was not{kept}")));
+            if refusal(target.run(&target.database, command, doing).await)?.is_some() {
+                note = format!(
+                    "{name} was dropped and created anew, but its further indexes could not be built. Wanted:{kept}"
+                );
             }
         }
-        Ok(Some(format!("{name} was dropped and created anew{kept}")))
+        Ok(Some(note))
     }
 
     /// Describes what the collection was created with.

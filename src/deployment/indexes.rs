@@ -8,14 +8,12 @@ use std::time::{Duration, Instant};
 
 use bson::{Bson, Document, doc};
 
+use crate::server::codes::NAMESPACE_NOT_FOUND;
 use crate::server::{Failure, ServerError, Target, pause};
 use crate::spec::{Index, Spec};
 
 /// Maximum wait for index builds. An index build on a billion documents takes hours.
 const WAIT_MAX: Duration = Duration::from_hours(12);
-
-/// The server's error code for a collection that does not exist.
-const NAMESPACE_NOT_FOUND: i32 = 26;
 
 /// The indexes of a collection, except the index on `_id`.
 #[derive(Debug, Default)]

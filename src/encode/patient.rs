@@ -12,19 +12,24 @@ pub(crate) struct PatientKey {
     source: PatientSource,
     /// Index of the field with the key.
     field: usize,
+    identity: IdentityKey,
     /// The repeating group that contains the identifiers: its first field, and the number of its columns. `None` if a
     /// record has one identifier.
     group: Option<(usize, usize)>,
 }
 
 impl PatientKey {
-    /// Returns `None` if the spec does not say who the patient is.
-    pub(crate) fn new(spec: &Spec) -> Option<Self> {
+    /// Returns `None` if the spec does not say who the patient is. `identity` is the key of the hash from which the
+    /// patient's key is made.
+    pub(crate) fn new(spec: &Spec, identity: &IdentityKey) -> Option<Self> {
+        let identity = identity.clone();
         let mut source = spec.patient.clone()?;
         let field = spec.fields.iter().position(Field::is_patient_key)?;
         let columns = spec.columns();
         let around = columns.iter().find(|column| column.node.fields().contains(&source.identifier))?;
-        let Node::Group { children, .. } = around.node else { return Some(Self { source, field, group: None }) };
+        let Node::Group { children, .. } = around.node else {
+            return Some(Self { source, field, identity, group: None });
+        };
         let columns = spec.columns_of(children);
         let place = |field: usize| columns.iter().position(|column| column.field == field);
         source.identifier = place(source.identifier)?;
@@ -32,17 +37,17 @@ impl PatientKey {
         if let Authority::Field(field) = &mut source.authority {
             *field = place(*field)?;
         }
-        Some(Self { source, field, group: Some((around.field, columns.len())) })
+        Some(Self { source, field, identity, group: Some((around.field, columns.len())) })
     }
 
     /// Sets the patient's key in a record. It stays null if the record has no identifier.
-    pub(crate) fn set(&self, identity: &IdentityKey, record: &mut Record) {
-        if let Some(key) = self.derive(identity, record) {
+    pub(crate) fn set(&self, record: &mut Record) {
+        if let Some(key) = self.derive(record) {
             record.values[self.field] = Value::Uuid(key.0);
         }
     }
 
-    fn derive(&self, identity: &IdentityKey, record: &Record) -> Option<Id> {
+    fn derive(&self, record: &Record) -> Option<Id> {
         let text = |values: &[Value], field: usize| match values.get(field)? {
             Value::Text(range) => Some(record.text(range)),
             _ => None,
@@ -64,6 +69,6 @@ impl PatientKey {
             Authority::Field(field) => text(chosen, *field).unwrap_or_default(),
             Authority::Text(name) => name,
         };
-        Some(identity.derive("patient", &[text(chosen, self.source.identifier)?, authority]))
+        Some(self.identity.derive("patient", &[text(chosen, self.source.identifier)?, authority]))
     }
 }

@@ -6,13 +6,13 @@ use super::{EXAMPLES_MAX, ExportFormat, ExportOptions, Exported, Foreign};
 use crate::encode::text::cell_texts;
 use crate::encode::{LINEAGE_FIELD, Misfit, Stored, extended_json, fit, whole_of};
 use crate::parse::{DELIMITERS, segment_end, write_line};
-use crate::spec::{Column, FormatName, Node, Spec};
+use crate::spec::{FormatName, Spec};
 
 /// Collects the lines of the file until they are written.
 pub(super) struct Rows<'a> {
     spec: &'a Spec,
-    /// The columns of a CSV: those of the fields that are read from a source. A load derives the others again.
-    columns: Vec<Column<'a>>,
+    /// For each column of the spec, whether a CSV has it. A CSV lacks derived columns, because a load derives them again.
+    is_shown: Vec<bool>,
     options: &'a ExportOptions,
     ready: Vec<u8>,
     exported: Exported,
@@ -24,17 +24,18 @@ impl<'a> Rows<'a> {
     /// Creates the lines of an empty file: the header for CSV, nothing for NDJSON.
     pub(super) fn new(spec: &'a Spec, options: &'a ExportOptions) -> Self {
         let mut ready = Vec::new();
-        let mut columns = spec.columns();
-        columns.retain(|column| !is_derived(spec, column));
+        let columns = spec.columns();
+        let is_shown: Vec<bool> = columns.iter().map(|column| !spec.is_derived(column)).collect();
         if let ExportFormat::Csv { delimiter } = options.format {
-            let names = columns.iter().map(|column| match spec.source.format {
-                // Paths such as `MSH-9.1` say little to a reader, and a CSV cannot be loaded with such a spec.
-                Some(FormatName::Hl7) => column.name.as_str(),
-                _ => column.column,
-            });
+            let names =
+                columns.iter().filter(|column| !spec.is_derived(column)).map(|column| match spec.source.format {
+                    // Paths such as `MSH-9.1` say little to a reader, and a CSV cannot be loaded with such a spec.
+                    Some(FormatName::Hl7) => column.name.as_str(),
+                    _ => column.column,
+                });
             write_header(names, delimiter, &mut ready);
         }
-        Self { spec, columns, options, ready, exported: Exported::default(), refused: 0 }
+        Self { spec, is_shown, options, ready, exported: Exported::default(), refused: 0 }
     }
 
     /// Returns true if as many documents as the user allows have been written.
@@ -79,10 +80,8 @@ impl<'a> Rows<'a> {
 
     fn push_csv(&mut self, document: &[u8], delimiter: u8) -> Result<(), Misfit> {
         let mut cells = cell_texts(document, self.spec, &self.options.dates)?;
-        if cells.len() > self.columns.len() {
-            let mut columns = self.spec.columns().into_iter();
-            cells.retain(|_| columns.next().is_some_and(|column| !is_derived(self.spec, &column)));
-        }
+        let mut is_shown = self.is_shown.iter();
+        cells.retain(|_| is_shown.next() == Some(&true));
         write_row(&cells, delimiter, &mut self.ready);
         Ok(())
     }
@@ -122,10 +121,6 @@ impl<'a> Rows<'a> {
             foreign.examples.push(format!("{id}: {field}{}", misfit.problem));
         }
     }
-}
-
-fn is_derived(spec: &Spec, column: &Column<'_>) -> bool {
-    matches!(column.node, Node::Leaf { field, .. } if spec.fields[*field].is_derived())
 }
 
 /// Writes the names of the columns. Some names are quoted, because otherwise a load could detect a wrong delimiter or

@@ -115,6 +115,8 @@ impl Layout {
             for (_, date) in spec.fields.iter().zip(&mut layout.dates).filter(|(field, _)| is_date(field)) {
                 date.get_or_insert(of_messages);
             }
+            // Nothing is left to find out from the rows.
+            return Ok(layout);
         }
         layout.look_at_rows(spec, sample)?;
         Ok(layout)
@@ -182,10 +184,12 @@ impl Layout {
     /// Creates the layout of HL7 messages: one cell per column of the spec, in the order of the spec. In this layout,
     /// `cell_of_field` has one entry per column. `bind` then changes it to one entry per field.
     fn bind_paths(spec: &Spec, columns: &[Column<'_>]) -> Self {
-        let has_cell = |column: &Column<'_>| column.node.is_array() || !spec.fields[column.field].is_derived();
         Self {
             format: Format::Hl7,
-            cell_of_field: (0..columns.len()).map(|cell| has_cell(&columns[cell]).then_some(cell)).collect(),
+            cell_of_field: (0..)
+                .zip(columns)
+                .map(|(cell, column)| (!spec.is_derived(column)).then_some(cell))
+                .collect(),
             array_of_field: Vec::new(),
             dates: Vec::new(),
             unknown: Vec::new(),

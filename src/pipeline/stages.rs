@@ -11,9 +11,7 @@ use std::time::Duration;
 use super::plan::Plan;
 use super::spares::{Spares, empty};
 use crate::clean::{Cleaner, Record};
-use crate::encode::{
-    EncodedBlock, EncodedKind, Encoder, Entry, HASHED_TOGETHER, IdentityKey, Lineage, Originals, PatientKey,
-};
+use crate::encode::{EncodedBlock, EncodedKind, Encoder, Entry, HASHED_TOGETHER, Lineage, Originals, PatientKey};
 use crate::error::Error;
 use crate::parse::{Cells, Parser};
 use crate::read::{Block, RowSpan};
@@ -212,8 +210,6 @@ pub struct Bench {
     contested: Arc<[usize]>,
     /// True if the reject file contains whole records instead of cells.
     keeps_whole: bool,
-    /// The key of the patients' keys.
-    identity: IdentityKey,
     kinds: Vec<KindBench>,
 }
 
@@ -244,13 +240,13 @@ impl Bench {
                 encoder: Encoder::new(spec, plan.key.clone()),
                 record: Record::default(),
                 has_whole: spec.whole().is_some(),
-                patient: PatientKey::new(spec),
+                patient: PatientKey::new(spec, &plan.key),
             }
         };
         let kinds = plan.kinds.iter().map(kind).collect();
         let (parser, contested) = (Parser::new(layout, &plan.spec), layout.contested_cells(&plan.spec).into());
         let keeps_whole = layout.format.keeps_whole();
-        Self { source, run, parser, cells: Cells::default(), contested, keeps_whole, identity: plan.key.clone(), kinds }
+        Self { source, run, parser, cells: Cells::default(), contested, keeps_whole, kinds }
     }
 
     /// Parses, cleans, encodes and hashes all rows of a block in one pass. `memory` has one empty buffer for each kind
@@ -326,7 +322,7 @@ impl Bench {
                 kind.record.whole.extend_from_slice(bytes);
             }
             if let Some(patient) = &kind.patient {
-                patient.set(&self.identity, &mut kind.record);
+                patient.set(&mut kind.record);
             }
         }
         for index in 0..self.kinds.len() {

@@ -20,7 +20,8 @@ const REPORT: Duration = Duration::from_secs(10);
 /// If the counters do not change for this time, the lines in a log say so. `deploy/aws` raises an alarm then.
 const STILL: Duration = Duration::from_mins(5);
 
-/// The words in such a line. The filter in `deploy/aws/templates/observability.yaml` looks for them.
+/// The words with which a line says that the counters do not change. The metric filter in
+/// `deploy/aws/templates/observability.yaml` looks for them.
 const STILL_WORDS: &str = "no progress for";
 
 /// Columns that the text cannot use: the spinner, the blank after it, and the last column. Some terminals begin a new

@@ -11,7 +11,7 @@ use indicatif::ProgressBar;
 /// every part of the program may write a message to it.
 static SHOWN: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
-/// Width of a terminal that does not say how wide it is.
+/// Number of columns that is assumed if the terminal does not report its own.
 const WIDTH_DEFAULT: usize = 80;
 
 /// Returns the number of columns of a terminal. Returns `usize::MAX` for an output that is not a terminal.

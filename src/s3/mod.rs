@@ -42,6 +42,11 @@ pub use problem::Problem;
 /// The beginning of the address of an object.
 pub(crate) const SCHEME: &str = "s3://";
 
+/// Returns true if a text is the address of an object or a prefix, and not a path.
+pub fn is_address(text: &str) -> bool {
+    text.starts_with(SCHEME)
+}
+
 /// Objects that together contain one file, each with the first line of the file. Example: the reject file of a source
 /// while the load runs.
 #[derive(Debug, Clone)]

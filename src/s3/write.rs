@@ -39,18 +39,18 @@ impl Bucket {
             let options = PutOptions { mode: PutMode::Create, attributes: marked(mark), ..PutOptions::default() };
             self.store.put_opts(key, content.clone().into(), options)
         };
-        Ok(self.unless_existing("s3:PutObject", put).await?.is_some())
+        Ok(self.unless(Problem::Replaced, "s3:PutObject", put).await?.is_some())
     }
 
     /// Returns the content of an object, or `None` if there is no such object.
     pub(super) async fn content(&self, key: &Path) -> Result<Option<Bytes>, Problem> {
-        self.unless_absent("s3:GetObject", || async { self.store.get(key).await?.bytes().await }).await
+        self.unless(Problem::NoObject, "s3:GetObject", || async { self.store.get(key).await?.bytes().await }).await
     }
 
     /// Returns size and mark of an object, or `None` if there is no such object.
     pub(super) async fn find(&self, key: &Path) -> Result<Option<Found>, Problem> {
         let head = || self.store.get_opts(key, GetOptions { head: true, ..GetOptions::default() });
-        let found = self.unless_absent("s3:GetObject", head).await?;
+        let found = self.unless(Problem::NoObject, "s3:GetObject", head).await?;
         Ok(found.map(|found| Found {
             bytes: found.meta.size,
             mark: found.attributes.get(&Attribute::Metadata(MARK.into())).map(|mark| mark.as_ref().to_owned()),
@@ -59,7 +59,7 @@ impl Bucket {
 
     /// Deletes an object, if it exists. In a bucket with versions, the content stays as an earlier version.
     pub(super) async fn delete(&self, key: &Path) -> Result<(), Problem> {
-        self.unless_absent("s3:DeleteObject", || self.store.delete(key)).await.map(drop)
+        self.unless(Problem::NoObject, "s3:DeleteObject", || self.store.delete(key)).await.map(drop)
     }
 
     /// Begins an upload in parts.
@@ -72,24 +72,19 @@ impl Bucket {
         Ok(Upload { bucket: self, key, id, parts: Vec::new() })
     }
 
-    async fn unless_absent<T, F>(&self, action: &'static str, send: impl Fn() -> F) -> Result<Option<T>, Problem>
+    /// Sends a request. Returns `None` if the store's answer is `expected`.
+    async fn unless<T, F>(
+        &self,
+        expected: Problem,
+        action: &'static str,
+        send: impl Fn() -> F,
+    ) -> Result<Option<T>, Problem>
     where
         F: Future<Output = object_store::Result<T>>,
     {
         match self.patiently(action, send).await? {
             Ok(done) => Ok(Some(done)),
-            Err(Problem::NoObject) => Ok(None),
-            Err(problem) => Err(problem.of_action(action)),
-        }
-    }
-
-    async fn unless_existing<T, F>(&self, action: &'static str, send: impl Fn() -> F) -> Result<Option<T>, Problem>
-    where
-        F: Future<Output = object_store::Result<T>>,
-    {
-        match self.patiently(action, send).await? {
-            Ok(done) => Ok(Some(done)),
-            Err(Problem::Replaced) => Ok(None),
+            Err(problem) if problem == expected => Ok(None),
             Err(problem) => Err(problem.of_action(action)),
         }
     }

@@ -18,6 +18,9 @@ pub const DOCUMENT_VALIDATION_FAILURE: i32 = 121;
 /// A majority did not acknowledge the write within its `wtimeout`.
 pub const WRITE_CONCERN_TIMEOUT: i32 = 64;
 
+/// The collection does not exist.
+pub const NAMESPACE_NOT_FOUND: i32 = 26;
+
 /// The meaning of a code for the call that received it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Meaning {

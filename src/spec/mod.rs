@@ -176,6 +176,11 @@ impl Spec {
         self.fields.iter().find(|field| field.is_whole())
     }
 
+    /// Returns true if the column is not read from the source, because its field is derived.
+    pub(crate) fn is_derived(&self, column: &Column<'_>) -> bool {
+        matches!(column.node, Node::Leaf { field, .. } if self.fields[*field].is_derived())
+    }
+
     /// Returns the columns inside an item of a repeating group. `children` are the elements of the group.
     pub fn columns_of<'s>(&'s self, children: &'s [Node]) -> Vec<Column<'s>> {
         self.shape.columns(children, &self.fields)

@@ -258,11 +258,16 @@ pub(super) fn prefixes(name: &str) -> impl Iterator<Item = &str> {
     name.match_indices('.').map(|(dot, _)| &name[..dot])
 }
 
+/// Returns the innermost repeating group around the field or group with this dotted name. `None` if it is outside all
+/// groups.
+pub(super) fn group_around<'g>(name: &str, groups: &'g [Group]) -> Option<&'g Group> {
+    prefixes(name).filter_map(|prefix| groups.iter().find(|group| group.name == prefix)).last()
+}
+
 /// Returns the part of a dotted name after the innermost repeating group. For `names.used.start`, if `names` repeats,
 /// that is `used.start`.
 pub(super) fn name_in_item<'n>(name: &'n str, groups: &[Group]) -> &'n str {
-    let outer = prefixes(name).filter(|prefix| groups.iter().any(|group| group.name == **prefix)).last();
-    outer.map_or(name, |outer| &name[outer.len() + 1..])
+    group_around(name, groups).map_or(name, |group| &name[group.name.len() + 1..])
 }
 
 #[cfg(test)]

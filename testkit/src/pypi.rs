@@ -44,8 +44,9 @@ impl Wheel {
         })
     }
 
-    /// Returns the path of the wheel itself in the cache `target/<program>/`. Fetches it if it is not in the cache. With
-    /// this path in `PYTHONPATH`, Python imports the package, if the package has no compiled code.
+    /// Returns the path of the wheel, which is a ZIP file, in the cache `target/<program>/`. If it is not there, downloads
+    /// it. If `PYTHONPATH` contains this path, Python can import the package. This only works for packages without
+    /// compiled code.
     pub fn package(&self) -> Result<PathBuf> {
         self.cached(&format!("{}-{}.whl", self.program, self.version), |wheel, _| Ok(wheel))
     }

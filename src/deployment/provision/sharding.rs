@@ -15,7 +15,7 @@ use bson::{Bson, Document, doc};
 use super::step::Step;
 use super::wanted::{Sharding, Wanted};
 use crate::deployment::indexes::{first_batch, unique_index_without_id};
-use crate::server::sharding::{Bound, Cluster, Owned, Sharded};
+use crate::server::sharding::{Bound, Cluster, Owned};
 use crate::server::{ServerError, Target};
 
 /// The oldest major version of MongoDB that has `moveRange`.
@@ -113,7 +113,7 @@ fn refuse_unfit(found: &Found, wanted: &Wanted<'_>, name: &str) -> Result<(), St
         return Err(format!(
             "{name} is already sharded on {}, and Medlift needs {{ _id: 1 }}: only then is _id unique, and each bulk \
              insert is for one shard; give another --collection, or drop this one",
-            key_text(sharded)
+            sharded.key
         ));
     }
     if found.cluster.collection.is_none() && found.has_documents {
@@ -130,10 +130,6 @@ fn refuse_unfit(found: &Found, wanted: &Wanted<'_>, name: &str) -> Result<(), St
             index.name
         )),
     }
-}
-
-fn key_text(sharded: &Sharded) -> String {
-    sharded.key.to_string()
 }
 
 /// Returns the shards that receive a range, in the order of their ranges. The primary shard of the database is the first
@@ -220,6 +216,7 @@ fn text(bound: Bound) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::sharding::Sharded;
     use crate::spec::Spec;
 
     fn names(names: &[&str]) -> Vec<String> {

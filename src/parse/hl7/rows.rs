@@ -86,7 +86,7 @@ impl Hl7 {
 impl Slot {
     fn new(spec: &Spec, column: &Column<'_>) -> Self {
         match column.node {
-            Node::Leaf { field, .. } if spec.fields[*field].is_derived() => Self::None,
+            _ if spec.is_derived(column) => Self::None,
             Node::Leaf { .. } => Self::Value(path(column.column)),
             Node::List { .. } => Self::List(path(column.column)),
             Node::Group { children, .. } => {

@@ -6,6 +6,7 @@ use super::{LoadTarget, writing};
 use crate::deployment::unique_index_without_id;
 use crate::error::Error;
 use crate::server::Failure;
+use crate::server::codes::NAMESPACE_NOT_FOUND;
 use crate::server::sharding::Sharded;
 use crate::spec::Spec;
 use crate::write::ShardMap;
@@ -43,9 +44,6 @@ impl LoadTarget<'_> {
         }
     }
 }
-
-/// The server's error code for a collection that does not exist.
-const NAMESPACE_NOT_FOUND: i32 = 26;
 
 fn unread_drop(name: &str) -> String {
     format!(

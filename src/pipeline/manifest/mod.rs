@@ -126,8 +126,8 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Returns true if the file at `path` is a manifest, even one of another version or a damaged one. A file that is not
-    /// a manifest is not read to its end.
+    /// Returns true if the file at `path` has all fields of a manifest. Its version and its id are not checked. Stops
+    /// reading at the first byte that does not belong to a manifest.
     pub(super) fn is_at(path: &Path) -> bool {
         let read = File::open(path).map(BufReader::new).map(serde_json::from_reader::<_, Self>);
         read.is_ok_and(|manifest| manifest.is_ok())

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::error::Error;
 use crate::read::{Origin, RejectKind, reject_path};
 use crate::report::rejects::OpenError;
-use crate::s3::SCHEME;
+use crate::s3::is_address;
 
 /// Where the reject files are written.
 #[derive(Debug, Clone)]
@@ -64,7 +64,7 @@ fn with_csv(path: &Path) -> PathBuf {
 
 /// Returns the address if the path of `--rejects` is in S3.
 pub(in crate::pipeline) fn s3_address(path: &Path) -> Option<&str> {
-    path.to_str().filter(|path| path.starts_with(SCHEME))
+    path.to_str().filter(|path| is_address(path))
 }
 
 pub(super) fn file_name(path: &Path) -> String {

@@ -2,7 +2,7 @@
 
 use super::field::{PRESENCES, owned};
 use super::source::Table;
-use crate::spec::{Field, Group, Presence};
+use crate::spec::{Group, Presence};
 
 /// Reads all groups and notes all errors. Returns `None` if a group could not be read, because its name and column
 /// are needed to check the fields.
@@ -25,10 +25,4 @@ fn read(table: &Table<'_>) -> Option<Group> {
         aliases: owned(aliases?.unwrap_or_default()),
         presence,
     })
-}
-
-/// Returns the repeating group that directly contains the field. `None` if the field is outside all groups.
-pub(super) fn innermost_group<'g>(field: &Field, groups: &'g [Group]) -> Option<&'g Group> {
-    let is_inside = |group: &&Group| field.name.strip_prefix(&group.name).is_some_and(|rest| rest.starts_with('.'));
-    groups.iter().filter(is_inside).max_by_key(|group| group.name.len())
 }

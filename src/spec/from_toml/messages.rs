@@ -1,9 +1,9 @@
 //! Checks what depends on the format of the sources: the paths into HL7 messages, and the fields that contain a whole
 //! record.
 
-use super::group::innermost_group;
 use super::source::Table;
 use crate::spec::hl7_path::Path;
+use crate::spec::shape::group_around;
 use crate::spec::{Field, FormatName, Group, SourceFormat, SpecError};
 
 /// Checks the fields and groups of one kind of document, and notes all errors. Every kind of document of HL7 messages must
@@ -52,7 +52,7 @@ fn check_whole(
     if number > 1 {
         return Err(table.wrong("whole", "another field contains the whole record", "keep one of them"));
     }
-    if innermost_group(field, groups).is_some() {
+    if group_around(&field.name, groups).is_some() {
         return Err(table.wrong(
             "whole",
             "a repeating group cannot contain the whole record",
@@ -69,7 +69,7 @@ fn check_path(table: &Table<'_>, field: &Field, groups: &[Group]) -> Result<(), 
         let remedy = format!("name a field of the segment, e.g. \"{path}-3\"");
         return Err(table.wrong(key, format!("`{path}` is a whole segment"), remedy));
     }
-    match innermost_group(field, groups).and_then(|group| Some((group, Path::parse(&group.column).ok()?))) {
+    match group_around(&field.name, groups).and_then(|group| Some((group, Path::parse(&group.column).ok()?))) {
         Some((group, over)) if !path.is_inside(&over) => {
             let problem = format!("`{path}` is not inside `{over}`, over which the group `{}` repeats", group.name);
             Err(table.wrong(key, problem, "name a part of it, or move the field out of the group"))
@@ -84,8 +84,7 @@ fn check_group(table: &Table<'_>, group: &Group, groups: &[Group]) -> Result<(),
         let remedy = "name a segment or a field, e.g. \"OBX\" or \"PID-3\"";
         return Err(table.wrong("repeats", format!("`{path}` does not repeat"), remedy));
     }
-    let is_around = |other: &&Group| group.name.strip_prefix(&other.name).is_some_and(|rest| rest.starts_with('.'));
-    match groups.iter().find(is_around) {
+    match group_around(&group.name, groups) {
         None => Ok(()),
         Some(outer) => {
             let problem =

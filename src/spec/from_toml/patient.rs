@@ -1,8 +1,8 @@
 //! Reads the `[patient]` table of a spec: the fields that identify the patient.
 
-use super::group::innermost_group;
 use super::source::{Table, suggest};
 use crate::spec::patient::{Authority, PATIENT_FIELD, PatientSource};
+use crate::spec::shape::group_around;
 use crate::spec::{Constraints, Field, FieldType, Group, Presence, Privacy, SpecError};
 
 const KEYS: &[&str] = &["identifier", "authority", "authority_field", "type_field", "prefer"];
@@ -72,7 +72,7 @@ fn field_beside(
     groups: &[Group],
 ) -> Result<usize, SpecError> {
     let index = field_named(table, key, name, fields)?;
-    let group = |field: usize| innermost_group(&fields[field], groups).map(|group| &group.name);
+    let group = |field: usize| group_around(&fields[field].name, groups).map(|group| &group.name);
     if group(index) == group(identifier) {
         return Ok(index);
     }

@@ -31,6 +31,7 @@ const MODULES: &[Module] = &[
             "pipeline",
             "read",
             "report",
+            "s3",
             "server",
             "spec",
             "verify",
