@@ -2,6 +2,7 @@
 
 use crate::deployment::DeploymentError;
 use crate::export::ExportError;
+use crate::fold::shell::FoldError;
 use crate::ledger::{CollectionIdentity, Held, LedgerError};
 use crate::parse::LayoutError;
 use crate::read::ReadError;
@@ -119,6 +120,9 @@ pub enum Error {
     /// The collection cannot be exported.
     #[error(transparent)]
     Export(#[from] ExportError),
+    /// The messages cannot be folded.
+    #[error(transparent)]
+    Fold(Box<FoldError>),
     /// More rows were rejected than allowed.
     #[error("stopped: {problem}; {hint}")]
     Rejects {
@@ -206,6 +210,7 @@ impl Error {
     /// - A temporary failure of the server, or a request to stop, ended a worker of a load in parts.
     fn is_passing(&self) -> bool {
         match self {
+            Self::Fold(error) => error.is_passing(),
             Self::Held(_) | Self::Busy(_) | Self::NoLongerEmpty | Self::TakenOver | Self::RejectFileInUse { .. } => {
                 true
             }
@@ -230,6 +235,7 @@ impl Error {
     fn failure(&self) -> Option<&Failure> {
         match self {
             Self::Server(error) | Self::Deployment(DeploymentError::Server(error)) => error.failure(),
+            Self::Fold(error) => error.failure(),
             Self::Verify(VerifyError::Scan(error)) => Some(error.failure()),
             Self::Write(WriteError::Server(failure)) | Self::Ledger { failure, .. } => Some(failure),
             Self::Unfinished { cause, .. } | Self::OfWorker(cause) => cause.failure(),
@@ -250,6 +256,7 @@ impl Error {
             Self::Spec(_) | Self::Usage(_) | Self::OtherIdentity { .. } => 2,
             _ if self.is_passing() => 6,
             Self::Server(error) => error.exit_code(),
+            Self::Fold(error) => error.exit_code(),
             Self::Read(error) => error.exit_code(),
             Self::RejectObject { problem, .. } => problem.exit_code(),
             Self::Deployment(error) => error.exit_code(),
@@ -257,6 +264,12 @@ impl Error {
             Self::Write(WriteError::Server(failure)) | Self::Ledger { failure, .. } => failure.exit_code(),
             _ => 1,
         }
+    }
+}
+
+impl From<FoldError> for Error {
+    fn from(error: FoldError) -> Self {
+        Self::Fold(Box::new(error))
     }
 }
 

@@ -34,6 +34,8 @@ pub mod verify;
 
 pub mod export;
 
+pub mod fold;
+
 pub mod server;
 
 pub mod deployment;

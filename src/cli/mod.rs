@@ -8,6 +8,7 @@ mod connection;
 mod dataset;
 mod doctor;
 mod export;
+mod fold;
 mod generate;
 mod host;
 mod limits;
@@ -68,6 +69,8 @@ enum Command {
     Verify(Box<verify::VerifyArgs>),
     /// Write the collection as CSV or NDJSON; loading the file again writes nothing new
     Export(Box<export::ExportArgs>),
+    /// Bring patients, visits and results up to date with the stored HL7 v2 messages
+    Fold(Box<fold::FoldArgs>),
     /// Generate synthetic admissions with the typical errors of hospital data
     Generate(generate::GenerateArgs),
     /// Set up a deployment: collection, validator, indexes, view, roles and users
@@ -99,6 +102,7 @@ pub(crate) fn run() -> Result<ExitCode, Error> {
         Command::Plan(args) => args.run(),
         Command::Verify(args) => args.run(),
         Command::Export(args) => args.run(),
+        Command::Fold(args) => args.run(),
         Command::Generate(args) => args.run(),
         Command::Provision(args) => args.run(),
         Command::Doctor(args) => args.run(),

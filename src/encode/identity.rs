@@ -75,6 +75,12 @@ impl Id {
         Self(bytes)
     }
 
+    /// Returns the `_id` that a BSON UUID contains.
+    pub(crate) fn from_binary(value: bson::RawBsonRef<'_>) -> Option<Self> {
+        let binary = value.as_binary().filter(|binary| binary.subtype == BinarySubtype::Uuid)?;
+        binary.bytes.try_into().ok().map(Self)
+    }
+
     /// Returns the first eight bytes as a number. Two different `_id`s nearly always have different numbers.
     pub fn lead(&self) -> u64 {
         u64::from_be_bytes(*self.0.first_chunk().expect("an _id has 16 bytes"))

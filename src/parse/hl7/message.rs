@@ -93,8 +93,7 @@ impl<'m> Message<'m> {
     }
 
     /// Returns the segments.
-    #[cfg(test)]
-    pub(super) fn segments(self) -> impl Iterator<Item = Segment<'m>> {
+    pub(crate) fn segments(self) -> impl Iterator<Item = Segment<'m>> {
         self.segments.iter().map(move |span| self.segment(*span))
     }
 
@@ -130,8 +129,7 @@ fn segment_id(segment: &[u8], field_separator: u8, number: usize) -> Result<Segm
 
 impl<'m> Segment<'m> {
     /// Returns the name, for example `PID`.
-    #[cfg(test)]
-    pub(super) const fn id(self) -> SegmentId {
+    pub(crate) const fn id(self) -> SegmentId {
         self.id
     }
 

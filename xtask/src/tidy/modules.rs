@@ -24,6 +24,7 @@ const MODULES: &[Module] = &[
             "encode",
             "error",
             "export",
+            "fold",
             "generate",
             "ledger",
             "outputs",
@@ -86,6 +87,7 @@ const MODULES: &[Module] = &[
         uses: &[
             "deployment",
             "export",
+            "fold",
             "ledger",
             "parse",
             "read",
@@ -98,12 +100,13 @@ const MODULES: &[Module] = &[
         ],
     },
     Module { name: "generate", uses: &["parse"] },
+    Module { name: "fold", uses: &["encode", "ledger", "parse", "server", "spec", "spill", "verify"] },
     Module { name: "export", uses: &["encode", "outputs", "parse", "spec", "verify", "wording"] },
 ];
 
 /// Crates that only some modules may use.
 const CRATES: &[(&str, &[&str])] = &[
-    ("mongodb", &["deployment", "ledger", "server", "verify", "write"]),
+    ("mongodb", &["deployment", "fold", "ledger", "server", "verify", "write"]),
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),
     ("clap_mangen", &["cli"]),

@@ -1,0 +1,242 @@
+//! The documents of the state: written to BSON, and read again.
+//!
+//! Equal states have equal bytes: every field has its place, and nothing else is written.
+
+use std::collections::BTreeMap;
+
+use bson::raw::{CStr, cstr};
+use bson::{DateTime, RawArrayBuf, RawBson, RawBsonRef, RawDocument, RawDocumentBuf};
+
+use super::elements::{get, put_id};
+use super::fields::{Change, Said};
+use super::slot::Slot;
+use super::{Key, Kind, Merge, Order};
+use crate::encode::Id;
+
+/// The state of a patient, a visit or a result: what the messages of its key add up to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct State {
+    pub(super) key: Key,
+    /// The last message of the key.
+    pub(super) as_of: Order,
+    pub(super) held: BTreeMap<Slot, Held>,
+    /// Visits: the places where the patient was, in order.
+    pub(super) movements: Vec<Movement>,
+    /// The messages behind the values, in order. [`Held::source`] is a position in this list. Messages whose values were
+    /// replaced are left out when the document is written.
+    pub(super) messages: Vec<Id>,
+}
+
+/// A value, and the message that it comes from.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Held {
+    pub value: RawBson,
+    /// The name of the precision, if the value is a time.
+    pub precision: Option<String>,
+    pub source: usize,
+}
+
+/// A patient's arrival at a place.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Movement {
+    pub at_ms: Option<i64>,
+    /// The event, for example `A02`.
+    pub event: String,
+    pub location: Option<RawDocumentBuf>,
+    pub source: usize,
+}
+
+/// The name under which `messages` lists a message that a movement comes from.
+const MOVEMENTS: &CStr = cstr!("movements");
+
+/// A stored document that the fold did not write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the field `{0}` is missing or has another form than `medlift fold` writes")]
+pub struct Unreadable(&'static str);
+
+impl State {
+    /// Returns the document's key.
+    pub const fn key(&self) -> Key {
+        self.key
+    }
+
+    /// Returns the last message that determines this document.
+    pub const fn as_of(&self) -> &Order {
+        &self.as_of
+    }
+
+    /// Returns the merge of this patient into another one.
+    pub fn merge(&self) -> Option<Merge> {
+        self.held.get(&Slot::MergedInto).and_then(|held| Merge::read(held.value.as_raw_bson_ref()))
+    }
+
+    /// Returns the patient to whom the document belongs, as the messages name the patient. Merges are not followed.
+    pub fn patient(&self) -> Option<Id> {
+        match self.key.kind {
+            Kind::Patient => Some(self.key.id),
+            Kind::Visit | Kind::Result => {
+                self.held.get(&Slot::PatientAsSent).and_then(|held| Id::from_binary(held.value.as_raw_bson_ref()))
+            }
+        }
+    }
+
+    /// Returns the document. `patient` is the patient to whom it belongs after merges.
+    pub fn document(&self, patient: Option<Id>) -> RawDocumentBuf {
+        let mut document = RawDocumentBuf::new();
+        put_id(&mut document, cstr!("_id"), self.key.id);
+        if let Some(patient) = patient {
+            put_id(&mut document, cstr!("patient"), patient);
+        }
+        document.append(cstr!("asOf"), self.as_of.document());
+        if self.is_provisional() {
+            document.append(cstr!("provisional"), true);
+        }
+        for (slot, held) in &self.held {
+            document.append(slot.name(), held.value.as_raw_bson_ref());
+            if let (Some(name), Some(precision)) = (slot.precision_name(), &held.precision) {
+                document.append(name, precision.as_str());
+            }
+        }
+        self.write_movements(&mut document);
+        document.append(cstr!("messages"), self.sources());
+        document
+    }
+
+    /// Returns true for a visit without a message that admits, registers or pre-admits the patient.
+    fn is_provisional(&self) -> bool {
+        self.key.kind == Kind::Visit && !self.held.contains_key(&Slot::Admission)
+    }
+
+    /// Returns the present location of a visit.
+    pub(super) fn location(&self) -> Option<&RawDocumentBuf> {
+        self.movements.last()?.location.as_ref()
+    }
+
+    fn write_movements(&self, document: &mut RawDocumentBuf) {
+        if let Some(location) = self.location() {
+            document.append(cstr!("location"), &**location);
+        }
+        if self.movements.is_empty() {
+            return;
+        }
+        let mut list = RawArrayBuf::new();
+        for movement in &self.movements {
+            let mut item = RawDocumentBuf::new();
+            if let Some(at_ms) = movement.at_ms {
+                item.append(cstr!("at"), DateTime::from_millis(at_ms));
+            }
+            item.append(cstr!("event"), movement.event.as_str());
+            if let Some(location) = &movement.location {
+                item.append(cstr!("location"), &**location);
+            }
+            put_id(&mut item, cstr!("message"), self.messages[movement.source]);
+            list.push(item);
+        }
+        document.append(MOVEMENTS, list);
+    }
+
+    /// Returns the messages behind the values, each with the names of the fields that it says.
+    fn sources(&self) -> RawArrayBuf {
+        let mut said: BTreeMap<usize, RawArrayBuf> = BTreeMap::new();
+        for (slot, held) in &self.held {
+            said.entry(held.source).or_default().push(slot.name().as_str());
+        }
+        let mut sources: Vec<usize> = self.movements.iter().map(|movement| movement.source).collect();
+        sources.dedup();
+        for source in sources {
+            said.entry(source).or_default().push(MOVEMENTS.as_str());
+        }
+        let mut sources = RawArrayBuf::new();
+        for (source, names) in said {
+            let mut item = RawDocumentBuf::new();
+            put_id(&mut item, cstr!("message"), self.messages[source]);
+            item.append(cstr!("says"), names);
+            sources.push(item);
+        }
+        sources
+    }
+
+    /// Reads a document that [`State::document`] wrote.
+    pub fn read(kind: Kind, document: &RawDocument) -> Result<Self, Unreadable> {
+        let id = get(document, "_id").and_then(Id::from_binary).ok_or(Unreadable("_id"))?;
+        let as_of = get(document, "asOf").and_then(RawBsonRef::as_document).and_then(Order::read);
+        let mut state = Self::empty(Key { kind, id }, as_of.ok_or(Unreadable("asOf"))?);
+        let sources = state.read_sources(document).ok_or(Unreadable("messages"))?;
+        for element in document.iter().flatten() {
+            let (name, value) = element;
+            if let Some(slot) = Slot::named(name.as_str()) {
+                let source = *sources.get(name.as_str()).ok_or(Unreadable("messages"))?;
+                let precision = slot.precision_name().and_then(|name| get(document, name.as_str())?.as_str());
+                let held = Held { value: value.into(), precision: precision.map(str::to_owned), source };
+                state.held.insert(slot, held);
+            }
+        }
+        state.movements = state.read_movements(document).ok_or(Unreadable("movements"))?;
+        Ok(state)
+    }
+
+    pub(super) fn empty(key: Key, as_of: Order) -> Self {
+        let (held, movements, messages) = (BTreeMap::new(), Vec::new(), Vec::new());
+        Self { key, as_of, held, movements, messages }
+    }
+
+    /// Reads the messages behind the values. Returns the position of the message for each name of a field.
+    fn read_sources<'d>(&mut self, document: &'d RawDocument) -> Option<BTreeMap<&'d str, usize>> {
+        let mut sources = BTreeMap::new();
+        for item in get(document, "messages")?.as_array()? {
+            let item = item.ok()?.as_document()?;
+            for name in get(item, "says")?.as_array()? {
+                sources.insert(name.ok()?.as_str()?, self.messages.len());
+            }
+            self.messages.push(Id::from_binary(get(item, "message")?)?);
+        }
+        Some(sources)
+    }
+
+    fn read_movements(&self, document: &RawDocument) -> Option<Vec<Movement>> {
+        let Some(list) = get(document, "movements") else { return Some(Vec::new()) };
+        let mut movements = Vec::new();
+        for item in list.as_array()? {
+            let item = item.ok()?.as_document()?;
+            let message = Id::from_binary(get(item, "message")?)?;
+            movements.push(Movement {
+                at_ms: get(item, "at").and_then(RawBsonRef::as_datetime).map(DateTime::timestamp_millis),
+                event: get(item, "event")?.as_str()?.to_owned(),
+                location: get(item, "location").and_then(RawBsonRef::as_document).map(ToOwned::to_owned),
+                source: self.messages.iter().position(|&id| id == message)?,
+            });
+        }
+        Some(movements)
+    }
+}
+
+impl State {
+    /// Applies the changes that a message states.
+    pub(super) fn change(&mut self, changes: &[Change]) {
+        for change in changes {
+            match &change.to {
+                Said::Nothing => {}
+                Said::Delete => self.clear(change.slot),
+                Said::Is(value) => self.hold(change.slot, value.clone(), change.precision),
+            }
+        }
+    }
+
+    /// Sets a value. It comes from the message that is being applied.
+    pub(super) fn set(&mut self, slot: Slot, value: impl Into<RawBson>) {
+        self.hold(slot, value.into(), None);
+    }
+
+    fn hold(&mut self, slot: Slot, value: RawBson, precision: Option<&str>) {
+        let source = self.messages.len() - 1;
+        self.held.insert(slot, Held { value, precision: precision.map(str::to_owned), source });
+    }
+
+    pub(super) fn clear(&mut self, slot: Slot) {
+        self.held.remove(&slot);
+    }
+
+    pub(super) fn text(&self, slot: Slot) -> Option<&str> {
+        self.held.get(&slot)?.value.as_str()
+    }
+}

@@ -1,0 +1,168 @@
+//! Reads the values of fields for the state: decoded text, times, identifiers, and parts of a field as a document.
+
+use bson::raw::CStr;
+use bson::{DateTime, RawArrayBuf, RawBson, RawDocumentBuf};
+
+use super::keys::Identifier;
+use super::slot::Slot;
+use crate::parse::hl7::{Decoder, Element, Time};
+
+/// What a field says about a value.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Said<T> {
+    /// Nothing. The value stays.
+    Nothing,
+    /// `""`. The value is deleted.
+    Delete,
+    /// A new value.
+    Is(T),
+}
+
+impl<T> Said<T> {
+    pub(super) fn map<U>(self, convert: impl FnOnce(T) -> U) -> Said<U> {
+        match self {
+            Self::Nothing => Said::Nothing,
+            Self::Delete => Said::Delete,
+            Self::Is(value) => Said::Is(convert(value)),
+        }
+    }
+
+    /// Returns the new value, if there is one.
+    pub(super) fn value(self) -> Option<T> {
+        match self {
+            Self::Is(value) => Some(value),
+            Self::Nothing | Self::Delete => None,
+        }
+    }
+}
+
+/// What a message says about a field of a document.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Change {
+    pub slot: Slot,
+    pub to: Said<RawBson>,
+    /// The name of the precision, if the value is a time.
+    pub precision: Option<&'static str>,
+}
+
+/// A part of a repetition: its name in the document, component and subcomponent.
+pub(super) type Part = (&'static CStr, usize, usize);
+
+/// Reads the fields of one message.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fields {
+    pub decoder: Decoder,
+    /// The offset from UTC, in minutes, of times without offset.
+    pub offset_min: i32,
+}
+
+impl Fields {
+    /// Returns the text of an element, without spaces around it.
+    pub(super) fn text(&self, element: Element<'_>) -> Said<String> {
+        if element.text() == b"\"\"" {
+            return Said::Delete;
+        }
+        let mut bytes = Vec::with_capacity(element.text().len());
+        self.decoder.decode(element.value(), &mut bytes);
+        match String::from_utf8_lossy(&bytes).trim() {
+            "" => Said::Nothing,
+            text => Said::Is(text.to_owned()),
+        }
+    }
+
+    /// Returns the text of an element, or an empty text.
+    pub(super) fn plain(&self, element: Element<'_>) -> String {
+        self.text(element).value().unwrap_or_default()
+    }
+
+    /// Returns the time in the first component of the first repetition. A text that is not a time says nothing.
+    pub(super) fn time(&self, field: Element<'_>) -> Said<Time> {
+        match self.text(first(field)) {
+            Said::Is(text) => Time::read(text.as_bytes(), self.offset_min).map_or(Said::Nothing, Said::Is),
+            Said::Delete => Said::Delete,
+            Said::Nothing => Said::Nothing,
+        }
+    }
+
+    /// Returns the identifier in a repetition of type CX or EI. The authority is the name of the assigning authority,
+    /// or its universal id, or the assigning facility.
+    pub(super) fn identifier(&self, repetition: Element<'_>) -> Option<Identifier> {
+        let value = self.text(repetition.child(1)).value()?;
+        let authority = repetition.child(4);
+        let places = [authority.child(1), authority.child(2), repetition.child(6).child(1)];
+        let authority = places.into_iter().find_map(|place| self.text(place).value());
+        Some(Identifier { value, authority: authority.unwrap_or_default() })
+    }
+
+    /// Returns the entity identifier in a field (type EI): its authority is the second component.
+    pub(super) fn entity(&self, field: Element<'_>) -> Option<Identifier> {
+        let value = self.text(first(field)).value()?;
+        let repetition = field.child(1);
+        let places = [repetition.child(2), repetition.child(3)];
+        let authority = places.into_iter().find_map(|place| self.text(place).value());
+        Some(Identifier { value, authority: authority.unwrap_or_default() })
+    }
+
+    /// Returns what the field says about a text: its first component.
+    pub(super) fn text_change(&self, slot: Slot, field: Element<'_>) -> Change {
+        Change::new(slot, self.text(first(field)).map(RawBson::from))
+    }
+
+    /// Returns what the field says about a time.
+    pub(super) fn time_change(&self, slot: Slot, field: Element<'_>) -> Change {
+        Change::time(slot, self.time(field))
+    }
+
+    /// Returns what the first repetition of the field says about a document with these parts.
+    pub(super) fn parts_change(&self, slot: Slot, field: Element<'_>, parts: &[Part]) -> Change {
+        if field.text() == b"\"\"" {
+            return Change::new(slot, Said::Delete);
+        }
+        let found = self.parts(field.child(1), parts);
+        Change::new(slot, found.map_or(Said::Nothing, |found| Said::Is(found.into())))
+    }
+
+    /// Returns what the repetitions of the field say about a list of documents with these parts.
+    pub(super) fn list_change(&self, slot: Slot, field: Element<'_>, parts: &[Part]) -> Change {
+        if field.text() == b"\"\"" {
+            return Change::new(slot, Said::Delete);
+        }
+        let mut list = RawArrayBuf::new();
+        for found in field.children().filter_map(|repetition| self.parts(repetition, parts)) {
+            list.push(found);
+        }
+        Change::new(slot, if list.is_empty() { Said::Nothing } else { Said::Is(list.into()) })
+    }
+
+    /// Returns the parts of a repetition that are not empty. Returns `None` if all are empty.
+    pub(super) fn parts(&self, repetition: Element<'_>, parts: &[Part]) -> Option<RawDocumentBuf> {
+        let mut document = RawDocumentBuf::new();
+        for &(name, component, subcomponent) in parts {
+            if let Said::Is(text) = self.text(repetition.child(component).child(subcomponent)) {
+                document.append(name, text);
+            }
+        }
+        (!document.is_empty()).then_some(document)
+    }
+}
+
+impl Change {
+    pub(super) const fn new(slot: Slot, to: Said<RawBson>) -> Self {
+        Self { slot, to, precision: None }
+    }
+
+    /// A change to a value.
+    pub(super) fn to(slot: Slot, value: impl Into<RawBson>) -> Self {
+        Self::new(slot, Said::Is(value.into()))
+    }
+
+    pub(super) fn time(slot: Slot, said: Said<Time>) -> Self {
+        let precision = if let Said::Is(time) = &said { Some(time.precision.name()) } else { None };
+        Self { slot, to: said.map(|time| DateTime::from_millis(time.ms).into()), precision }
+    }
+}
+
+/// Returns the first component of the first repetition.
+pub(super) fn first(field: Element<'_>) -> Element<'_> {
+    field.child(1).child(1)
+}

@@ -1,0 +1,78 @@
+//! Results: what a step does to the document.
+
+use super::document::State;
+use super::fields::{Change, Said};
+use super::slot::Slot;
+use crate::encode::Id;
+
+/// What a message says about a result: one OBX.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct ResultStep {
+    pub patient: Option<Id>,
+    /// OBX-11 (HL7 table 0085).
+    pub status: String,
+    /// The values of OBR and OBX.
+    pub changes: Vec<Change>,
+}
+
+/// The values of a result. They are deleted if the result is cancelled.
+const VALUES: [Slot; 3] = [Slot::ValueType, Slot::Value, Slot::Flags];
+
+/// How much a status weighs. A result is not replaced by one that weighs less.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Weight {
+    /// Not final, for example `P`.
+    Preliminary,
+    /// `X`, `D` and `W`: the result is cancelled, deleted or wrong.
+    Cancelled,
+    /// `F`, `U`, or no status.
+    Final,
+    /// `C`.
+    Correction,
+}
+
+fn weight(status: &str) -> Weight {
+    match status {
+        "C" => Weight::Correction,
+        "X" | "D" | "W" => Weight::Cancelled,
+        "F" | "U" | "" => Weight::Final,
+        _ => Weight::Preliminary,
+    }
+}
+
+impl ResultStep {
+    /// A later message replaces the result, with three exceptions: a preliminary result replaces no other, and a final
+    /// one replaces no correction. A cancellation always counts.
+    pub(super) fn apply(&self, state: &mut State) {
+        let (new, old) = (weight(&self.status), state.text(Slot::Status).map(weight));
+        if new != Weight::Cancelled && old.is_some_and(|old| new < old) {
+            return;
+        }
+        if let Some(patient) = self.patient {
+            state.set(Slot::PatientAsSent, patient.to_binary());
+        }
+        if new == Weight::Cancelled {
+            self.cancel(state);
+        } else {
+            // OBX describes the result completely: a value that is not repeated is gone.
+            for slot in VALUES.into_iter().chain([Slot::Unit, Slot::ReferenceRange]) {
+                state.clear(slot);
+            }
+            state.change(&self.changes);
+        }
+        let status = if self.status.is_empty() { "F" } else { &self.status };
+        state.set(Slot::Status, status);
+    }
+
+    /// Keeps what was ordered, and deletes what was found.
+    fn cancel(&self, state: &mut State) {
+        for change in self.changes.iter().filter(|change| !VALUES.contains(&change.slot)) {
+            if matches!(change.to, Said::Is(_)) {
+                state.change(std::slice::from_ref(change));
+            }
+        }
+        for slot in VALUES {
+            state.clear(slot);
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! A step: what a message says about one document. Also what the readers of all messages need.
+
+use super::Order;
+use super::fields::{Change, Fields, Said};
+use super::identifier::PatientRule;
+use super::patient::PatientStep;
+use super::result::ResultStep;
+use super::visit::VisitStep;
+use crate::encode::IdentityKey;
+use crate::parse::hl7::{Message, Segment, SegmentId};
+
+/// What a message says about one document.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Step {
+    Patient(PatientStep),
+    Visit(Box<VisitStep>),
+    Result(Box<ResultStep>),
+}
+
+/// What the steps of a message have in common.
+pub(super) struct Context<'m> {
+    pub message: Message<'m>,
+    pub fields: Fields,
+    pub identity: &'m IdentityKey,
+    pub rule: &'m PatientRule,
+    pub order: &'m Order,
+}
+
+impl<'m> Context<'m> {
+    /// Returns the first segment with this name.
+    pub(super) fn first(&self, name: &str) -> Option<Segment<'m>> {
+        named(self.message, name)
+    }
+}
+
+/// Returns the first segment with this name.
+pub(super) fn named<'m>(message: Message<'m>, name: &str) -> Option<Segment<'m>> {
+    message.first(SegmentId::new(name)?)
+}
+
+/// Appends a change if it says something.
+pub(super) fn note(changes: &mut Vec<Change>, change: Change) {
+    if change.to != Said::Nothing {
+        changes.push(change);
+    }
+}
