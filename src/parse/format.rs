@@ -50,6 +50,14 @@ impl Format {
         }
     }
 
+    /// Returns the name of the built-in spec that is used for a source of this format if the user gives no spec.
+    pub fn built_in_spec(self) -> &'static str {
+        match self {
+            Self::Hl7 => "hl7v2",
+            Self::Csv(_) | Self::Ndjson | Self::Json => "admissions",
+        }
+    }
+
     /// Returns how the text of a source is divided into rows.
     pub fn framing(self) -> Framing {
         match self {

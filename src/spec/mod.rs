@@ -15,6 +15,7 @@ mod range;
 mod shape;
 mod source;
 mod spelling;
+mod zone;
 
 use std::path::Path;
 
@@ -28,6 +29,7 @@ pub use shape::{Column, Shape};
 pub(crate) use shape::{Group, Node};
 pub use source::{FormatName, Sign, SourceFormat};
 pub use spelling::trim;
+pub use zone::Zone;
 pub(crate) use spelling::{ID_COLUMN, closest, column_key, is_blank, same_spelling};
 
 /// The TOML text of the built-in spec that Medlift uses if the user gives no spec.

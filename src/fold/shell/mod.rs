@@ -143,7 +143,7 @@ impl Folder {
         }
         // A message that is not UTF-8 and names no character set was only stored with --encoding windows-1252.
         let charset = Charset::Iso8859(1);
-        let reader = Reader::new(identity.clone(), rule, spec.source.offset_minutes.into(), charset);
+        let reader = Reader::new(identity.clone(), rule, spec.source.zone, charset);
         let store = Store { target: target.clone(), whole: whole.name.clone(), guard: None };
         Ok(Self { store, reader, folded: Folded::default(), claim: None })
     }
