@@ -16,7 +16,7 @@ use mongodb::options::{FindOptions, ReadConcern, ReadPreference, SelectionCriter
 
 use super::super::elements::put_id;
 use super::super::merges::Merge;
-use super::super::{Key, Kind};
+use super::super::{Key, Kind, notes_of};
 use super::FoldError;
 use crate::encode::Id;
 use crate::ledger::Guard;
@@ -55,7 +55,7 @@ impl Store {
 
     /// Returns the name of the collection with the touches.
     pub(super) fn touches(&self) -> String {
-        format!("{}.folded", self.target.collection)
+        notes_of(&self.target.collection)
     }
 
     async fn find(
