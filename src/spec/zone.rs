@@ -59,6 +59,17 @@ impl Zone {
         if text.starts_with(['+', '-']) { offset(text).map(Self::Offset) } else { named(text).map(Self::Named) }
     }
 
+    /// Returns the name of the zone, or the offset as in `+01:00`.
+    pub fn name(self) -> String {
+        match self {
+            Self::Offset(minutes) => {
+                let (sign, minutes) = (if minutes < 0 { '-' } else { '+' }, minutes.unsigned_abs());
+                format!("{sign}{:02}:{:02}", minutes / 60, minutes % 60)
+            }
+            Self::Named(zone) => zone.name.clone(),
+        }
+    }
+
     /// Returns the name of the zone that is spelled most similarly.
     pub(super) fn closest_name(text: &str) -> Option<String> {
         let known: Vec<String> = TimeZoneDatabase::bundled().available().map(|name| name.as_str().to_owned()).collect();
@@ -157,6 +168,13 @@ mod tests {
         assert_eq!(zone.utc_ms(last), last - 60 * MINUTE_MS);
         let first = -62_135_596_800_000;
         assert!((zone.utc_ms(first) - first).abs() < 60 * MINUTE_MS);
+    }
+
+    #[test]
+    fn a_zone_is_written_as_it_is_read() {
+        for text in ["+00:00", "+05:45", "-03:30", "Europe/Berlin"] {
+            assert_eq!(Zone::from_text(text).map(Zone::name).as_deref(), Some(text));
+        }
     }
 
     #[test]

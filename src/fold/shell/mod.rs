@@ -8,6 +8,7 @@
 //! A lease makes sure that only one process folds the messages of a collection at a time.
 
 mod batch;
+mod indexes;
 mod store;
 mod walk;
 
@@ -23,6 +24,7 @@ use crate::verify::ScanError;
 
 use super::Reader;
 use super::identifier::PatientRule;
+pub use indexes::{indexes, is_folded, missing_indexes};
 use store::Store;
 pub use walk::{Checked, StateDifference};
 
