@@ -3,9 +3,9 @@
 use crate::deployment::DeploymentError;
 use crate::export::ExportError;
 use crate::fold::shell::FoldError;
-use crate::patient::SearchError;
 use crate::ledger::{CollectionIdentity, Held, LedgerError};
 use crate::parse::LayoutError;
+use crate::patient::SearchError;
 use crate::read::ReadError;
 use crate::s3::Problem;
 use crate::server::{Failure, ServerError, Target};

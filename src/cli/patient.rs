@@ -157,7 +157,10 @@ fn tell(found: &Found, name: &Name) {
         output::tell(format_args!("notice: {notice}"));
     }
     if !found.forbidden.is_empty() {
-        output::tell(format_args!("notice: not searched, because the user may not read them: {}", found.forbidden.join(", ")));
+        output::tell(format_args!(
+            "notice: not searched, because the user may not read them: {}",
+            found.forbidden.join(", ")
+        ));
     }
     if !found.without_key.is_empty() {
         output::tell(format_args!(
@@ -259,6 +262,9 @@ mod tests {
         let merged = "3 documents found, under 2 keys of merged records: a 2, b 1; 1 is not shown, because of --from, --to or --limit";
         assert_eq!(summary(&found(&[2, 1], 2, 1), &with), merged);
         assert!(summary(&found(&[0], 1, 0), &with).starts_with("nothing found; searched: a 0; the authority must be"));
-        assert!(summary(&found(&[], 1, 0), &without).starts_with("nothing found; searched: no collection; no authority was"));
+        assert!(
+            summary(&found(&[], 1, 0), &without)
+                .starts_with("nothing found; searched: no collection; no authority was")
+        );
     }
 }

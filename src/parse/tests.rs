@@ -7,7 +7,7 @@ use super::*;
 use crate::read::{Ending, RowSpan};
 use crate::reject::{Reason, Reject};
 use crate::spec::{
-    Constraints, Field, FieldType, Identity, OnConflict, Presence, Privacy, Shape, Sign, SourceFormat, Spec,
+    Constraints, Field, FieldType, Identity, OnConflict, Presence, Privacy, Shape, Sign, SourceFormat, Spec, Zone,
 };
 
 fn field(name: &str, kind: FieldType, presence: Presence) -> Field {

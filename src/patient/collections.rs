@@ -47,7 +47,9 @@ pub(super) async fn list(target: &Target) -> Result<Listed, ServerError> {
         command
     };
     let (reply, is_complete) = match target.look(command(Document::new())).await {
-        Err(Failure::NotAuthorized { .. }) => (target.look(command(doc! { "authorizedCollections": true })).await, false),
+        Err(Failure::NotAuthorized { .. }) => {
+            (target.look(command(doc! { "authorizedCollections": true })).await, false)
+        }
         reply => (reply, true),
     };
     let doing = || format!("list the collections of {}", target.database);
@@ -117,7 +119,15 @@ mod tests {
 
     #[test]
     fn only_collections_of_data_are_searched() {
-        let names = ["visits", "messages", "messages.folded", "medlift_runs", "medlift_runs.leases", "system.views", "x.folded"];
+        let names = [
+            "visits",
+            "messages",
+            "messages.folded",
+            "medlift_runs",
+            "medlift_runs.leases",
+            "system.views",
+            "x.folded",
+        ];
         let found = of_data(names.map(str::to_owned).to_vec());
         assert_eq!(found, ["messages", "visits", "x.folded"]);
     }

@@ -1,8 +1,8 @@
 //! One document of a patient, as it is shown: its time, what it is, and its most important values.
 
 use bson::{Bson, Document};
-use serde::Serialize;
-use serde_json::{Map, Value as Json};
+use serde::{Serialize, Serializer};
+use serde_json::Value as Json;
 
 /// A text with more characters is left out of the facts.
 const TEXT_MAX: usize = 200;
@@ -60,8 +60,10 @@ pub struct Entry {
     pub id: String,
     /// What the document is, for example `ADT A01`.
     pub what: String,
-    /// The values of the document that are single texts, numbers, dates or truth values, by their dotted names.
-    pub facts: Map<String, Json>,
+    /// The values of the document that are single texts, numbers, dates or truth values, with their dotted names, in the
+    /// order of the document. In JSON, this is an object.
+    #[serde(serialize_with = "as_object")]
+    pub facts: Vec<(String, Json)>,
     #[serde(skip)]
     pub(super) time_ms: Option<i64>,
 }
@@ -69,7 +71,7 @@ pub struct Entry {
 impl Entry {
     pub(super) fn new(collection: &str, document: &Document) -> Self {
         let time = time_of(document);
-        let mut facts = Map::new();
+        let mut facts = Vec::new();
         add_facts(document, "", 1, &mut facts);
         let what = what(document).unwrap_or_else(|| first_facts(&facts));
         Self {
@@ -89,6 +91,10 @@ impl Entry {
         let what = self.what.replace(char::is_control, " ");
         format!("{time:<20}  {:<width$}  {what}  {}", self.collection, self.id)
     }
+}
+
+fn as_object<S: Serializer>(facts: &[(String, Json)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(facts.iter().map(|(name, value)| (name, value)))
 }
 
 /// Returns the field with the time of the document, and the time. It is the first field of [`TIMES`], otherwise the first
@@ -140,7 +146,7 @@ fn what(document: &Document) -> Option<String> {
 }
 
 /// Returns the first facts of a document whose fields are not known, for example of a row of a table.
-fn first_facts(facts: &Map<String, Json>) -> String {
+fn first_facts(facts: &[(String, Json)]) -> String {
     let shown = facts.iter().take(4).map(|(name, value)| match value {
         Json::String(text) => format!("{name} {text}"),
         other => format!("{name} {other}"),
@@ -155,7 +161,7 @@ fn text_of(value: &Bson) -> Option<String> {
     }
 }
 
-fn add_facts(document: &Document, prefix: &str, depth: usize, facts: &mut Map<String, Json>) {
+fn add_facts(document: &Document, prefix: &str, depth: usize, facts: &mut Vec<(String, Json)>) {
     for (name, value) in document.iter().filter(|(name, _)| depth > 1 || !LEFT_OUT.contains(&name.as_str())) {
         let name = format!("{prefix}{name}");
         match value {
@@ -188,7 +194,7 @@ fn id_text(id: &Bson) -> String {
     match id {
         Bson::Binary(binary) if let Ok(uuid) = binary.to_uuid() => uuid.to_string(),
         Bson::String(text) => text.clone(),
-        other => other.clone().into_relaxed_extjson().to_string(),
+        other => serde_json::to_string(other).unwrap_or_default(),
     }
 }
 
@@ -213,7 +219,8 @@ mod tests {
         let day = "1970-01-02T00:00:00Z";
         let message = doc! { "type": "ADT", "event": "A01", "sentAt": date(5), "eventAt": date(86_400_000) };
         check(&message, Some(("eventAt", day)), "ADT A01");
-        let visit = doc! { "asOf": { "at": date(86_400_000) }, "status": "admitted", "class": "I", "number": { "value": "V" } };
+        let visit =
+            doc! { "asOf": { "at": date(86_400_000) }, "status": "admitted", "class": "I", "number": { "value": "V" } };
         check(&visit, Some(("asOf.at", day)), "admitted I");
         let result = doc! {
             "status": "final", "code": { "code": "K", "text": "Potassium" }, "value": "4", "unit": { "code": "mmol/L" },
@@ -224,8 +231,13 @@ mod tests {
         check(&merged, None, "born 1970-01-01T00:00:00Z merged into another patient");
         let resource = doc! { "_search": { "status": "final", "code": [{ "system": "s", "code": "1-8" }], "date": date(86_400_000) } };
         check(&resource, Some(("_search.date", day)), "final 1-8");
-        let row = doc! { "Age": 44, "Born": date(0), "Birthday": date(5), "Name": "Ann", "Note": null, "x": { "y": true } };
-        check(&row, Some(("Born", "1970-01-01T00:00:00Z")), "Age 44, Born 1970-01-01T00:00:00Z, Birthday 1970-01-01T00:00:00.005Z, Name Ann");
+        let row =
+            doc! { "Age": 44, "Born": date(0), "Birthday": date(5), "Name": "Ann", "Note": null, "x": { "y": true } };
+        check(
+            &row,
+            Some(("Born", "1970-01-01T00:00:00Z")),
+            "Age 44, Born 1970-01-01T00:00:00Z, Birthday 1970-01-01T00:00:00.005Z, Name Ann",
+        );
         check(&doc! {}, None, "");
     }
 
@@ -238,7 +250,8 @@ mod tests {
         };
         let entry = Entry::new("c", &document);
         let expected = serde_json::json!({ "visit": uuid.to_string(), "n": 5, "a.b.c": "deep" });
-        assert_eq!((Json::from(entry.facts.clone()), entry.id), (expected, uuid.to_string()));
+        let json = serde_json::to_value(&entry).expect("JSON");
+        assert_eq!((&json["facts"], entry.id), (&expected, uuid.to_string()));
         let of = |id: Bson| Entry::new("c", &doc! { "_id": id }).id;
         assert_eq!([of("x".into()), of(5.into())], ["x", "5"]);
     }

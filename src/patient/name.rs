@@ -29,7 +29,9 @@ pub enum NameError {
     #[error("the identifier has an authority, and --authority names another one; give one of the two")]
     TwoAuthorities,
     /// The key is not a UUID.
-    #[error("--key is not a UUID; give the value of the field `patient`, as 32 hexadecimal digits with or without hyphens")]
+    #[error(
+        "--key is not a UUID; give the value of the field `patient`, as 32 hexadecimal digits with or without hyphens"
+    )]
     Key,
 }
 

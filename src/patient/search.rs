@@ -72,7 +72,9 @@ pub enum SearchError {
         stored: String,
     },
     /// The collection that the user chose does not exist, or has no documents with keys.
-    #[error("{collection} has no documents with the key of a patient; leave out --collection to search all collections")]
+    #[error(
+        "{collection} has no documents with the key of a patient; leave out --collection to search all collections"
+    )]
     NoKeys {
         /// Database and collection.
         collection: String,
@@ -132,10 +134,9 @@ async fn keyed_collections(
 ) -> Result<Vec<String>, SearchError> {
     let listed = list(target).await?;
     if !listed.is_complete {
-        found.notices.push(format!(
-            "the user may not list the collections of {}, so there may be others",
-            target.database
-        ));
+        found
+            .notices
+            .push(format!("the user may not list the collections of {}, so there may be others", target.database));
     }
     let mut keyed = Vec::new();
     for name in listed.names {
@@ -263,7 +264,7 @@ async fn read(target: &Target, keys: &BTreeSet<Id>) -> Result<Vec<Entry>, Search
         while let Some(document) = cursor.try_next().await? {
             entries.push(Entry::new(&target.collection, &document));
         }
-        Ok(entries)
+        Ok::<_, mongodb::error::Error>(entries)
     });
     let doing = || format!("read {}", target.full_name());
     Ok(entries.await.map_err(|failure| ServerError::Command { doing: doing(), failure })?)

@@ -296,7 +296,9 @@ fn local_times_are_read_in_the_time_zone_of_the_spec() {
         ("20260702030000+0500", "2026-07-01T22:00:00Z"),
     ];
     let message = |(number, (time, _)): (usize, &(&str, &str))| {
-        format!("MSH|^~\\&|A|B|||{time}||ADT^A08|M{number}|P|2.5\rEVN||{time}\rPID|1||1^^^B\rPV1|1|I||||||||||||||||||V{number}")
+        format!(
+            "MSH|^~\\&|A|B|||{time}||ADT^A08|M{number}|P|2.5\rEVN||{time}\rPID|1||1^^^B\rPV1|1|I||||||||||||||||||V{number}"
+        )
     };
     let messages: Vec<String> = times.iter().enumerate().map(message).collect();
     let source = place.write("adt.hl7", messages.join("\r"));

@@ -86,7 +86,11 @@ fn all_documents_of_a_patient_are_found_by_old_and_new_identifiers() {
     let shown = times.clone();
     times.sort_unstable();
     assert_eq!(shown, times, "in time order");
-    assert!(run.stderr.contains("8 documents found, under 2 keys of merged records: messages 4, patients 2"), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("8 documents found, under 2 keys of merged records: messages 4, patients 2"),
+        "{}",
+        run.stderr
+    );
     assert!(run.stderr.contains("do not say to which patient they belong: admissions"), "{}", run.stderr);
     for named in [&["MRN78^^^GOODHEALTH"][..], &["MRN77", "--authority", "GOODHEALTH"]] {
         let other = place.program(&[&["patient"], named].concat()).run().expect_code(0);
@@ -110,7 +114,10 @@ fn json_has_the_facts_and_the_key_finds_the_same() {
     };
     let all = json(&["MRN77^^^GOODHEALTH"]);
     let result = all.iter().find(|entry| entry["collection"] == "results").expect("a result");
-    assert_eq!((&result["time"], &result["what"]), (&"2026-01-02T02:00:00Z".into(), &"F Blood count Potassium 4.1 mmol/L N".into()));
+    assert_eq!(
+        (&result["time"], &result["what"]),
+        (&"2026-01-02T02:00:00Z".into(), &"F Blood count Potassium 4.1 mmol/L N".into())
+    );
     assert_eq!((&result["facts"]["code.code"], &result["facts"]["value"]), (&"K".into(), &"4.1".into()));
     assert!(all.iter().all(|entry| entry["facts"].get("message").is_none()));
     let messages = place.collection("messages");
@@ -163,5 +170,9 @@ fn a_collection_without_an_index_is_read_too() {
         copies.insert_one(message).await.expect("inserted");
     });
     let run = place.program(&["patient", "MRN77^^^GOODHEALTH"]).run().expect_code(0);
-    assert!(run.stderr.contains("9 documents found") && run.stderr.contains(": copies 1, messages 4"), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("9 documents found") && run.stderr.contains(": copies 1, messages 4"),
+        "{}",
+        run.stderr
+    );
 }

@@ -186,9 +186,12 @@ fn the_views_show_no_identifier_no_name_and_no_free_text() {
             "sex": "F", "birthDate": 2026, "maritalStatus": null, "diedAt": null, "dead": "N", "isMerged": true,
         };
         assert_eq!(patients[0], expected);
-        assert_eq!(patients[1], doc! {
-            "sex": null, "birthDate": null, "maritalStatus": null, "diedAt": null, "dead": null, "isMerged": false,
-        });
+        assert_eq!(
+            patients[1],
+            doc! {
+                "sex": null, "birthDate": null, "maritalStatus": null, "diedAt": null, "dead": null, "isMerged": false,
+            }
+        );
         let visit = doc! {
             "number": &canary, "location": &canary, "attending": &canary, "status": "discharged", "class": "I",
             "admissionType": "E", "service": "CAR", "disposition": "went home with Canary", "provisional": true,
@@ -196,11 +199,14 @@ fn the_views_show_no_identifier_no_name_and_no_free_text() {
         };
         put("visits", vec![visit, foreign.clone()]).await;
         let visits = shown("visits").await;
-        assert_eq!(visits[0], doc! {
-            "status": "discharged", "isProvisional": true, "class": "I", "admissionType": "E", "service": "CAR",
-            "disposition": null, "movements": 2, "admittedAt": 2026, "dischargedAt": 2026,
-            "admittedAt to dischargedAt (days)": 3_i64,
-        });
+        assert_eq!(
+            visits[0],
+            doc! {
+                "status": "discharged", "isProvisional": true, "class": "I", "admissionType": "E", "service": "CAR",
+                "disposition": null, "movements": 2, "admittedAt": 2026, "dischargedAt": 2026,
+                "admittedAt to dischargedAt (days)": 3_i64,
+            }
+        );
         let result = |kind: &str, value: Bson| {
             doc! {
                 "status": "F", "placerOrder": &canary, "subId": "Canary", "panel": { "code": "CBC", "text": "Blood count" },
@@ -221,12 +227,15 @@ fn the_views_show_no_identifier_no_name_and_no_free_text() {
         put("results", values.iter().map(|(kind, value, _)| result(kind, value.clone())).collect()).await;
         put("results", vec![foreign]).await;
         let results = shown("results").await;
-        assert_eq!(results[0], doc! {
-            "status": "F", "panel": { "code": "CBC", "system": null, "text": "Blood count" },
-            "code": { "code": "K", "system": "L", "text": "Potassium" }, "valueType": "NM", "value": "4.1",
-            "unit": { "code": "mmol/L", "system": null }, "referenceRange": "3.5 - 5.0", "flags": ["H", null],
-            "observedAt": 2026,
-        });
+        assert_eq!(
+            results[0],
+            doc! {
+                "status": "F", "panel": { "code": "CBC", "system": null, "text": "Blood count" },
+                "code": { "code": "K", "system": "L", "text": "Potassium" }, "valueType": "NM", "value": "4.1",
+                "unit": { "code": "mmol/L", "system": null }, "referenceRange": "3.5 - 5.0", "flags": ["H", null],
+                "observedAt": 2026,
+            }
+        );
         for (shown, (kind, value, expected)) in results.iter().zip(&values) {
             assert_eq!(shown.get("value"), Some(expected), "{kind} {value}");
         }
@@ -275,7 +284,11 @@ fn a_patient_is_shown_to_who_may_read_and_doctor_checks_the_state() {
     let deployment = shared();
     let patient = ["patient", "MRN77^^^GOODHEALTH"];
     let reader = program(deployment, &patient).run().expect_code(0);
-    assert!(reader.stderr.contains("3 documents found: messages 1, patients 1, results 0, visits 1"), "{}", reader.stderr);
+    assert!(
+        reader.stderr.contains("3 documents found: messages 1, patients 1, results 0, visits 1"),
+        "{}",
+        reader.stderr
+    );
     let analyst = program(deployment, &[&patient[..], &["-u", "analyst"]].concat()).run().expect_code(0);
     assert!(analyst.stdout.is_empty(), "{}", analyst.stdout);
     let loader = program(deployment, &[&patient[..], &["-u", "loader"]].concat()).run().expect_code(0);

@@ -243,7 +243,8 @@ fn view_change(listed: &Document, database: &str, collection: &str, pipeline: &[
     let name = view_name(collection);
     let stages: Vec<Bson> = pipeline.iter().cloned().map(Bson::from).collect();
     let options = listed.get_document("options").cloned().unwrap_or_default();
-    let same = options.get_str("viewOn").ok() == Some(collection) && options.get_array("pipeline").ok() == Some(&stages);
+    let same =
+        options.get_str("viewOn").ok() == Some(collection) && options.get_array("pipeline").ok() == Some(&stages);
     let change = doc! { "collMod": &name, "viewOn": collection, "pipeline": stages };
     let what = format!("change view {database}.{name} according to the spec's privacy classes");
     (!same).then(|| Step::new(what, [change]))

@@ -125,14 +125,14 @@ fn of_results(zone: Zone) -> Document {
         doc! { "code": part("code"), "system": part("system"), "text": format!("{path}.text") }
     };
     let first = doc! { "$arrayElemAt": [{ "$split": ["$value", "^"] }, 0] };
-    let of_code = doc! { "$cond": [{ "$regexMatch": { "input": first.clone(), "regex": CODE } }, first, null()] };
+    let of_code = doc! { "$cond": [{ "$regexMatch": { "input": first.clone(), "regex": CODE } }, first, null] };
     let is_text = doc! { "$eq": [{ "$type": "$value" }, "string"] };
     let value = doc! { "$switch": {
         "branches": [
             { "case": is_in("$valueType", &NUMBER_TYPES), "then": matching("$value", NUMBERS) },
-            { "case": is_in("$valueType", &CODE_TYPES), "then": { "$cond": [is_text, of_code, null()] } },
+            { "case": is_in("$valueType", &CODE_TYPES), "then": { "$cond": [is_text, of_code, null] } },
         ],
-        "default": null(),
+        "default": null,
     } };
     doc! {
         "_id": 0,
@@ -148,13 +148,9 @@ fn of_results(zone: Zone) -> Document {
     }
 }
 
-const fn null() -> Bson {
-    Bson::Null
-}
-
 /// Returns the expression for a text that is shown only if it is in the list.
 fn listed(path: &str, list: &[&str]) -> Bson {
-    Bson::from(doc! { "$cond": [is_in(path, list), path, null()] })
+    Bson::from(doc! { "$cond": [is_in(path, list), path, null] })
 }
 
 fn is_in(path: &str, list: &[&str]) -> Document {
@@ -164,6 +160,6 @@ fn is_in(path: &str, list: &[&str]) -> Document {
 /// Returns the expression for a text that is shown only if it matches the pattern. `$regexMatch` fails for a value that
 /// is not a text, and one such document would make the whole view unreadable. So the expression checks the type first.
 fn matching(path: &str, pattern: &str) -> Bson {
-    let shown = doc! { "$cond": [{ "$regexMatch": { "input": path, "regex": pattern } }, path, null()] };
-    Bson::from(doc! { "$cond": [{ "$eq": [{ "$type": path }, "string"] }, shown, null()] })
+    let shown = doc! { "$cond": [{ "$regexMatch": { "input": path, "regex": pattern } }, path, null] };
+    Bson::from(doc! { "$cond": [{ "$eq": [{ "$type": path }, "string"] }, shown, null] })
 }

@@ -31,7 +31,8 @@ pub fn indexes() -> [(&'static str, Vec<Document>); 3] {
 /// server does.
 pub fn missing_indexes(wanted: &[Document], listed: &Document) -> Vec<Document> {
     let listed = listed.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
-    let names: Vec<&str> = listed.into_iter().flatten().filter_map(|index| index.as_document()?.get_str("name").ok()).collect();
+    let names: Vec<&str> =
+        listed.into_iter().flatten().filter_map(|index| index.as_document()?.get_str("name").ok()).collect();
     let is_missing = |index: &&Document| !index.get_str("name").is_ok_and(|name| names.contains(&name));
     wanted.iter().filter(is_missing).cloned().collect()
 }

@@ -11,7 +11,7 @@ use super::identifier::PatientRule;
 use super::{Event, Key, Kind, Merges, Reader, State, fold};
 use crate::encode::{Id, IdentityKey};
 use crate::parse::hl7::Charset;
-use crate::spec::Spec;
+use crate::spec::{Spec, Zone};
 
 fn reader() -> Reader {
     let spec = Spec::from_toml(include_str!("../../../specs/hl7v2.toml"), "hl7v2").expect("a spec");
