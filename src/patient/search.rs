@@ -103,7 +103,8 @@ pub async fn search(target: &Target, question: &Question<'_>) -> Result<Found, S
     if matches!(question.name, Name::Identifier { .. }) {
         check_identity(target, &keyed, question.identity, &mut found.notices).await?;
     }
-    let keys = follow_merges(target, question.name.keys(question.identity), &found.forbidden).await?;
+    let keys = question.name.keys(question.identity).into_iter().collect();
+    let keys = follow_merges(target, keys, &mut found.notices).await?;
     found.keys = keys.len();
     let is_wanted = |entry: &Entry| {
         let (from, to) = question.times_ms;
@@ -207,28 +208,37 @@ async fn check_identity(
     Ok(())
 }
 
-/// Returns the keys of the patient: these, the keys of all patients who were merged into the same patient, and the keys
-/// of the survivor.
-async fn follow_merges(target: &Target, keys: Vec<Id>, forbidden: &[String]) -> Result<BTreeSet<Id>, SearchError> {
-    let patients = fold::Kind::Patient.collection();
-    let mut known: BTreeSet<Id> = keys.into_iter().collect();
-    if forbidden.iter().any(|name| name == patients) {
-        return Ok(known);
-    }
-    let documents = target.db().collection::<Document>(patients);
+/// Adds the keys of all patients who were merged into the same patient, and the key of the survivor. If the user may not
+/// read the merges, adds a notice.
+async fn follow_merges(
+    target: &Target,
+    mut keys: BTreeSet<Id>,
+    notices: &mut Vec<String>,
+) -> Result<BTreeSet<Id>, SearchError> {
+    let patients = target.in_collection(fold::Kind::Patient.collection());
+    let documents = target.db().collection::<Document>(&patients.collection);
     let shown = doc! { PATIENT_FIELD: 1, "mergedInto.patient": 1 };
-    let mut next: Vec<Id> = known.iter().copied().collect();
-    while !next.is_empty() && known.len() < KEYS_MAX {
+    let mut next: Vec<Id> = keys.iter().copied().collect();
+    while !next.is_empty() && keys.len() < KEYS_MAX {
         let among = doc! { "$in": binaries(next) };
         let filter = doc! { "$or": [{ "_id": &among }, { PATIENT_FIELD: &among }, { "mergedInto.patient": &among }] };
         let found = patiently(|| async {
             documents.find(filter.clone()).projection(shown.clone()).await?.try_collect::<Vec<_>>().await
         });
-        let doing = || format!("read {}.{patients}", target.database);
-        let found = found.await.map_err(|failure| ServerError::Command { doing: doing(), failure })?;
-        next = found.iter().flat_map(keys_in).filter(|key| known.insert(*key)).collect();
+        let found = match found.await {
+            Ok(found) => found,
+            Err(Failure::NotAuthorized { .. }) => {
+                let name = patients.full_name();
+                notices.push(format!("merges are not followed, because the user may not read {name}"));
+                break;
+            }
+            Err(failure) => {
+                return Err(ServerError::Command { doing: format!("read {}", patients.full_name()), failure }.into());
+            }
+        };
+        next = found.iter().flat_map(keys_in).filter(|key| keys.insert(*key)).collect();
     }
-    Ok(known)
+    Ok(keys)
 }
 
 /// Returns the keys in a document of a patient: its own, that of the survivor, and that of the patient into whom it was

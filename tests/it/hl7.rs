@@ -122,7 +122,7 @@ fn a_spec_and_a_source_must_be_of_the_same_format() {
     let place = Place::new("hl7_formats");
     let messages = place.write("adt.hl7", admission("1", "M1"));
     let table = place.write("a.csv", "Name,Age\nAnn,1\n");
-    let found = place.run(&["load", text(&messages)]).expect_code(1);
+    let found = place.run(&["load", text(&messages), "--spec", "admissions"]).expect_code(1);
     assert!(
         found.stderr.contains("the source has HL7 v2 messages, but the spec built-in:admissions"),
         "{}",
@@ -297,7 +297,7 @@ fn local_times_are_read_in_the_time_zone_of_the_spec() {
     ];
     let message = |(number, (time, _)): (usize, &(&str, &str))| {
         format!(
-            "MSH|^~\\&|A|B|||{time}||ADT^A08|M{number}|P|2.5\rEVN||{time}\rPID|1||1^^^B\rPV1|1|I||||||||||||||||||V{number}"
+            "MSH|^~\\&|A|B|||{time}||ADT^A08|M{number}|P|2.5\rEVN||{time}\rPID|1||1^^^B\rPV1|1|I|W1||||||||||||||||V{number}"
         )
     };
     let messages: Vec<String> = times.iter().enumerate().map(message).collect();
