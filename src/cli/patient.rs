@@ -114,7 +114,7 @@ impl PatientArgs {
         let wrong = |error: medlift::patient::NameError| Error::Usage(error.to_string());
         match (&self.positional[..], &self.key) {
             ([], Some(key)) if authority.is_none() => Name::key(key.reveal()).map_err(wrong),
-            ([], Some(_)) | ([_, ..], Some(_)) => {
+            (_, Some(_)) => {
                 Err(Error::Usage("--key names the patient alone; leave out the identifier and --authority".into()))
             }
             ([one], None) if one.reveal() == "-" => Name::identifier(&first_line()?, authority).map_err(wrong),
@@ -184,7 +184,7 @@ fn summary(found: &Found, name: &Name) -> String {
         };
         return format!("nothing found; searched: {searched}{hint}");
     }
-    let merged = if found.keys > 1 { format!(", under {} keys of merged records", found.keys) } else { String::new() };
+    let merged = if found.keys > 1 { format!(", under {} keys", found.keys) } else { String::new() };
     let left_out = match found.left_out {
         0 => String::new(),
         count => format!("; {} not shown, because of --from, --to or --limit", counted(count as u64, "is", "are")),
@@ -259,7 +259,7 @@ mod tests {
             ..Found::default()
         };
         assert_eq!(summary(&found(&[2, 0], 1, 0), &with), "2 documents found: a 2, b 0");
-        let merged = "3 documents found, under 2 keys of merged records: a 2, b 1; 1 is not shown, because of --from, --to or --limit";
+        let merged = "3 documents found, under 2 keys: a 2, b 1; 1 is not shown, because of --from, --to or --limit";
         assert_eq!(summary(&found(&[2, 1], 2, 1), &with), merged);
         assert!(summary(&found(&[0], 1, 0), &with).starts_with("nothing found; searched: a 0; the authority must be"));
         assert!(

@@ -50,8 +50,9 @@ impl Format {
         }
     }
 
-    /// Returns the name of the built-in spec that is used for a source of this format if the user gives no spec.
-    pub fn built_in_spec(self) -> &'static str {
+    /// Returns the name of the built-in spec that is used for a source of this format if the user gives no spec. `_sample` is
+    /// the beginning of the source.
+    pub fn built_in_spec(self, _sample: &[u8]) -> &'static str {
         match self {
             Self::Hl7 => "hl7v2",
             Self::Csv(_) | Self::Ndjson | Self::Json => "admissions",

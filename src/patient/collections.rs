@@ -6,7 +6,7 @@ use crate::fold::notes_of;
 use crate::ledger::LEDGER_COLLECTION;
 use crate::server::codes::NAMESPACE_NOT_FOUND;
 use crate::server::{Failure, ServerError, Target, leases_of};
-use crate::spec::patient::PATIENT_FIELD;
+use crate::spec::patient::{PATIENT_FIELD, PATIENT_REFERENCE_FIELD};
 
 /// A collection belongs to the data only if one of this number of its documents has the patient's key. If the key is
 /// indexed, this is not asked.
@@ -34,6 +34,8 @@ pub(super) enum Kind {
     Keyed {
         /// True if the collection is large, and no index begins with the key.
         is_slow: bool,
+        /// True if its documents are FHIR Patients, which have a second key: that of the references to the Patient.
+        has_references: bool,
     },
 }
 
@@ -71,7 +73,8 @@ fn of_data(mut names: Vec<String>) -> Vec<String> {
 pub(super) async fn examine(target: &Target) -> Result<Kind, ServerError> {
     let name = &target.collection;
     let failed = |failure| ServerError::Command { doing: format!("read {}", target.full_name()), failure };
-    let probe = doc! { "find": name, "limit": LOOKED_AT, "batchSize": LOOKED_AT, "projection": { PATIENT_FIELD: 1 } };
+    let shown = doc! { PATIENT_FIELD: 1, PATIENT_REFERENCE_FIELD: 1 };
+    let probe = doc! { "find": name, "limit": LOOKED_AT, "batchSize": LOOKED_AT, "projection": shown };
     let probed = match target.look(probe).await {
         Err(Failure::NotAuthorized { .. }) => return Ok(Kind::Forbidden),
         probed => probed.map_err(failed)?,
@@ -82,15 +85,17 @@ pub(super) async fn examine(target: &Target) -> Result<Kind, ServerError> {
         Err(Failure::NotAuthorized { .. } | Failure::Other { code: Some(NAMESPACE_NOT_FOUND), .. }) => Document::new(),
         listed => listed.map_err(failed)?,
     };
+    let has = |field: &str| batch(&probed).any(|document| document.contains_key(field));
+    let has_references = has(PATIENT_REFERENCE_FIELD);
     if batch(&listed).any(is_of_key) {
-        return Ok(Kind::Keyed { is_slow: false });
+        return Ok(Kind::Keyed { is_slow: false, has_references });
     }
-    if !batch(&probed).any(|document| document.contains_key(PATIENT_FIELD)) {
+    if !has(PATIENT_FIELD) {
         return Ok(Kind::WithoutKey);
     }
     let counted = target.look(doc! { "count": name }).await.map_err(failed)?;
     let count = counted.get("n").and_then(number).unwrap_or_default();
-    Ok(Kind::Keyed { is_slow: count > LARGE })
+    Ok(Kind::Keyed { is_slow: count > LARGE, has_references })
 }
 
 /// Returns true if the first key of the index is the patient's key, and the index has all documents with a key.

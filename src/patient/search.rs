@@ -13,7 +13,7 @@ use crate::encode::{Id, IdentityKey};
 use crate::fold;
 use crate::ledger::{CollectionIdentity, LEASE_DEFAULT, Ledger, LedgerError};
 use crate::server::{Failure, ServerError, Target, patiently};
-use crate::spec::patient::PATIENT_FIELD;
+use crate::spec::patient::{PATIENT_FIELD, PATIENT_REFERENCE_FIELD};
 
 /// A patient has at most this number of keys. More of them are a sign of a wrong merge, and would make queries too large.
 const KEYS_MAX: usize = 1_000;
@@ -99,12 +99,12 @@ impl SearchError {
 /// The server fails, or the documents have keys that were made with another identity key.
 pub async fn search(target: &Target, question: &Question<'_>) -> Result<Found, SearchError> {
     let mut found = Found::default();
-    let keyed = keyed_collections(target, question, &mut found).await?;
+    let Keyed { names: keyed, with_references } = keyed_collections(target, question, &mut found).await?;
     if matches!(question.name, Name::Identifier { .. }) {
         check_identity(target, &keyed, question.identity, &mut found.notices).await?;
     }
     let keys = question.name.keys(question.identity).into_iter().collect();
-    let keys = follow_merges(target, keys, &mut found.notices).await?;
+    let keys = all_keys(target, keys, &with_references, &mut found.notices).await?;
     found.keys = keys.len();
     let is_wanted = |entry: &Entry| {
         let (from, to) = question.times_ms;
@@ -127,26 +127,35 @@ pub async fn search(target: &Target, question: &Question<'_>) -> Result<Found, S
     Ok(found)
 }
 
-/// Returns the collections that have documents with keys of patients, and that the user may read.
-async fn keyed_collections(
-    target: &Target,
-    question: &Question<'_>,
-    found: &mut Found,
-) -> Result<Vec<String>, SearchError> {
+/// The collections that have documents with keys of patients, and that the user may read.
+#[derive(Debug, Default)]
+struct Keyed {
+    /// The collections to read.
+    names: Vec<String>,
+    /// The collections with FHIR Patients.
+    with_references: Vec<String>,
+}
+
+/// Finds the collections to read, and notes the others.
+async fn keyed_collections(target: &Target, question: &Question<'_>, found: &mut Found) -> Result<Keyed, SearchError> {
     let listed = list(target).await?;
     if !listed.is_complete {
         found
             .notices
             .push(format!("the user may not list the collections of {}, so there may be others", target.database));
     }
-    let mut keyed = Vec::new();
+    let mut keyed = Keyed::default();
     for name in listed.names {
         let place = target.in_collection(&name);
-        match examine(&place).await? {
+        let kind = examine(&place).await?;
+        if matches!(kind, Kind::Keyed { has_references: true, .. }) {
+            keyed.with_references.push(name.clone());
+        }
+        match kind {
             Kind::Forbidden => found.forbidden.push(name),
             _ if question.only.is_some_and(|only| only != name) => {}
             Kind::WithoutKey => found.without_key.push(name),
-            Kind::Keyed { is_slow } => {
+            Kind::Keyed { is_slow, .. } => {
                 found.notices.extend(is_slow.then(|| {
                     format!(
                         "{} is large and has no index that begins with `{PATIENT_FIELD}`, so all of its documents are \
@@ -154,12 +163,12 @@ async fn keyed_collections(
                         place.full_name()
                     )
                 }));
-                keyed.push(name);
+                keyed.names.push(name);
             }
         }
     }
     match question.only {
-        Some(only) if keyed.is_empty() && !found.forbidden.iter().any(|name| name == only) => {
+        Some(only) if keyed.names.is_empty() && !found.forbidden.iter().any(|name| name == only) => {
             Err(SearchError::NoKeys { collection: target.in_collection(only).full_name() })
         }
         _ => Ok(keyed),
@@ -208,45 +217,67 @@ async fn check_identity(
     Ok(())
 }
 
-/// Adds the keys of all patients who were merged into the same patient, and the key of the survivor. If the user may not
-/// read the merges, adds a notice.
-async fn follow_merges(
+/// Adds all other keys of the patient:
+/// - the keys of all patients who were merged into the same patient, and the key of the survivor,
+/// - for a FHIR Patient: the key of the identifier, and the key that references to the Patient give.
+///
+/// If the user may not read the merges, adds a notice.
+async fn all_keys(
     target: &Target,
     mut keys: BTreeSet<Id>,
+    with_references: &[String],
     notices: &mut Vec<String>,
 ) -> Result<BTreeSet<Id>, SearchError> {
-    let patients = target.in_collection(fold::Kind::Patient.collection());
-    let documents = target.db().collection::<Document>(&patients.collection);
-    let shown = doc! { PATIENT_FIELD: 1, "mergedInto.patient": 1 };
+    let mut places: Vec<(Target, &[&str])> =
+        with_references.iter().map(|name| (target.in_collection(name), FHIR_LINKS)).collect();
+    places.push((target.in_collection(fold::Kind::Patient.collection()), MERGE_LINKS));
     let mut next: Vec<Id> = keys.iter().copied().collect();
     while !next.is_empty() && keys.len() < KEYS_MAX {
-        let among = doc! { "$in": binaries(next) };
-        let filter = doc! { "$or": [{ "_id": &among }, { PATIENT_FIELD: &among }, { "mergedInto.patient": &among }] };
-        let found = patiently(|| async {
-            documents.find(filter.clone()).projection(shown.clone()).await?.try_collect::<Vec<_>>().await
-        });
-        let found = match found.await {
-            Ok(found) => found,
-            Err(Failure::NotAuthorized { .. }) => {
-                let name = patients.full_name();
-                notices.push(format!("merges are not followed, because the user may not read {name}"));
-                break;
+        let asked = std::mem::take(&mut next);
+        let mut refused = None;
+        for (at, (place, links)) in places.iter().enumerate() {
+            match linked(place, links, &asked).await {
+                Ok(found) => next.extend(found.into_iter().filter(|key| keys.insert(*key))),
+                Err(Failure::NotAuthorized { .. }) => refused = Some(at),
+                Err(failure) => {
+                    return Err(ServerError::Command { doing: format!("read {}", place.full_name()), failure }.into());
+                }
             }
-            Err(failure) => {
-                return Err(ServerError::Command { doing: format!("read {}", patients.full_name()), failure }.into());
-            }
-        };
-        next = found.iter().flat_map(keys_in).filter(|key| keys.insert(*key)).collect();
+        }
+        if let Some(at) = refused {
+            let (place, _) = places.remove(at);
+            notices.push(format!("merges are not followed, because the user may not read {}", place.full_name()));
+        }
     }
     Ok(keys)
 }
 
-/// Returns the keys in a document of a patient: its own, that of the survivor, and that of the patient into whom it was
-/// merged.
-fn keys_in(patient: &Document) -> Vec<Id> {
-    let merged = patient.get_document("mergedInto").ok().and_then(|merged| merged.get("patient"));
-    let values = [patient.get("_id"), patient.get(PATIENT_FIELD), merged];
-    values.into_iter().flatten().filter_map(id_of).collect()
+/// The fields of the state's patients that contain keys of one patient.
+const MERGE_LINKS: &[&str] = &["_id", PATIENT_FIELD, "mergedInto.patient"];
+/// The fields of FHIR Patients that contain keys of one patient.
+const FHIR_LINKS: &[&str] = &[PATIENT_FIELD, PATIENT_REFERENCE_FIELD];
+
+/// Returns the keys in the documents that have one of these keys in one of the fields `links`.
+async fn linked(place: &Target, links: &[&str], keys: &[Id]) -> Result<Vec<Id>, Failure> {
+    let documents = place.db().collection::<Document>(&place.collection);
+    let among = doc! { "$in": binaries(keys.iter().copied()) };
+    let any: Vec<Document> = links.iter().map(|link| doc! { *link: among.clone() }).collect();
+    let (filter, shown) =
+        (doc! { "$or": any }, links.iter().map(|link| ((*link).to_owned(), 1.into())).collect::<Document>());
+    let found = patiently(|| async {
+        documents.find(filter.clone()).projection(shown.clone()).await?.try_collect::<Vec<_>>().await
+    });
+    let found = found.await?;
+    Ok(found.iter().flat_map(|document| keys_in(document, links)).collect())
+}
+
+/// Returns the keys in these fields.
+fn keys_in(document: &Document, links: &[&str]) -> Vec<Id> {
+    let at = |link: &&str| match link.split_once('.') {
+        None => document.get(link),
+        Some((outer, inner)) => document.get_document(outer).ok()?.get(inner),
+    };
+    links.iter().filter_map(at).filter_map(id_of).collect()
 }
 
 fn id_of(value: &bson::Bson) -> Option<Id> {
@@ -287,8 +318,12 @@ mod tests {
     #[test]
     fn a_document_of_a_patient_names_all_keys() {
         let uuid = |number: u8| bson::Uuid::from_bytes([number; 16]);
+        let ids = |numbers: &[u8]| numbers.iter().map(|number| Id([*number; 16])).collect::<Vec<_>>();
         let document = doc! { "_id": uuid(1), "patient": uuid(2), "mergedInto": { "patient": uuid(3) } };
-        assert_eq!(keys_in(&document), [1, 2, 3].map(|number| Id([number; 16])));
-        assert_eq!(keys_in(&doc! { "_id": "text", "mergedInto": 5 }), []);
+        assert_eq!(keys_in(&document, MERGE_LINKS), ids(&[1, 2, 3]));
+        assert_eq!(keys_in(&document, FHIR_LINKS), ids(&[2]));
+        let document = doc! { "_id": uuid(1), "patient": uuid(2), "patientReference": uuid(4) };
+        assert_eq!(keys_in(&document, FHIR_LINKS), ids(&[2, 4]));
+        assert_eq!(keys_in(&doc! { "_id": "text", "mergedInto": 5 }, MERGE_LINKS), []);
     }
 }

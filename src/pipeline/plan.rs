@@ -8,7 +8,7 @@ use crate::ledger::{Reading, SourceIdentity};
 use crate::parse::{Charset, DateFormat, Format, FormatName, Layout, LayoutError, LayoutOptions};
 use crate::read::{self, Encoding, Origin, ReadError, ReadOptions, Reader};
 use crate::server::Target;
-use crate::spec::{Dataset, Sign, Spec};
+use crate::spec::{Dataset, Sign, SourceFormat, Spec};
 
 use crate::error::Error;
 
@@ -107,7 +107,7 @@ impl Plan {
         for (index, origin) in read::expand(&wishes.sources)?.into_iter().enumerate() {
             let reader = Reader::open(&origin, index, &options)?;
             let format = detect(&origin, &reader, &wishes.layout)?;
-            let name = format.built_in_spec();
+            let name = format.built_in_spec(reader.sample());
             let (first, dataset) = chosen.get_or_insert_with(|| (name, built_in(name)));
             if *first != name {
                 return Err(Error::Usage(format!(
@@ -117,6 +117,9 @@ impl Plan {
                 )));
             }
             let (spec, layout) = (&dataset.columns, wishes.layout.or(&dataset.columns.source));
+            // The spec may say more about the format than the content does.
+            let says_nothing = spec.source == SourceFormat::default();
+            let format = if says_nothing { format } else { detect(&origin, &reader, &layout)? };
             sources.push(SourcePlan::new((origin, index), reader, format, spec, &options, &layout)?);
         }
         let Dataset { columns: spec, kinds } = chosen.ok_or(ReadError::NoSource)?.1;
