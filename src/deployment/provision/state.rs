@@ -9,9 +9,9 @@
 
 use bson::{Bson, Document, doc};
 
+use super::Wanted;
 use super::step::Step;
 use super::view::{days_between, each_item, view_name, year};
-use super::wanted::Wanted;
 use crate::deployment::indexes::{first_batch, read_raw};
 use crate::fold::shell::{indexes, is_folded, missing_indexes};
 use crate::fold::{collections, notes_of};
