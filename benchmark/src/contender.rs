@@ -88,10 +88,18 @@ impl Tools<'_> {
         Contender::new("medlift verify", self.medlift_command("verify", csv, arguments)).after(Vec::new())
     }
 
+    /// A command of Medlift with the collections that the spec names.
+    pub(crate) fn medlift_into_own(&self, name: &str, verb: &str, source: &Path, arguments: &[&str]) -> Contender {
+        Contender { accepted: &[0, 4], ..Contender::new(name, self.command(verb, source, arguments)) }
+    }
+
     fn medlift_command(&self, verb: &str, csv: &Path, arguments: &[&str]) -> Vec<String> {
-        let mut command = vec![text(&self.inputs.medlift), verb.to_owned(), text(csv)];
-        command.extend(["--uri", &self.uri, "--db", DATABASE, "--collection", COLLECTION].map(str::to_owned));
-        command.extend(["--json", "--quiet"].map(str::to_owned));
+        self.command(verb, csv, &[&["--collection", COLLECTION], arguments].concat())
+    }
+
+    fn command(&self, verb: &str, source: &Path, arguments: &[&str]) -> Vec<String> {
+        let mut command = vec![text(&self.inputs.medlift), verb.to_owned(), text(source)];
+        command.extend(["--uri", &self.uri, "--db", DATABASE, "--json", "--quiet"].map(str::to_owned));
         command.extend(arguments.iter().map(|&argument| argument.to_owned()));
         command
     }

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
+
+use crate::records;
 use testkit::{Doing, Error, Result, cargo, on_path, root, target_dir};
 
 /// Column types in mongoimport's syntax. All other columns are strings.
@@ -100,6 +102,18 @@ impl Inputs {
         let mut generate = Command::new(&self.medlift);
         generate.args(["generate", "--rows", &rows.to_string(), "--seed", "1", "--out"]).arg(&path);
         run("generating rows", &mut generate).map(|()| path)
+    }
+
+    /// Writes synthetic HL7 v2 messages, and returns the file.
+    pub(crate) fn messages(&self, count: u64) -> Result<PathBuf> {
+        let path = self.dir.join(format!("messages-{count}.hl7"));
+        records::write_messages(&path, count).map(|()| path)
+    }
+
+    /// Writes synthetic FHIR resources, and returns the file.
+    pub(crate) fn resources(&self, count: u64) -> Result<PathBuf> {
+        let path = self.dir.join(format!("resources-{count}.ndjson"));
+        records::write_resources(&path, count).map(|()| path)
     }
 
     /// Writes exactly the documents that a load of `csv` sends, in the same order, and returns the file.

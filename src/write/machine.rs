@@ -401,8 +401,8 @@ impl Machine {
     fn cut(&mut self) -> Option<Batch> {
         let front = self.chunks.front_mut()?;
         if front.unsettled(Earlier::Nothing) == 0 {
-            // This batch has records whose `_id`s occurred in an earlier chunk. They are few, and the command only
-            // reads documents. So the position up to which new records were sent does not change.
+            // This batch has records whose `_id`s occurred in an earlier chunk. Only new records are sent in the order of
+            // their `_id`s, so these records do not move the position of the sweep.
             for (shard, asked) in (0..).zip(&mut front.asked) {
                 let members = sweep::cut(&mut [(self.settled, &front.records, asked)], &mut 0, self.limits);
                 if !members.is_empty() {

@@ -93,8 +93,8 @@ fn a_load_without_a_server_names_the_address_and_leaves_no_file() {
 fn a_killed_load_is_resumed_and_counts_as_if_it_had_not_been_killed() {
     let built_in = medlift(["spec", "show"]).run().expect_code(0).stdout;
     check_resumed_load("KILL", SLOW_ROWS, built_in);
-    // This spec causes conflicts: some records are not stored, because an earlier record has the same `_id`. If the
-    // load is killed and resumed, and such a record occurs once more, it must not count as a duplicate.
+    // This spec causes conflicts: some records are not stored, because an earlier record has the same `_id`. The file has
+    // copies of such records. A resumed load must count these copies as conflicts too, not as duplicates.
     check_resumed_load("KILL", SLOW_ROWS, spec_without_age("keep-first"));
 }
 

@@ -42,7 +42,7 @@ pub fn run() -> Result<()> {
             return Err(Error::failed(format!("the check does not find that `{wrong}` is wrong")));
         }
     }
-    eprintln!("{} copies with an error are refused", ERRORS.len());
+    eprintln!("the check refuses {} copies of the job, each with one wrong text", ERRORS.len());
     Ok(())
 }
 

@@ -120,9 +120,9 @@ impl Costs {
         }
     }
 
-    /// The ledger's time to find a free part, if this number of parts has begun. It reads the documents of all of them.
-    pub(super) fn look(&self, begun: usize) -> f64 {
-        self.look * begun as f64
+    /// The ledger's time to find a free part among this number of parts.
+    pub(super) fn look(&self, parts: usize) -> f64 {
+        self.look * parts as f64
     }
 
     /// The cost of one more document if the shard has `stored` documents and receives `rate` documents per second.

@@ -14,8 +14,11 @@ use super::station::{Station, Time};
 
 /// Number of slices of a part. With more slices, the results differ by less than 1 %.
 const SLICES_MAX: u64 = 16;
-/// Mean time until a waiting worker looks again: half of its interval of 1 s.
-const POLL_SECONDS: f64 = 0.5;
+/// The longest interval between two looks of a waiting worker (`POLL_MAX` in src/pipeline/parts/mod.rs). A worker that
+/// could go on notices it after half of the interval, on average.
+const POLL_SECONDS: f64 = 4.0;
+/// The parts that a worker looks at with one query (`PARTS_PER_LOOK` in src/pipeline/parts/mod.rs).
+const PARTS_PER_LOOK: usize = 500;
 /// A load that takes longer than a year ends unfinished: its workers probably fail before they have written anything.
 const SECONDS_MAX: f64 = 366.0 * 86_400.0;
 
@@ -213,21 +216,20 @@ impl Simulation<'_> {
     fn look(&mut self, worker: usize) {
         if self.free_parts.is_empty() || self.tokens == 0 {
             self.waiting.push(worker);
-            let begun = self.outcome.written.len() - self.free_parts.len();
-            let polling = self.waiting.len() as f64 * self.costs.look(begun)
-                / (2.0 * POLL_SECONDS * self.setup.shard_cores as f64);
+            let polling = self.waiting.len() as f64 * self.costs.look(self.unfinished)
+                / (POLL_SECONDS * self.setup.shard_cores as f64);
             self.outcome.polling = self.outcome.polling.max(polling);
             return;
         }
         let part = self.free_parts.pop_front();
-        let begun = self.outcome.written.len() - self.free_parts.len();
+        let looked_at = self.unfinished.min(PARTS_PER_LOOK);
         let (slots, slices) = (self.setup.in_flight.min(self.tokens), self.outcome.slices);
         self.tokens -= if self.setup.writers_max.is_some() { slots } else { 0 };
         let skipped = part.map_or(0, |part| self.outcome.written[part]);
         let next_shard = whole(self.random() * self.setup.shards as f64) as usize;
         let life = self.workers[worker].life + 1;
         self.workers[worker] = Worker { life, part, unread: slices, skipped, slots, next_shard, ..Worker::default() };
-        let taken = self.ledger.serve(self.now, self.costs.look(begun) + self.costs.part_updates);
+        let taken = self.ledger.serve(self.now, self.costs.look(looked_at) + self.costs.part_updates);
         self.push(taken - self.now + self.costs.part_seconds, Event::Begin(worker, life));
         if self.setup.failures_per_hour > 0.0 {
             let failure = -(1.0 - self.random()).ln() * 3600.0 / self.setup.failures_per_hour;
@@ -333,7 +335,7 @@ impl Simulation<'_> {
     /// A waiting worker notices later that a part or a token is free.
     fn wake(&mut self) {
         if let Some(worker) = self.waiting.pop() {
-            self.push(POLL_SECONDS, Event::Look(worker));
+            self.push(POLL_SECONDS / 2.0, Event::Look(worker));
         }
     }
 
