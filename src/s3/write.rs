@@ -118,8 +118,8 @@ impl Upload<'_> {
         Ok(())
     }
 
-    /// Makes the object from the parts. Returns false if an object with this key exists. An attempt whose reply was lost
-    /// may have made that object. To find this out, the caller compares the object's mark.
+    /// Makes the object from the parts. Returns false if an object with this key exists. An attempt whose reply was
+    /// lost may have made that object. To find this out, the caller compares the object's mark.
     pub(super) async fn complete(self) -> Result<bool, Problem> {
         let complete = || self.bucket.store.complete_multipart(self.key, &self.id, self.parts.clone());
         match self.bucket.patiently("s3:PutObject", complete).await? {

@@ -42,8 +42,8 @@ pub(super) fn sign_in_as(
 /// Returns the databases in which the user may be stored, in the order in which they are tried.
 ///
 /// Only one database is tried in two cases:
-/// - `given` is set: the database from `--authentication-database` or `authSource`, or the database of the account whose
-///   password was taken from the settings. Then only `given` is tried.
+/// - `given` is set: the database from `--authentication-database` or `authSource`, or the database of the account
+///   whose password was taken from the settings. Then only `given` is tried.
 /// - `given` is not set, and the user is not from `--username`. Then only the database in the connection string is
 ///   tried, or `admin` if the connection string names none.
 ///
