@@ -24,8 +24,8 @@ pub enum DateFormat {
     DayMonthYear(u8),
     /// Month, day and year with this separator: `01/31/2024` if it is `/`.
     MonthDayYear(u8),
-    /// A time in HL7 v2, such as `2024`, `20240131` or `20240131102030.456+0100` (data type DTM). If it has no offset from
-    /// UTC, `offset_minutes` is the offset.
+    /// A time in HL7 v2, such as `2024`, `20240131` or `20240131102030.456+0100` (data type DTM). If it has no offset
+    /// from UTC, `offset_minutes` is the offset.
     Hl7 {
         /// Minutes that local time is ahead of UTC.
         offset_minutes: i16,
@@ -110,8 +110,8 @@ fn parse_any(format: DateFormat, text: &[u8]) -> Option<i64> {
     };
     let time_ms = if rest.0.is_empty() { 0 } else { rest.time_ms()? };
     let ms = (civil.is_real() && rest.0.is_empty()).then(|| days_from_civil(civil) * DAY_MS + time_ms);
-    // Because of its offset, a time can be before the year 1 or after the year 9999 in UTC. Such a date cannot be
-    // written with a year of four digits.
+    // Because of its offset, a time can be before the year 1 or after the year 9999 in UTC. Such a time is refused,
+    // because it cannot be written with a year of four digits.
     ms.filter(|ms| YEARS_MS.contains(ms))
 }
 
