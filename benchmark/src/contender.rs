@@ -51,7 +51,7 @@ impl Contender {
         Self { name: name.into(), prepare: vec![Step::Drop], command, beside: Vec::new(), accepted: &[0] }
     }
 
-    /// Sets the steps before each measurement. Without this call, the database is dropped.
+    /// Sets the steps before each measurement. Without this call, the only step is to drop the database.
     pub(crate) fn after(mut self, prepare: Vec<Step>) -> Self {
         self.prepare = prepare;
         self

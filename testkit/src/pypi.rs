@@ -45,9 +45,9 @@ impl Wheel {
         })
     }
 
-    /// Returns the path of the wheel, which is a ZIP file, in the cache `target/<program>/`. If it is not there, downloads
-    /// it. If `PYTHONPATH` contains this path, Python can import the package. This only works for packages without
-    /// compiled code.
+    /// Returns the path of the wheel, which is a ZIP file, in the cache `target/<program>/`. If it is not there,
+    /// downloads it. If `PYTHONPATH` contains this path, Python can import the package. This only works for packages
+    /// without compiled code.
     pub fn package(&self) -> Result<PathBuf> {
         self.cached(&format!("{}-{}.whl", self.program, self.version), |wheel, _| Ok(wheel))
     }

@@ -212,8 +212,8 @@ fn damaged_messages_are_kept_as_they_are_corrected_and_loaded() {
         assert!(line.starts_with(start) && line.contains(part), "{line}: {start} {part}");
         assert!(!line.contains("2026-01-02") && !line.contains("hello"), "no value may be there: {line}");
     }
-    // The same load again uses the same reject files. The pattern `*.hl7` does not match `adt.hl7.rejects.hl7`, so only
-    // the source is read.
+    // The same load again uses the same reject files. A pattern such as `*.hl7` leaves reject files out, so only the
+    // source is read.
     let again = place.load(&source.with_file_name("*.hl7"), &SPEC, 4);
     assert_eq!((&again["reject_files"], again["counts"]["read"].as_u64()), (&serde_json::json!(listed), Some(5)));
 

@@ -183,7 +183,7 @@ fn the_first_user_of_a_new_server_is_made_without_a_sign_in() {
     });
     let plan = provision().expect_code(0);
     assert!(plan.stdout.contains("create user writer") && !plan.stderr.contains("notice"), "{plan:?}");
-    // The shared server accepts everybody.
+    // The shared server requires no sign-in. A notice must say so.
     let place = Place::new("everybody");
     let open = ["provision", "--plan", "--uri", &shared().uri(), "--db", &place.database];
     let open = USERS.into_iter().fold(medlift(open), |program, (name, value)| program.env(name, value));

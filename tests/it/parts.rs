@@ -213,8 +213,8 @@ fn a_load_with_counts_that_are_sums_is_known_again() {
 fn a_limit_of_rejects_applies_to_all_parts_together() {
     let bad = ["x1", "x2", "x3"].map(|age| row("Ann Lee", age, "A+", "2024-01-31", "2024-02-02")).join("\n");
     let problem = "6 rows rejected of 9806 read, more than allowed";
-    // A limit in percent is checked only after 10,000 rows and at the end. The parts have fewer rows, so both are
-    // loaded first.
+    // A limit in percent is checked only after 10,000 rows and at the end. Both parts together have fewer rows, so both
+    // are loaded first.
     for (limit, code, parts_loaded) in [("5", 1, 1), ("0.061%", 1, 2), ("0.062%", 4, 2)] {
         let place = Place::new("parts_limit");
         let good = fs::read(place.sample("a.csv", 4_900, "none")).unwrap();

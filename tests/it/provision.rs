@@ -446,7 +446,7 @@ fn missing_passwords_are_generated_and_stored_before_the_users_are_created() {
             deployment.sign_in(user, password.reveal()).await.expect("signs in");
         }
     });
-    // Users that exist need no password.
+    // Users that already exist need no password in the settings.
     assert!(run(&["--generate-missing"], 0).stdout.contains("nothing to do"));
     std::fs::write(&file, "LOADER_USER=carrier\n").expect("writes");
     assert!(run(&[], 0).stdout.contains("nothing to do"));

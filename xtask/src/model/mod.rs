@@ -1,5 +1,6 @@
 //! A model of loads that are too large to try: 10 billion rows, up to 64 shards, up to 1,000 workers. It simulates the
-//! workers, the shards and the ledger with constants that were measured here, and writes the results into docs/scale.md.
+//! workers, the shards and the ledger with constants that were measured here, and writes the results into
+//! docs/scale.md.
 
 mod chart;
 mod constants;
@@ -32,8 +33,8 @@ struct World {
     prices: Prices,
 }
 
-/// Without arguments, simulates all loads and writes the results. With `--validate`, measures the constants and compares
-/// the model with real loads, of 1 million rows or of the number of rows in the second argument.
+/// Without arguments, simulates all loads and writes the results. With `--validate`, measures the constants and
+/// compares the model with real loads, of 1 million rows or of the number of rows in the second argument.
 pub fn run(arguments: &[&str]) -> Result<()> {
     match arguments {
         [] => {

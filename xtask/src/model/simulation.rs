@@ -293,7 +293,8 @@ impl Simulation<'_> {
             let station = if self.setup.is_one_machine { 0 } else { self.setup.workers + shard };
             let stored = self.cores[station].serve(self.now, cost.cpu * rows);
             let on_disk = self.disks[shard].serve(self.now, cost.disk * rows);
-            // Changed pages are written later. If the disk is too slow, the next checkpoint waits, and so do the writers.
+            // Changed pages are written later. If the disk is too slow, the next checkpoint waits, and so do the
+            // writers.
             let late = on_disk - CHECKPOINT_SECONDS;
             let acknowledged = (stored + cost.wait * rows).max(late) + self.costs.commit * rows;
             self.stored[shard] += rows;
