@@ -51,7 +51,7 @@ impl Contender {
         Self { name: name.into(), prepare: vec![Step::Drop], command, beside: Vec::new(), accepted: &[0] }
     }
 
-    /// Sets the steps before each measurement. Without this call, the database is dropped.
+    /// Sets the steps before each measurement. Without this call, the only step is to drop the database.
     pub(crate) fn after(mut self, prepare: Vec<Step>) -> Self {
         self.prepare = prepare;
         self
@@ -105,7 +105,8 @@ impl Tools<'_> {
     }
 
     /// `medlift load --manifest` by this number of workers. Their reject files are in the directory `rejects`, which is
-    /// emptied first: otherwise a load would find the files of a load that the server no longer knows.
+    /// emptied first. Reason: the database is dropped, so its ledger no longer knows the files of the previous
+    /// contender, and Medlift does not overwrite such files.
     pub(crate) fn workers(&self, name: &str, manifest: &Path, rejects: &Path, workers: u64) -> Contender {
         let mut all = (0..workers).map(|index| {
             let mut command = vec![text(&self.inputs.medlift), "load".to_owned()];

@@ -12,14 +12,15 @@ use super::constants::whole;
 use super::costs::{CHECKPOINT_SECONDS, Costs};
 use super::station::{Station, Time};
 
-/// Number of slices of a part. With more slices, the results differ by less than 1 %.
+/// Maximum number of slices of a part. With more slices, the results differ by less than 1 %.
 const SLICES_MAX: u64 = 16;
 /// The longest interval between two looks of a waiting worker (`POLL_MAX` in src/pipeline/parts/mod.rs). A worker that
 /// could go on notices it after half of the interval, on average.
 const POLL_SECONDS: f64 = 4.0;
 /// The parts that a worker looks at with one query (`PARTS_PER_LOOK` in src/pipeline/parts/mod.rs).
 const PARTS_PER_LOOK: usize = 500;
-/// A load that takes longer than a year ends unfinished: its workers probably fail before they have written anything.
+/// The simulation stops after a simulated year, even if the load is not complete. Such a load would probably never be
+/// complete, because its workers fail before they have written anything.
 const SECONDS_MAX: f64 = 366.0 * 86_400.0;
 
 /// The load to simulate.
@@ -54,7 +55,8 @@ pub(super) struct Outcome {
     pub(super) written: Vec<u64>,
     pub(super) slices: u64,
     pub(super) failures: u64,
-    /// The busy share of each resource: its name, and the highest share of its servers.
+    /// The name of each resource, and the share of the time in which it is busy. For several equal resources, the
+    /// highest share.
     pub(super) busy: Vec<(&'static str, f64)>,
     /// Highest share of the ledger's time that waiting workers need when they look for parts. Above 1, the ledger is
     /// overloaded.
@@ -82,17 +84,17 @@ enum Event {
     /// A shard has acknowledged a slice.
     Written(usize, u64),
     Fail(usize, u64),
-    /// The lease of a failed worker's part and its tokens have expired.
+    /// The lease of a failed worker has expired. The worker's part and its tokens are free again.
     Expired(usize, usize),
 }
 
 #[derive(Debug, Clone, Default)]
 struct Worker {
-    /// Events of an earlier life are ignored.
+    /// Increases when the worker takes a part, completes it or fails. An event with an earlier number is ignored.
     life: u64,
     part: Option<usize>,
     unread: u64,
-    /// Slices that are written already, by an earlier worker.
+    /// Number of slices that this worker need not write, because an earlier worker has written them.
     skipped: u64,
     encoding: usize,
     ready: usize,
@@ -293,7 +295,8 @@ impl Simulation<'_> {
             let station = if self.setup.is_one_machine { 0 } else { self.setup.workers + shard };
             let stored = self.cores[station].serve(self.now, cost.cpu * rows);
             let on_disk = self.disks[shard].serve(self.now, cost.disk * rows);
-            // Changed pages are written later. If the disk is too slow, the next checkpoint waits, and so do the writers.
+            // Changed pages are written later. If the disk is too slow, the next checkpoint waits, and so do the
+            // writers.
             let late = on_disk - CHECKPOINT_SECONDS;
             let acknowledged = (stored + cost.wait * rows).max(late) + self.costs.commit * rows;
             self.stored[shard] += rows;
@@ -332,7 +335,7 @@ impl Simulation<'_> {
         }
     }
 
-    /// A waiting worker notices later that a part or a token is free.
+    /// Wakes a waiting worker, because a part or a token is free. The worker notices this only when it looks again.
     fn wake(&mut self) {
         if let Some(worker) = self.waiting.pop() {
             self.push(POLL_SECONDS / 2.0, Event::Look(worker));
