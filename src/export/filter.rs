@@ -92,7 +92,7 @@ fn doubt(path: &str, wanted: Wanted, value: &Bson) -> Option<String> {
         Bson::ObjectId(_) => (None, "an ObjectId"),
         _ => return None,
     };
-    // A document of another program can have an ObjectId as its `_id`.
+    // A filter may compare the `_id` with an ObjectId, because documents of other programs can have such an `_id`.
     let is_binary = wanted == Wanted::Binary && found == Some(Wanted::Uuid);
     if found == Some(wanted) || is_binary || wanted == Wanted::Uuid && found.is_none() {
         return None;

@@ -53,8 +53,8 @@ pub struct LoadSummary {
     /// Messages about the ledger and about files. For example, why an interrupted load was not resumed, or which file
     /// was not changed.
     pub notes: Vec<String>,
-    /// The times of the command. `None` if the load is divided into parts, because its worker also loads parts of it:
-    /// the times are then in the result of the worker.
+    /// The times of the command. `None` if the load is divided into parts. The result of the worker that ended the load
+    /// has the times then, because this worker may also have loaded parts.
     #[serde(flatten)]
     pub times: Option<Times>,
     /// The reason why the load was not verified, if it was not.
