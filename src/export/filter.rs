@@ -42,7 +42,7 @@ fn add_doubts(filter: &Document, spec: &Spec, doubts: &mut Vec<String>) {
 }
 
 fn add_doubts_of_field(path: &str, value: &Bson, spec: &Spec, doubts: &mut Vec<String>) {
-    // A number in a path is a position in an array: `names.0.family`.
+    // A number in a path is a position in an array, and not part of a name: `names.0.family`.
     let is_name = |part: &&str| part.parse::<usize>().is_err();
     let name = path.split('.').filter(is_name).collect::<Vec<_>>().join(".");
     let is_below = |above: &str, below: &str| below.strip_prefix(above).is_some_and(|rest| rest.starts_with('.'));

@@ -240,7 +240,8 @@ impl Ledger {
     /// If the server cannot be read.
     pub async fn has_overlapping_loads(&self, load: &LoadDocument) -> Result<bool, LedgerError> {
         let mut filter = self.with_collection(Document::new());
-        // While the parts of a load are written, the load's own document does not change.
+        // While the parts of a load are written, the load's own document does not change. So such a load is recognized
+        // by its state, and not by the time of the last change.
         let is_in_parts = doc! { "manifest": { "$exists": true }, "state": { "$in": UNFINISHED.to_vec() } };
         let has_changed = doc! { "updated": { "$gte": load.started }, "state": { "$ne": "dropped" } };
         filter.insert("_id", doc! { "$ne": load.id });

@@ -148,7 +148,7 @@ const ENCODING_OF_MESSAGES: &str = "each message in its own character set";
 impl SourceNote {
     /// Creates the note about a source. `name` is its name.
     pub fn new(name: &str, encoding: &str, layout: &Layout, spec: &Spec, noticed: &Notices) -> Self {
-        // The format of times in HL7 messages is fixed.
+        // The format of times in HL7 messages is fixed, so it is not shown.
         let shown = if layout.format == Format::Hl7 { &[][..] } else { &layout.dates };
         let dates = spec.fields.iter().zip(shown);
         Self {
