@@ -1,5 +1,6 @@
 //! Prepares what a benchmark needs: release builds, a Python environment, source files, encoded documents.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -143,6 +144,15 @@ pub(crate) fn for_mongoimport(csv: &Path) -> Result<(PathBuf, String)> {
     let path = csv.with_extension("headless.csv");
     let header = filter_lines(csv, &path, |line| line > 0)?;
     Ok((path, header.split(',').map(typed).collect::<Vec<_>>().join(",")))
+}
+
+/// Writes a file in which each row occurs once.
+pub(crate) fn without_duplicates(csv: &Path) -> Result<PathBuf> {
+    let path = csv.with_extension("unique.csv");
+    let text = fs::read_to_string(csv).doing(|| format!("reading {}", csv.display()))?;
+    let mut known = HashSet::new();
+    let rows: String = text.split_inclusive('\n').filter(|row| known.insert(*row)).collect();
+    fs::write(&path, rows).doing(|| format!("writing {}", path.display())).map(|()| path)
 }
 
 /// Writes a file with the header and every second row.

@@ -1,8 +1,9 @@
 //! The scenarios `messages` and `resources`: their synthetic sources (HL7 v2 messages, and FHIR R4 resources), and their
 //! contenders.
 
+use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, Write as _};
 use std::path::Path;
 
 use testkit::{Doing, Result};
@@ -84,9 +85,10 @@ fn message(place: Place) -> String {
     let mut text =
         format!("MSH|^~\\&|SENDER|NORTH|MEDLIFT|HOSPITAL|{time}||{kind}^{event}|M{number}|P|2.5.1|||AL|NE\r");
     if kind == "ADT" {
-        text += &format!("EVN|{event}|{time}|||OPERATOR{}\r", patient % 50);
+        let _ = write!(text, "EVN|{event}|{time}|||OPERATOR{}\r", patient % 50);
     }
-    text += &format!(
+    let _ = write!(
+        text,
         "PID|1||{patient}^^^NORTH^MR~{}^^^SSA^SS||FAMILY{patient}^GIVEN{}^Q^^^^L||19{:02}0{}1{}|{}||2106-3^WHITE^HL70005|\
          {} MILL ROAD^APARTMENT {}^SPRINGFIELD^IL^62701^USA^H||(217)555-{:04}^PRN^PH~(217)556-{:04}^WPN^PH||EN^ENGLISH|\
          M|CHR|ACCOUNT{patient}^^^NORTH^AN\r",
@@ -101,7 +103,8 @@ fn message(place: Place) -> String {
         patient % 10_000,
         (patient + step) % 10_000,
     );
-    text += &format!(
+    let _ = write!(
+        text,
         "PV1|1|I|W{}^{}^{}^NORTH||||{}^SMITH^JOHN^A^^DR^MD|{}^JONES^MARY^B^^DR^MD||MED|||||ADM|A0|||VISIT{patient}^^^\
          NORTH^VN|||||||||||||||||||||||||{time}\r",
         step % 5,
@@ -135,7 +138,8 @@ fn results(place: Place, time: &str) -> String {
     );
     for index in 0..OBSERVATIONS {
         let value = (patient * 7 + index * 13 + number) % 900 + 100;
-        text += &format!(
+        let _ = write!(
+            text,
             "OBX|{}|NM|{}-{index}^ANALYTE {index} IN SERUM OR PLASMA^LN||{}.{}|mmol/L^MILLIMOLE PER LITRE^UCUM|3.5-145.0|N|||F|||\
              {time}\r",
             index + 1,

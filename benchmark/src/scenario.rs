@@ -100,6 +100,7 @@ pub(crate) fn run(scenario: Scenario, rows: u64, options: &Options, inputs: &Inp
     let source = match scenario {
         Scenario::Messages => inputs.messages(rows)?,
         Scenario::Resources => inputs.resources(rows)?,
+        _ if !options.has_duplicates => inputs::without_duplicates(&inputs.csv(rows)?)?,
         _ => inputs.csv(rows)?,
     };
     let mut note = String::new();

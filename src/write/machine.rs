@@ -118,9 +118,11 @@ pub struct Doubts {
 /// 500.
 const LAST_BATCH_DOCS_MIN: usize = 500;
 
-/// If more than one record in 20 of a batch was already stored, the machine looks up the `_id`s of the next batches
-/// before it inserts their records. For the server, a lookup is cheaper than an insert that fails.
-const LOOK_SHARE: usize = 20;
+/// If more than one record in 250 of a batch was already stored, the machine looks up the `_id`s of the next batches
+/// before it inserts their records. Reason: the server inserts up to 500 records of a command in one transaction. If one
+/// of them is stored, the transaction fails, and the server inserts its records again, each in a transaction of its own.
+/// With 1 % of stored records, a lookup of all records saves a fifth of the server's processor time.
+const LOOK_SHARE: usize = 250;
 
 /// The writer's state machine. See the [module](self).
 #[derive(Debug)]

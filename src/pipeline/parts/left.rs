@@ -91,13 +91,13 @@ mod tests {
     #[test]
     fn a_complete_part_is_looked_at_once_and_the_next_look_leaves_out_no_part() {
         let mut left = PartsLeft::new(vec![4, 0, 1, 2, 3]);
-        assert_eq!(left.note(&[4, 0, 1], &[part(0, "complete"), part(1, "running")]), [4, 1]);
-        assert_eq!((left.count(), &left.numbers[left.looked_at..]), (4, &[2, 3][..]));
-        assert_eq!(left.note(&[2, 3], &[part(2, "complete"), part(3, "complete")]), []);
+        assert_eq!(left.note(&[4, 0, 1], &[part(0, "complete"), part(1, "running")]), [4_u32, 1]);
+        assert_eq!((left.count(), &left.numbers[left.looked_at..]), (4, &[2_u32, 3][..]));
+        assert_eq!(left.note(&[2, 3], &[part(2, "complete"), part(3, "complete")]), Vec::<u32>::new());
         assert_eq!((left.count(), left.looked_at), (2, 2));
         left.start_again();
-        assert_eq!(left.note(&[4, 1], &[part(4, "complete"), part(1, "complete")]), []);
+        assert_eq!(left.note(&[4, 1], &[part(4, "complete"), part(1, "complete")]), Vec::<u32>::new());
         let complete: Vec<u32> = left.complete.iter().map(PartProgress::number).collect();
-        assert_eq!((left.count(), complete), (0, vec![0, 2, 3, 4, 1]));
+        assert_eq!((left.count(), complete), (0, vec![0_u32, 2, 3, 4, 1]));
     }
 }

@@ -76,10 +76,12 @@ impl Bench {
 /// `rows` is at least `KEPT_ROWS`. Returns the comparison as Markdown.
 pub(super) fn validate(rows: u64) -> Result<String> {
     let (large, rows_text) = ((rows * LARGE).to_string(), rows.to_string());
-    let small = Bench::run("constants", &["--only", "constants", "--rows", &rows_text, "--runs", "3"])?;
-    let arguments = ["--only", "constants", "--rows", &large, "--runs", "1", "--cache-mb", "256"];
+    let small =
+        Bench::run("constants", &["--only", "constants", "--rows", &rows_text, "--runs", "3", "--duplicates", "no"])?;
+    let arguments = ["--only", "constants", "--rows", &large, "--runs", "1", "--cache-mb", "256", "--duplicates", "no"];
     let outgrown = Bench::run("outgrown", &[&arguments[..], &["--contenders", "medlift load"]].concat())?;
-    let workers = Bench::run("workers", &["--only", "workers", "--rows", &rows_text, "--runs", "3"])?;
+    let workers =
+        Bench::run("workers", &["--only", "workers", "--rows", &rows_text, "--runs", "3", "--duplicates", "no"])?;
     let mut constants = Constants::read()?;
     take(&mut constants, rows, &small, &outgrown, &workers)?;
     if rows >= KEPT_ROWS {
