@@ -40,7 +40,11 @@ pub(crate) struct Deployment {
 
 impl Deployment {
     pub(crate) fn start() -> Self {
-        Self { server: Server::builder().access_control().start().expect("starts"), spec: Spec::built_in() }
+        Self::of(Spec::built_in())
+    }
+
+    pub(crate) fn of(spec: Spec) -> Self {
+        Self { server: Server::builder().access_control().start().expect("starts"), spec }
     }
 
     pub(crate) fn destination(&self) -> Destination {
