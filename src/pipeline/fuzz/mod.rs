@@ -23,7 +23,7 @@ use mutate::Random;
 const SECONDS_DEFAULT: u64 = 5;
 
 /// Sources are not longer than this. Short sources are faster, and have nearly all faults that long ones have.
-const SOURCE_BYTES_MAX: usize = 20_000;
+const SOURCE_BYTES_MAX: usize = 4_000;
 
 /// A format that is fuzzed.
 struct Target {
