@@ -52,7 +52,7 @@ fn messages_are_stored_once_with_their_header_and_patient() {
     assert_eq!(identifiers[1], doc! { "value": "2", "authority": "GOODHEALTH", "type": "MR" }.into());
     assert_eq!(stored.get_binary_generic("message").unwrap(), second.as_bytes());
 
-    // The MR number identifies the patient, although it is not the first.
+    // The MR number identifies the patient, although it is not the first of the identifiers.
     let patient = |message: &Document| {
         let key = message.get("patient").and_then(|key| match key {
             bson::Bson::Binary(key) if key.subtype == BinarySubtype::Uuid => Some(key.bytes.clone()),
@@ -92,7 +92,7 @@ fn an_export_has_the_original_bytes_whatever_the_framing() {
         assert!(is_in, "{}", message.escape_ascii());
     }
     assert_eq!(exported.len(), crlf.len() + 2 + cr.len() + 1 + latin.len() + 1);
-    // The same messages, in other frames, are the same documents.
+    // The exported messages have other frames, but give the same documents. So all three are already present.
     let summary = place.load(&out, &SPEC, 0);
     assert_eq!(counts(&summary, &ENDS), [3, 0, 3, 0, 0]);
     let csv = place.run(&[&["export", "--type", "csv"], &SPEC[..]].concat()).expect_code(0).stdout;
@@ -214,7 +214,8 @@ fn damaged_messages_are_kept_as_they_are_corrected_and_loaded() {
         assert!(line.starts_with(start) && line.contains(part), "{line}: {start} {part}");
         assert!(!line.contains("2026-01-02") && !line.contains("hello"), "no value may be there: {line}");
     }
-    // The same load again finds its files. A pattern leaves them out.
+    // The same load again uses the same reject files. A pattern such as `*.hl7` leaves reject files out, so only the
+    // source is read.
     let again = place.load(&source.with_file_name("*.hl7"), &SPEC, 4);
     assert_eq!((&again["reject_files"], again["counts"]["read"].as_u64()), (&serde_json::json!(listed), Some(5)));
 

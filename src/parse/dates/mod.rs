@@ -111,8 +111,8 @@ fn parse_any(format: DateFormat, text: &[u8]) -> Option<i64> {
     };
     let time_ms = if rest.0.is_empty() { 0 } else { rest.time_ms()? };
     let ms = (civil.is_real() && rest.0.is_empty()).then(|| days_from_civil(civil) * DAY_MS + time_ms);
-    // Because of its offset, a time can be before the year 1 or after the year 9999 in UTC. Such a date cannot be
-    // written with a year of four digits.
+    // Because of its offset, a time can be before the year 1 or after the year 9999 in UTC. Such a time is refused,
+    // because it cannot be written with a year of four digits.
     ms.filter(|ms| YEARS_MS.contains(ms))
 }
 
