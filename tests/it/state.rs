@@ -299,6 +299,9 @@ fn a_patient_is_shown_to_who_may_read_and_doctor_checks_the_state() {
     });
     let loader = program(deployment, &[&patient[..], &["-u", "loader"]].concat()).run().expect_code(0);
     assert!(loader.stderr.contains("the user may not read them: letters"), "{}", loader.stderr);
+    let export = ["export", "--spec", "hl7v2", "-u", "analyst", "-c", "patients_deidentified", "--type", "json"];
+    let exported = program(deployment, &export).run().expect_code(0);
+    assert!(exported.stdout.contains(r#""sex":"F""#) && !exported.stdout.contains("JANE"), "{}", exported.stdout);
     let doctor = program(deployment, &["doctor", "--spec", "hl7v2"]).run().expect_code(0);
     for part in ["may load and verify hospital.messages", "patients, visits, results have the indexes"] {
         assert!(doctor.stdout.contains(part), "{}", doctor.stdout);
