@@ -9,6 +9,7 @@ use medlift::error::Error;
 use medlift::pipeline::Plan;
 use medlift::server::documentdb::Product;
 use medlift::server::{Connection, Destination, Purpose, Secret, Target, is_connection_string};
+use medlift::spec::Spec;
 
 use super::arguments::looks_like_connection_string;
 use super::config_file::ConfigFile;
@@ -191,6 +192,13 @@ impl ConnectionArgs {
     /// Returns the collection that the user gave with `--collection`.
     pub(super) fn collection(&self) -> Option<&str> {
         self.collection.as_deref()
+    }
+
+    /// Uses the collection of the spec if the spec [has its own](Spec::has_own_collection) and the user gave no
+    /// `--collection`. Without this, messages would be loaded into the collection `admissions` of an `.env`.
+    pub(super) fn in_collection_of(self, spec: &Spec) -> Self {
+        let own = || spec.has_own_collection().then(|| spec.collection.clone());
+        Self { collection: self.collection.clone().or_else(own), ..self }
     }
 
     /// Returns an error if the user gave `--collection` but the spec describes several kinds of documents. Each kind

@@ -44,7 +44,7 @@ impl FoldArgs {
     pub(super) fn run(self: Box<Self>) -> Result<ExitCode, Error> {
         let Self { dataset, rebuild, json, quiet, deployment } = *self;
         let (spec, identity) = (dataset.kind(None)?, identity_key()?);
-        let connection = deployment.into_connection_args("to name a spec, use --spec")?;
+        let connection = deployment.into_connection_args("to name a spec, use --spec")?.in_collection_of(&spec);
         let folded = super::run_async(async |_| {
             let target = connection.connect(Purpose::Load, &spec.collection).await?;
             require_collection(&target).await?;

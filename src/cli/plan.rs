@@ -58,7 +58,8 @@ impl PlanArgs {
                     .into(),
             ));
         }
-        let collection = collection(self.collection.take(), &settings)?;
+        let own = plan.kinds[0].has_own_collection().then(|| plan.kinds[0].collection.clone());
+        let collection = collection(self.collection.take().or(own), &settings)?;
         let earlier = if self.add { Some(read(&self.out)?) } else { None };
         let sources = plan.sources.iter().filter_map(|source| source.origin.path().map(Path::to_owned));
         let inputs: Vec<PathBuf> = sources.chain(self.reading.spec_path()).chain(settings.files()).collect();

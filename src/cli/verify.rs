@@ -65,7 +65,8 @@ impl VerifyArgs {
         progress.bytes_total = plan.size_bytes();
         limits::require_for_reading()?;
         let proofs = super::run_async(async |interrupt| {
-            let target = self.connection.connect(Purpose::Read, &plan.kinds[0].collection).await?;
+            let connection = self.connection.in_collection_of(&plan.kinds[0]);
+            let target = connection.connect(Purpose::Read, &plan.kinds[0].collection).await?;
             for (_, target) in plan.targets(&target) {
                 refuse_view(&target).await?;
                 require_collection(&target).await?;

@@ -157,6 +157,12 @@ impl Spec {
         }
     }
 
+    /// Returns true if the spec is built in, but is not the default one. `COLLECTION_NAME` does not name its collection,
+    /// because it names that of the default spec or of the user's own spec.
+    pub fn has_own_collection(&self) -> bool {
+        self.origin.starts_with(BUILT_IN_ORIGIN) && self.option().is_some()
+    }
+
     /// Reads the spec of a dataset with one kind of document from its TOML text. Error messages name the text `origin`.
     ///
     /// # Errors

@@ -276,6 +276,13 @@ fn without_a_spec_the_content_of_the_sources_chooses_it() {
     let tables = place.load(&table, &["--dry-run"], 0);
     assert!(!tables["notes"].to_string().contains("detected"), "{tables}");
 
+    // The collection of the admissions is not that of the messages.
+    for arguments in [&["verify", text(&adt)][..], &["load", text(&adt)], &["fold", "--spec", "hl7v2"]] {
+        let program = medlift(arguments.iter().chain(&["--uri", &uri, "--db", &place.database]));
+        program.env("COLLECTION_NAME", "admissions").run().expect_code(0);
+    }
+    assert_eq!(place.count(doc! {}), 0, "no message in the collection `admissions`");
+
     let mixed = run(&["load", text(&table), text(&adt)]).expect_code(2);
     for part in ["a.csv needs the spec admissions", "adt.txt needs the spec hl7v2", "or give --spec"] {
         assert!(mixed.stderr.contains(part), "{}", mixed.stderr);
