@@ -51,7 +51,7 @@ pub struct SpillError {
 }
 
 impl SpillError {
-    fn new(doing: &'static str, cause: io::Error) -> Self {
+    pub(crate) fn new(doing: &'static str, cause: io::Error) -> Self {
         let remedy = if matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
             "free space there, or set TMPDIR to a directory with at least 44 bytes of free space per row"
         } else if cause.kind() == io::ErrorKind::FileTooLarge {

@@ -1,16 +1,15 @@
 //! ORU^R01: results.
 
 use bson::raw::cstr;
-use bson::{RawArrayBuf, RawBson};
 
 use super::adt::identifier_document;
 use super::fields::{Change, Part, Said, first};
 use super::keys::{Identifier, Key, Kind, OrderNumber};
-use super::result::ResultStep;
+use super::result::{ResultStep, list};
 use super::slot::Slot;
 use super::step::{Context, Step, note};
 use crate::encode::Id;
-use crate::parse::hl7::{Element, Segment, Value};
+use crate::parse::hl7::{Element, Segment};
 
 /// The parts of a code: type CE or CWE.
 const CODE: [Part; 3] = [(cstr!("code"), 1, 1), (cstr!("text"), 2, 1), (cstr!("system"), 3, 1)];
@@ -80,7 +79,8 @@ impl<'m> Context<'m> {
         let id = number.result(&code, &system, &sub_id, self.identity);
         let of_order = obr.map(|obr| fields.text(first(obr.segment.field(25)))).and_then(Said::value);
         let status = fields.text(first(obx.field(11))).value().or(of_order).unwrap_or_default();
-        let step = ResultStep { patient: before.patient, status, changes: self.changes(before, obx) };
+        let (values, changes) = (self.values(obx.field(5)), self.changes(before, obx));
+        let step = ResultStep { patient: before.patient, status, values, changes };
         Some((Key { kind: Kind::Result, id }, Step::Result(Box::new(step))))
     }
 
@@ -102,23 +102,15 @@ impl<'m> Context<'m> {
         note(&mut changes, fields.parts_change(Slot::Code, obx.field(3), &CODE));
         note(&mut changes, fields.text_change(Slot::SubId, obx.field(4)));
         note(&mut changes, fields.text_change(Slot::ValueType, obx.field(2)));
-        note(&mut changes, Change::new(Slot::Value, self.values(obx.field(5))));
         note(&mut changes, fields.parts_change(Slot::Unit, obx.field(6), &CODE));
         note(&mut changes, fields.text_change(Slot::ReferenceRange, obx.field(7)));
         note(&mut changes, self.flags(obx.field(8)));
         changes
     }
 
-    /// Returns OBX-5: a text, or a list of texts if the field repeats.
-    fn values(&self, field: Element<'_>) -> Said<RawBson> {
-        let mut texts: Vec<String> =
-            field.children().filter_map(|repetition| self.fields.text(repetition).value()).collect();
-        match texts.len() {
-            0 if field.value() == Value::Delete => Said::Delete,
-            0 => Said::Nothing,
-            1 => Said::Is(texts.swap_remove(0).into()),
-            _ => Said::Is(list(texts).into()),
-        }
+    /// Returns the texts of OBX-5: one for each repetition that is not empty.
+    fn values(&self, field: Element<'_>) -> Vec<String> {
+        field.children().filter_map(|repetition| self.fields.text(repetition).value()).collect()
     }
 
     fn flags(&self, field: Element<'_>) -> Change {
@@ -126,10 +118,4 @@ impl<'m> Context<'m> {
         let flags = list(texts);
         Change::new(Slot::Flags, if flags.is_empty() { Said::Nothing } else { Said::Is(flags.into()) })
     }
-}
-
-fn list(texts: impl IntoIterator<Item = String>) -> RawArrayBuf {
-    let mut list = RawArrayBuf::new();
-    texts.into_iter().for_each(|text| list.push(text));
-    list
 }

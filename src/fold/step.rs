@@ -17,6 +17,16 @@ pub(super) enum Step {
     Result(Box<ResultStep>),
 }
 
+impl Step {
+    /// Adds the next step of the same message about the same document. Returns false if it stays a step of its own.
+    pub(super) fn join(&mut self, next: &mut Self) -> bool {
+        match (self, next) {
+            (Self::Result(step), Self::Result(next)) => step.join(next),
+            _ => false,
+        }
+    }
+}
+
 /// What the steps of a message have in common.
 pub(super) struct Context<'m> {
     pub message: Message<'m>,

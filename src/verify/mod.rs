@@ -22,7 +22,7 @@ pub use fields::{Wanted, name_fields};
 #[cfg(test)]
 pub(crate) use report::DifferingField;
 pub use report::{Difference, Kind, OtherLoad, RowOfSource, Verification};
-pub(crate) use scan::ScanError;
+pub(crate) use scan::{Batch, RangeScan, ScanError};
 pub use scan::{Range, Scan};
 
 use crate::spill::SpillError;

@@ -58,7 +58,7 @@ const MODULES: &[Module] = &[
     Module { name: "spill", uses: &["encode"] },
     Module {
         name: "report",
-        uses: &["clean", "ledger", "outputs", "parse", "reject", "server", "spec", "verify", "wording"],
+        uses: &["clean", "fold", "ledger", "outputs", "parse", "reject", "server", "spec", "verify", "wording"],
     },
     Module {
         name: "pipeline",
@@ -67,6 +67,7 @@ const MODULES: &[Module] = &[
             "deployment",
             "encode",
             "error",
+            "fold",
             "ledger",
             "outputs",
             "parse",
