@@ -109,7 +109,8 @@ impl VerifyArgs {
         let (json, ignore_extra, workers) = (self.reading.json, self.ignore_extra, self.reading.workers());
         let (proofs, state) = super::run_async(async |interrupt| {
             let target = self.connection.connect(Purpose::Read, "").await?;
-            let (proofs, state) = parts::verify(&manifest, &target, &key, workers, &options, display, interrupt).await?;
+            let (proofs, state) =
+                parts::verify(&manifest, &target, &key, workers, &options, display, interrupt).await?;
             let named =
                 |(kind, target, proof): CollectionProof| KindProof { kind, collection: target.full_name(), proof };
             Ok((proofs.into_iter().map(named).collect::<Vec<_>>(), state))
@@ -130,12 +131,7 @@ impl VerifyArgs {
     }
 }
 
-fn print(
-    proofs: &[KindProof],
-    state: Option<&StateProof>,
-    json: bool,
-    ignore_extra: bool,
-) -> Result<ExitCode, Error> {
+fn print(proofs: &[KindProof], state: Option<&StateProof>, json: bool, ignore_extra: bool) -> Result<ExitCode, Error> {
     match proofs {
         [only] => output::print(&OnlyProof { proof: &only.proof, state }, json)?,
         _ => output::print(&Proofs { documents: proofs, state }, json)?,

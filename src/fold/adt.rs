@@ -7,7 +7,7 @@ use super::fields::{Change, Part};
 use super::keys::{Identifier, Key, Kind};
 use super::patient::PatientStep;
 use super::slot::Slot;
-use super::step::{Context, Step, note};
+use super::step::{Context, Row, Step, note};
 use super::visit::{Arrival, VisitEvent, VisitStep};
 use crate::encode::Id;
 use crate::parse::hl7::{Element, Segment};
@@ -154,7 +154,7 @@ impl Context<'_> {
     }
 
     fn demographics(&self, pid: Segment<'_>) -> Vec<Change> {
-        let fields = &self.fields;
+        let (fields, pid) = (&self.fields, Row::of(pid));
         let mut changes = Vec::with_capacity(12);
         note(&mut changes, fields.list_change(Slot::Identifiers, pid.field(3), &IDENTIFIER));
         note(&mut changes, fields.parts_change(Slot::Name, pid.field(5), &NAME));
@@ -201,7 +201,7 @@ impl Context<'_> {
     }
 
     fn note_visit(&self, changes: &mut Vec<Change>, pv1: Segment<'_>) {
-        let fields = &self.fields;
+        let (fields, pv1) = (&self.fields, Row::of(pv1));
         note(changes, fields.time_change(Slot::AdmittedAt, pv1.field(44)));
         note(changes, fields.time_change(Slot::DischargedAt, pv1.field(45)));
         note(changes, fields.text_change(Slot::Disposition, pv1.field(36)));

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use bson::raw::{CStr, cstr};
 use bson::{DateTime, RawArrayBuf, RawBson, RawBsonRef, RawDocument, RawDocumentBuf};
 
-use super::elements::{get, put_id};
+use super::elements::{document_of, get, put_id};
 use super::fields::{Change, Said};
 use super::slot::Slot;
 use super::{Key, Kind, Merge, Order};
@@ -56,6 +56,9 @@ pub(super) const MOVEMENTS_MAX: usize = 1_000;
 /// message that has it.
 const VALUE_BYTES_MAX: usize = 256 * 1024;
 
+/// Most documents of the state are not larger than this.
+const DOCUMENT_BYTES: usize = 1_024;
+
 /// The name of the field with the number of movements that are not listed.
 const EARLIER_MOVEMENTS: &CStr = cstr!("earlierMovements");
 
@@ -95,7 +98,7 @@ impl State {
 
     /// Returns the document. `patient` is the patient to whom it belongs after merges.
     pub fn document(&self, patient: Option<Id>) -> RawDocumentBuf {
-        let mut document = RawDocumentBuf::new();
+        let mut document = document_of(DOCUMENT_BYTES);
         put_id(&mut document, cstr!("_id"), self.key.id);
         if let Some(patient) = patient {
             put_id(&mut document, cstr!("patient"), patient);
@@ -173,7 +176,7 @@ impl State {
         }
         let mut sources = RawArrayBuf::new();
         for (source, names) in said {
-            let mut item = RawDocumentBuf::new();
+            let mut item = document_of(256);
             put_id(&mut item, cstr!("message"), self.messages[source]);
             item.append(cstr!("says"), names);
             sources.push(item);

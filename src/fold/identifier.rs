@@ -137,26 +137,60 @@ mod tests {
             check(&[(&from, &to)], expected);
         };
         check(&[], Ok((3, 1)));
-        check(&[("repeats = \"PID-3\"", "repeats = \"PID-4\""),
-                ("PID-3.1\"", "PID-4.1\""), ("PID-3.4.1\"", "PID-4.4.1\""), ("PID-3.4.2\"", "PID-4.4.2\""),
-                ("PID-3.5\"", "PID-4.5\"")], Ok((4, 2)));
+        check(
+            &[
+                ("repeats = \"PID-3\"", "repeats = \"PID-4\""),
+                ("PID-3.1\"", "PID-4.1\""),
+                ("PID-3.4.1\"", "PID-4.4.1\""),
+                ("PID-3.4.2\"", "PID-4.4.2\""),
+                ("PID-3.5\"", "PID-4.5\""),
+            ],
+            Ok((4, 2)),
+        );
         check(&[("repeats = \"PID-3\"", "repeats = \"PID\"")], Err("repeats over a segment"));
-        check(&[("column = \"PID-3.1\"\ntype = \"string\"", "column = \"PID-3.1\"\ntype = \"string\"\nclean = [\"uppercase\"]")], Err("`clean`"));
-        check(&[("collection = \"messages\"", "collection = \"messages\"\nnull_markers = [\"UNKNOWN\"]")], Err("`null_markers`"));
+        check(
+            &[(
+                "column = \"PID-3.1\"\ntype = \"string\"",
+                "column = \"PID-3.1\"\ntype = \"string\"\nclean = [\"upper_case\"]",
+            )],
+            Err("`clean`"),
+        );
+        check(
+            &[("collection = \"messages\"", "collection = \"messages\"\nnull_markers = [\"UNKNOWN\"]")],
+            Err("`null_markers`"),
+        );
         replaced("[patient]\nidentifier = 'visitNumber'\nauthority = 'A'", Err("PID-2, PID-3 or PID-4"));
         replaced("", Err("no [patient]"));
-        check(&[("column = \"PV1-19.1\"", "column = \"PID-2.1\""),
-                (&patient("").0, "[patient]\nidentifier = 'visitNumber'\nauthority = 'A'\n")], Ok((2, 4)));
-        check(&[("column = \"PV1-19.1\"", "column = \"PID-3[2].1\""),
-                (&patient("").0, "[patient]\nidentifier = 'visitNumber'\nauthority = 'A'\n")], Err("brackets"));
-        check(&[("column = \"PV1-19.1\"", "column = \"PID-3.1\""),
-                (&patient("").0, "[patient]\nidentifier = 'visitNumber'\nauthority_field = 'sender.facility'\n")],
-              Err("not in the field"));
+        check(
+            &[
+                ("column = \"PV1-19.1\"", "column = \"PID-2.1\""),
+                (&patient("").0, "[patient]\nidentifier = 'visitNumber'\nauthority = 'A'\n"),
+            ],
+            Ok((2, 4)),
+        );
+        check(
+            &[
+                ("column = \"PV1-19.1\"", "column = \"PID-3[2].1\""),
+                (&patient("").0, "[patient]\nidentifier = 'visitNumber'\nauthority = 'A'\n"),
+            ],
+            Err("brackets"),
+        );
+        check(
+            &[
+                ("column = \"PV1-19.1\"", "column = \"PID-3.1\""),
+                (&patient("").0, "[patient]\nidentifier = 'visitNumber'\nauthority_field = 'sender.facility'\n"),
+            ],
+            Err("not in the field"),
+        );
     }
 
     #[test]
     fn different_rules_have_different_descriptions() {
-        let all = [rule(&[]), rule(&[("prefer = [\"MR\"]", "prefer = [\"PI\"]")]), rule(&[("type_field = \"patientIdentifiers.type\"\n", "")])];
+        let all = [
+            rule(&[]),
+            rule(&[("prefer = [\"MR\"]", "prefer = [\"PI\"]")]),
+            rule(&[("type_field = \"patientIdentifiers.type\"\n", "")]),
+        ];
         let described: std::collections::BTreeSet<String> =
             all.into_iter().map(|rule| rule.expect("a rule").description()).collect();
         assert_eq!(described.len(), 3, "{described:?}");

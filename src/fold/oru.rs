@@ -7,7 +7,7 @@ use super::fields::{Change, Part, Said, first};
 use super::keys::{Identifier, Key, Kind, OrderNumber};
 use super::result::{ResultStep, list};
 use super::slot::Slot;
-use super::step::{Context, Step, note};
+use super::step::{Context, Row, Step, note};
 use crate::encode::Id;
 use crate::parse::hl7::{Element, Segment};
 
@@ -30,6 +30,8 @@ struct Obr<'m> {
     placer: Option<Identifier>,
     filler: Option<Identifier>,
     panel: String,
+    /// What OBR says about each result.
+    changes: Vec<Change>,
 }
 
 /// Returns the steps of an ORU^R01 message: one per OBX.
@@ -57,12 +59,20 @@ impl<'m> Context<'m> {
             of(obr).or_else(|| of(orc?))
         };
         let panel = self.fields.plain(first(obr.field(4)));
-        Obr { segment: obr, placer: number(2), filler: number(3), panel }
+        let (placer, filler) = (number(2), number(3));
+        let mut changes = Vec::with_capacity(4);
+        let numbers = [(Slot::PlacerOrder, &placer), (Slot::FillerOrder, &filler)];
+        for (slot, number) in numbers.into_iter().filter_map(|(slot, number)| Some((slot, number.as_ref()?))) {
+            note(&mut changes, Change::to(slot, identifier_document(number, None)));
+        }
+        note(&mut changes, self.fields.parts_change(Slot::Panel, obr.field(4), &CODE));
+        note(&mut changes, self.fields.time_change(Slot::ObservedAt, obr.field(7)));
+        Obr { segment: obr, placer, filler, panel, changes }
     }
 
     /// Returns the step of an OBX. A result without a code, or without an order and a patient, has no key.
     fn result_step(&self, before: &Before<'_>, obx: Segment<'_>) -> Option<(Key, Step)> {
-        let fields = &self.fields;
+        let (fields, obx) = (&self.fields, &Row::of(obx));
         let code = fields.text(first(obx.field(3))).value()?;
         let system = fields.plain(obx.field(3).child(1).child(3));
         let sub_id = fields.plain(first(obx.field(4)));
@@ -84,19 +94,14 @@ impl<'m> Context<'m> {
         Some((Key { kind: Kind::Result, id }, Step::Result(Box::new(step))))
     }
 
-    fn changes(&self, before: &Before<'_>, obx: Segment<'_>) -> Vec<Change> {
+    fn changes(&self, before: &Before<'_>, obx: &Row<'_>) -> Vec<Change> {
         let fields = &self.fields;
         let mut changes = Vec::with_capacity(12);
         if let Some(visit) = before.visit {
             note(&mut changes, Change::to(Slot::Visit, visit.to_binary()));
         }
         if let Some(obr) = &before.obr {
-            let numbers = [(Slot::PlacerOrder, &obr.placer), (Slot::FillerOrder, &obr.filler)];
-            for (slot, number) in numbers.into_iter().filter_map(|(slot, number)| Some((slot, number.as_ref()?))) {
-                note(&mut changes, Change::to(slot, identifier_document(number, None)));
-            }
-            note(&mut changes, fields.parts_change(Slot::Panel, obr.segment.field(4), &CODE));
-            note(&mut changes, fields.time_change(Slot::ObservedAt, obr.segment.field(7)));
+            changes.extend_from_slice(&obr.changes);
         }
         note(&mut changes, fields.time_change(Slot::ObservedAt, obx.field(14)));
         note(&mut changes, fields.parts_change(Slot::Code, obx.field(3), &CODE));

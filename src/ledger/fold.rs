@@ -54,7 +54,8 @@ impl Ledger {
     /// If no journaled majority acknowledges the write.
     pub async fn put_fold_record(&self, record: &FoldRecord) -> Result<(), LedgerError> {
         let record = bson::serialize_to_document(record).expect("a record must serialize to a document");
-        let written = patiently(|| async { self.leases.replace_one(doc! { "_id": ID }, record.clone()).upsert(true).await });
+        let written =
+            patiently(|| async { self.leases.replace_one(doc! { "_id": ID }, record.clone()).upsert(true).await });
         written.await.map(drop)
     }
 }

@@ -122,8 +122,7 @@ pub async fn verify_state(
     let mut unfit = None;
     for (spec, target) in plan.targets(target) {
         let checked = fold::check(&target, spec, &plan.key, &progress.documents).await;
-        let is_forbidden =
-            |error: &FoldError| matches!(error.failure(), Some(Failure::NotAuthorized { .. }));
+        let is_forbidden = |error: &FoldError| matches!(error.failure(), Some(Failure::NotAuthorized { .. }));
         return Ok(Some(match checked {
             Ok(Some(checked)) => StateProof::new(&checked, differences_max),
             Ok(None) => StateProof::not_compared("no messages were folded in this database; run `medlift fold`"),

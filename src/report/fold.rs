@@ -139,7 +139,11 @@ impl fmt::Display for StateProof {
             return writeln!(f, "patients, visits and results not compared: {reason}");
         }
         let is_clean = !self.has_differences();
-        writeln!(f, "patients, visits and results {} the messages", if is_clean { "agree with" } else { "DIFFER from" })?;
+        writeln!(
+            f,
+            "patients, visits and results {} the messages",
+            if is_clean { "agree with" } else { "DIFFER from" }
+        )?;
         for StateOf { collection, equal, missing, extra, different } in &self.collections {
             write!(f, "  {collection}: {equal} equal")?;
             let found = [(missing, "missing"), (extra, "extra"), (different, "different")];

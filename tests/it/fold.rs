@@ -77,7 +77,8 @@ impl Place {
 
     /// Compares the messages of a file and the state with what is stored. Returns the part about the state.
     fn verify_state(&self, source: &str, code: i32) -> Json {
-        let run = self.run(&["verify", "--json", "--spec", "hl7v2", "--ignore-extra", text(&self.dir.path().join(source))]);
+        let run =
+            self.run(&["verify", "--json", "--spec", "hl7v2", "--ignore-extra", text(&self.dir.path().join(source))]);
         let found: Json = serde_json::from_str(&run.expect_code(code).stdout).expect("JSON");
         found["state"].clone()
     }
@@ -229,7 +230,11 @@ fn a_load_folds_its_messages_and_a_verification_compares_the_state() {
 #[test]
 fn parts_are_folded_by_the_worker_that_ends_the_load() {
     let place = Place::new("fold_parts");
-    let sources = stream().chunks(6).enumerate().map(|(at, part)| place.write(&format!("{at}.hl7"), part.join("\r"))).collect::<Vec<_>>();
+    let sources = stream()
+        .chunks(6)
+        .enumerate()
+        .map(|(at, part)| place.write(&format!("{at}.hl7"), part.join("\r")))
+        .collect::<Vec<_>>();
     let manifest = place.dir.path().join("m.json");
     let plan = ["plan", "--spec", "hl7v2", "--out", text(&manifest), text(&sources[0]), text(&sources[1])];
     medlift(plan).run().expect_code(0);
@@ -259,10 +264,8 @@ fn a_removed_document_is_made_again_from_all_its_messages() {
     let place = Place::new("fold_removed");
     let messages = stream();
     place.load_and_fold("a.hl7", &messages, &[]);
-    block_on(async {
-        let visits = place.collection("visits");
-        visits.delete_one(doc! { "number.value": "V1" }).await.expect("deleted");
-    });
+    let visits = place.collection("visits");
+    block_on(async { visits.delete_one(doc! { "number.value": "V1" }).await.expect("deleted") });
     place.load_and_fold("b.hl7", &[message("ADT^A08", 40, "P1", "V1", "")], &[]);
     let visit = place.one("visits", doc! { "number.value": "V1" });
     assert_eq!(visit.get("provisional"), None, "the admission counts");
@@ -276,21 +279,19 @@ fn documents_follow_a_merge_that_is_found_again() {
     let before = place.state();
     // Another program takes a merge back, in all documents.
     let own = place.one("patients", doc! { "identifiers.value": "P1" }).get("_id").cloned().expect("a key");
-    block_on(async {
-        for collection in ["patients", "visits", "results"] {
-            let field = if collection == "patients" { "_id" } else { "patientAsSent" };
-            let back = doc! { "$set": { "patient": &own }, "$unset": { "mergedInto": "" } };
-            let found = place.collection(collection).update_many(doc! { field: &own }, back).await.expect("changed");
-            assert!(found.modified_count > 0, "{collection}");
-        }
-    });
+    let field = |collection: &str| if collection == "patients" { "_id" } else { "patientAsSent" };
+    for name in STATE {
+        let back = doc! { "$set": { "patient": &own }, "$unset": { "mergedInto": "" } };
+        let (documents, filter) = (place.collection(name), doc! { field(name): &own });
+        let found = block_on(async { documents.update_many(filter, back).await.expect("changed") });
+        assert!(found.modified_count > 0, "{name}");
+    }
     // The message is earlier than the state, so the patient is folded anew. It does not touch the visit.
     let early = message("ADT^A31", 0, "P1", "V1", "");
     place.load_and_fold("b.hl7", &[early], &[]);
     let survivor = place.one("patients", doc! { "identifiers.value": "P3" });
-    for collection in ["patients", "visits", "results"] {
-        let field = if collection == "patients" { "_id" } else { "patientAsSent" };
-        assert_eq!(place.one(collection, doc! { field: &own }).get("patient"), survivor.get("_id"), "{collection}");
+    for name in STATE {
+        assert_eq!(place.one(name, doc! { field(name): &own }).get("patient"), survivor.get("_id"), "{name}");
     }
     assert_eq!(place.state().len(), before.len());
     assert_eq!(number(&place.verify_state("b.hl7", 0), "not_folded"), 0);
@@ -300,10 +301,9 @@ fn documents_follow_a_merge_that_is_found_again() {
 fn documents_that_are_no_messages_are_looked_at_once() {
     let place = Place::new("fold_foreign");
     place.load_and_fold("a.hl7", &stream()[..2], &[]);
-    block_on(async {
-        let foreign = doc! { "_id": bson::Uuid::new(), "message": "a text" };
-        place.collection("messages").insert_one(foreign).await.expect("inserted");
-    });
+    let foreign = doc! { "_id": bson::Uuid::new(), "message": "a text" };
+    let stored = place.collection("messages");
+    block_on(async { stored.insert_one(foreign).await.expect("inserted") });
     let looked = |options: &[&str]| {
         let folded = place.fold(options);
         (number(&folded, "messages"), number(&folded, "unreadable"))
@@ -328,7 +328,8 @@ fn a_database_has_the_state_of_one_collection_of_messages() {
     };
     let (file, other) = (text(&source), "are folded from the messages in `messages`");
     refused(&["load", "--spec", "hl7v2", "--collection", "other", file], other);
-    assert_eq!(block_on(async { place.collection("other").count_documents(doc! {}).await }).expect("counted"), 0);
+    let stored = place.collection("other");
+    assert_eq!(block_on(async { stored.count_documents(doc! {}).await }).expect("counted"), 0);
     place.run(&["load", "--spec", "hl7v2", "--collection", "other", "--no-fold", file]).expect_code(0);
     refused(&["fold", "--spec", "hl7v2", "--collection", "other"], other);
     refused(&["fold", "--spec", "hl7v2", "--collection", "other", "--rebuild"], other);
@@ -357,7 +358,8 @@ fn a_fold_with_another_key_or_another_rule_is_refused() {
         .run()
         .expect_code(2);
     assert!(keyed.stderr.contains("the fold would give every patient a different key"), "{}", keyed.stderr);
-    let spec = include_str!("../../specs/hl7v2.toml").replace("type = \"hl7\"", "type = \"hl7\"\ntime_zone = \"+01:00\"");
+    let spec =
+        include_str!("../../specs/hl7v2.toml").replace("type = \"hl7\"", "type = \"hl7\"\ntime_zone = \"+01:00\"");
     let path = place.write("ours.toml", spec);
     let ours = ["--spec", text(&path)];
     for command in [&["fold"][..], &["load", text(&source)], &["verify", text(&source)]] {
@@ -369,8 +371,10 @@ fn a_fold_with_another_key_or_another_rule_is_refused() {
     place.run(&[&["fold", "--rebuild"], &ours[..]].concat()).expect_code(0);
     assert_ne!(place.state(), before);
     place.run(&[&["fold"], &ours[..]].concat()).expect_code(0);
-    let other = include_str!("../../specs/hl7v2.toml")
-        .replace("name = \"patientIdentifiers.value\"", "name = \"patientIdentifiers.value\"\nclean = [\"uppercase\"]");
+    let other = include_str!("../../specs/hl7v2.toml").replace(
+        "name = \"patientIdentifiers.value\"",
+        "name = \"patientIdentifiers.value\"\nclean = [\"upper_case\"]",
+    );
     let path = place.write("clean.toml", other);
     let run = place.run(&["fold", "--spec", text(&path)]).expect_code(2);
     assert!(run.stderr.contains("`clean` or `null_markers`, which the fold does not apply"), "{}", run.stderr);
@@ -394,13 +398,15 @@ fn a_load_waits_for_another_fold_and_says_if_it_does_not_end() {
     assert_eq!(number(&folded, "messages"), 2);
     // The other process renews its lease.
     hold(1);
-    let owner = block_on(async { leases.find_one(doc! { "_id": "lease fold" }).await }).expect("read").expect("a lease");
+    let owner =
+        block_on(async { leases.find_one(doc! { "_id": "lease fold" }).await }).expect("read").expect("a lease");
     let source = place.write("c.hl7", stream().join("\r"));
     let summary = std::thread::scope(|scope| {
         scope.spawn(|| {
             for _ in 0..40 {
                 let until = DateTime::from_system_time(SystemTime::now() + Duration::from_millis(1_500));
-                let renewed = doc! { "$set": { "until": until, "fence": owner.get("fence"), "owner": owner.get("owner") } };
+                let renewed =
+                    doc! { "$set": { "until": until, "fence": owner.get("fence"), "owner": owner.get("owner") } };
                 block_on(async { leases.update_one(doc! { "_id": "lease fold" }, renewed).await.expect("renewed") });
                 std::thread::sleep(Duration::from_millis(100));
             }

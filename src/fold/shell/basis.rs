@@ -95,11 +95,7 @@ impl Basis {
     }
 
     /// Fails if the state was made with another rule for patients or times. `present` is the record of a fold now.
-    pub(super) fn refuse_other_rule(
-        &self,
-        known: Option<&FoldRecord>,
-        present: &FoldRecord,
-    ) -> Result<(), FoldError> {
+    pub(super) fn refuse_other_rule(&self, known: Option<&FoldRecord>, present: &FoldRecord) -> Result<(), FoldError> {
         match known {
             Some(known) if known.rule != self.rule && known.is_of(present) => Err(FoldError::OtherRule),
             _ => Ok(()),

@@ -76,12 +76,7 @@ struct Folder {
 ///
 /// # Errors
 /// The reason why [`fold`] would refuse the messages.
-pub async fn refuse_unfit(
-    target: &Target,
-    spec: &Spec,
-    identity: &IdentityKey,
-    is_new: bool,
-) -> Result<(), FoldError> {
+pub async fn refuse_unfit(target: &Target, spec: &Spec, identity: &IdentityKey, is_new: bool) -> Result<(), FoldError> {
     let basis = Basis::new(target, spec, identity)?;
     let known = basis.known().await?;
     if is_new { Ok(()) } else { basis.refuse_other_rule(known.as_ref(), &basis.record().await?) }
@@ -124,10 +119,13 @@ async fn fold_with(job: &Job<'_>, basis: Basis, guard: Guard) -> Result<Folded, 
     // Another process may have written the record before this process had the lease.
     let known = basis.known().await?;
     let store = Store::new(job.target, job.spec, Some(guard))?;
-    store.build_indexes().await?;
     let read = Arc::clone(&job.read);
     let mut folder = Folder { store, reader: basis.reader.clone(), basis, known, folded: Folded::default(), read };
-    if job.rebuild { folder.rebuild().await? } else { folder.catch_up().await? }
+    if job.rebuild {
+        folder.rebuild().await?
+    } else {
+        folder.catch_up().await?
+    }
     Ok(folder.folded)
 }
 
@@ -145,6 +143,7 @@ impl Folder {
         if is_most || new.len() > NEW_MAX || (is_gone && record.collection_uuid.is_none()) {
             return self.rebuild().await;
         }
+        self.store.build_indexes().await?;
         if self.known.as_ref() != Some(&record) {
             self.basis.put(&record).await?;
         }
@@ -167,6 +166,8 @@ impl Folder {
         let checked = self.walk(true).await?;
         self.folded.written += checked.wrong();
         self.folded.removed += checked.extra();
+        // An index is built faster from all documents than document by document.
+        self.store.build_indexes().await?;
         record.is_rebuilding = false;
         self.store.ensure().await?;
         self.basis.put(&record).await

@@ -283,7 +283,11 @@ fn several_obx_of_a_message_about_the_same_result_are_joined() {
     check(&report, "F", list(&["first", "second", "third"]));
     check(&report[..1], "F", Some("first".into()));
     // With another status, the OBX counts as if it were in a later message.
-    check(&["OBX|1|TX|R||old||||||P", "OBX|2|TX|R||new||||||F", "OBX|3|TX|R||more||||||F"], "F", list(&["new", "more"]));
+    check(
+        &["OBX|1|TX|R||old||||||P", "OBX|2|TX|R||new||||||F", "OBX|3|TX|R||more||||||F"],
+        "F",
+        list(&["new", "more"]),
+    );
     check(&["OBX|1|TX|R||old||||||F", "OBX|2|TX|R||old||||||X"], "X", None);
     check(&["OBX|1|TX|R||||||||X", "OBX|2|TX|R||new||||||F"], "F", Some("new".into()));
 }
@@ -309,6 +313,10 @@ fn documents_of_the_state_do_not_grow_without_limit() {
     let obx = format!("OBX|1|ED|PDF||{}", "x".repeat(300_000));
     let result = documents(Kind::Result, &[message("ORU^R01", 0, "1", &[PID, "OBR|1||F1", &obx])]).remove(0);
     assert_eq!((at(&result, "value"), text(&result, "valueType")), (Some(&Bson::Null), Some("ED")));
+    // Escapes that write spaces do not make a text a hundred times as long.
+    let obx = format!("OBX|1|TX|R||a{}b", r"\.sk999\".repeat(1_000));
+    let result = documents(Kind::Result, &[message("ORU^R01", 0, "1", &[PID, "OBR|1||F1", &obx])]).remove(0);
+    assert!(text(&result, "value").is_some_and(|value| value.len() < 40_000));
     let unit = format!("PV1|1|I|{}||||||||||||||||V1^^^H", "x".repeat(5_000));
     assert_eq!(at(&visit_of(&unit), "location"), None);
 }

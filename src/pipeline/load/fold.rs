@@ -34,11 +34,7 @@ impl Folding {
     ///
     /// # Errors
     /// The messages cannot be folded in this database.
-    pub(super) async fn plan(
-        plan: &Plan,
-        targets: &[LoadTarget<'_>],
-        options: &LoadOptions,
-    ) -> Result<Self, Error> {
+    pub(super) async fn plan(plan: &Plan, targets: &[LoadTarget<'_>], options: &LoadOptions) -> Result<Self, Error> {
         if plan.spec.source.format != Some(FormatName::Hl7) {
             return Ok(Self::None);
         }
