@@ -160,7 +160,8 @@ mod tests {
             Err("`null_markers`"),
         );
         replaced("[patient]\nidentifier = 'visitNumber'\nauthority = 'A'", Err("PID-2, PID-3 or PID-4"));
-        replaced("", Err("no [patient]"));
+        let without_key = ("keys = [\"patient\", \"-sentAt\"]", "keys = [\"-sentAt\"]");
+        check(&[(&patient("").0, ""), without_key], Err("no [patient]"));
         check(
             &[
                 ("column = \"PV1-19.1\"", "column = \"PID-2.1\""),
