@@ -2,6 +2,7 @@
 
 use super::Originals;
 use super::identity::{Digest, Id};
+use super::version::{OrderField, Version};
 use crate::clean::Tally;
 use crate::parse::Notices;
 use crate::reject::RejectedRow;
@@ -40,6 +41,8 @@ pub struct EncodedKind {
     pub entries: Vec<Entry>,
     /// Counts of the cells that cleaning changed.
     pub tally: Tally,
+    /// The field that orders documents with the same `_id`, if the spec names one.
+    pub order_field: Option<OrderField>,
 }
 
 impl EncodedBlock {
@@ -53,6 +56,12 @@ impl EncodedKind {
     /// Returns the bytes of a document.
     pub fn document(&self, entry: &Entry) -> &[u8] {
         &self.documents[entry.start as usize..(entry.start + entry.len) as usize]
+    }
+
+    /// Returns the version of a document. It decides which of several documents with the same `_id` is the newest.
+    pub fn version(&self, entry: &Entry) -> Version {
+        let rank = self.order_field.as_ref().map(|field| field.rank(self.document(entry)));
+        Version { rank: rank.unwrap_or_default(), digest: entry.digest }
     }
 
     /// Sorts the documents by `_id`, so that documents that are sent together are adjacent in memory. `memory` is an

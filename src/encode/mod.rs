@@ -20,6 +20,7 @@ mod patient;
 mod steps;
 mod stored;
 pub mod text;
+mod version;
 
 pub use block::EncodedBlock;
 pub(crate) use block::{EncodedKind, Entry};
@@ -35,6 +36,7 @@ pub use stored::Stored;
 pub(crate) use stored::{
     Digester, LINEAGE_FIELD, dotted_fields, fields_that_differ, load_of, same_fields, value_at, whole_of,
 };
+pub(crate) use version::{OrderField, Rank, Version};
 
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,7 @@ use super::elements::document_of;
 use super::keys::Identifier;
 use super::slot::Slot;
 use crate::parse::hl7::{Decoder, Element, Time, Value};
+use crate::spec::Zone;
 
 /// What a field says about a value.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,8 +59,8 @@ pub(super) type Part = (&'static CStr, usize, usize);
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Fields {
     pub decoder: Decoder,
-    /// The offset from UTC, in minutes, of times without offset.
-    pub offset_min: i32,
+    /// The time zone of times without offset.
+    pub zone: Zone,
 }
 
 impl Fields {
@@ -93,7 +94,7 @@ impl Fields {
     /// Returns the time in the first component of the first repetition. A text that is not a time says nothing.
     pub(super) fn time(&self, field: Element<'_>) -> Said<Time> {
         match self.borrowed(first(field)) {
-            Said::Is(text) => Time::read(text.as_bytes(), self.offset_min).map_or(Said::Nothing, Said::Is),
+            Said::Is(text) => Time::read(text.as_bytes(), self.zone).map_or(Said::Nothing, Said::Is),
             Said::Delete => Said::Delete,
             Said::Nothing => Said::Nothing,
         }

@@ -50,6 +50,15 @@ impl Format {
         }
     }
 
+    /// Returns the name of the built-in spec that is used for a source of this format if the user gives no spec. `_sample` is
+    /// the beginning of the source.
+    pub fn built_in_spec(self, _sample: &[u8]) -> &'static str {
+        match self {
+            Self::Hl7 => "hl7v2",
+            Self::Csv(_) | Self::Ndjson | Self::Json => "admissions",
+        }
+    }
+
     /// Returns how the text of a source is divided into rows.
     pub fn framing(self) -> Framing {
         match self {

@@ -7,7 +7,7 @@ use super::plan::Plan;
 use super::rejects::s3_address;
 use super::settle::Account;
 use super::stages::{Interrupt, encode_alone};
-use super::verify::{push, stop_if_asked};
+use super::verify::{expectation, push, stop_if_asked};
 use crate::encode::Id;
 use crate::error::Error;
 use crate::ledger::Counts;
@@ -16,7 +16,6 @@ use crate::report::summary::{self, Count, DocumentSummary, LoadSummary};
 use crate::report::times::Times;
 use crate::report::{Phase, Progress};
 use crate::spec::OnConflict;
-use crate::spill::SORTER_BYTES_DEFAULT;
 use crate::verify::{Expectation, Expected, Share, VerifyError};
 use crate::write::Mode;
 
@@ -44,8 +43,8 @@ pub fn dry_run(
     if let Some(account) = &mut account {
         account.rejects.check_named()?;
     }
-    let mut expectations: Vec<Expectation> =
-        plan.kinds.iter().map(|_| Expectation::new(SORTER_BYTES_DEFAULT)).collect();
+    let rules = plan.kinds.iter().map(|kind| mode.rule(kind.identity.on_conflict));
+    let mut expectations: Vec<Expectation> = rules.map(expectation).collect();
     let mut side = ReadSide::default();
     encode_alone(plan, interrupt, progress, |block| {
         side.count(block, plan);
@@ -112,7 +111,7 @@ fn count(
         counts.written += 1;
         counts.duplicates += document.duplicates;
         counts.conflicts += document.conflicts;
-        digest.add(document.digest);
+        digest.add(document.version.digest);
     }
     if rule == OnConflict::Reject && counts.conflicts > 0 {
         let refused = std::mem::take(&mut counts.conflicts);

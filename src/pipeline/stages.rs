@@ -11,7 +11,9 @@ use std::time::Duration;
 use super::plan::Plan;
 use super::spares::{Spares, empty};
 use crate::clean::{Cleaner, Record};
-use crate::encode::{EncodedBlock, EncodedKind, Encoder, Entry, HASHED_TOGETHER, Lineage, Originals, PatientKey};
+use crate::encode::{
+    EncodedBlock, EncodedKind, Encoder, Entry, HASHED_TOGETHER, Lineage, OrderField, Originals, PatientKey,
+};
 use crate::error::Error;
 use crate::parse::{Cells, Parser};
 use crate::read::{Block, RowSpan};
@@ -223,6 +225,7 @@ struct KindBench {
     /// True if a field contains the whole record.
     has_whole: bool,
     patient: Option<PatientKey>,
+    order_field: Option<OrderField>,
 }
 
 impl Bench {
@@ -241,6 +244,7 @@ impl Bench {
                 record: Record::default(),
                 has_whole: spec.whole().is_some(),
                 patient: PatientKey::new(spec, &plan.key),
+                order_field: OrderField::of(spec),
             }
         };
         let kinds = plan.kinds.iter().map(kind).collect();
@@ -254,9 +258,10 @@ impl Bench {
     pub fn encode(&mut self, block: &Block, memory: Vec<Vec<u8>>) -> EncodedBlock {
         debug_assert!(memory.len() == self.kinds.len() && memory.iter().all(Vec::is_empty));
         let first = block.rows.first().copied();
-        let kind = |documents| EncodedKind {
+        let kind = |(documents, bench): (Vec<u8>, &KindBench)| EncodedKind {
             documents,
             entries: Vec::with_capacity(block.rows.len()),
+            order_field: bench.order_field.clone(),
             ..EncodedKind::default()
         };
         let mut encoded = EncodedBlock {
@@ -266,7 +271,7 @@ impl Bench {
             first_row: block.first_row,
             first_line: first.map_or(0, |span| span.line),
             first_offset: first.map_or(0, |span| span.offset),
-            kinds: memory.into_iter().map(kind).collect(),
+            kinds: memory.into_iter().zip(&self.kinds).map(kind).collect(),
             originals: Originals::new(Arc::clone(&self.contested)),
             ..EncodedBlock::default()
         };

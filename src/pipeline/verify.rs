@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::plan::Plan;
 use super::stages::{Interrupt, encode_alone};
 use crate::deployment::schema;
-use crate::encode::{Encoded, EncodedBlock};
+use crate::encode::{Encoded, EncodedBlock, OrderField};
 use crate::error::Error;
 use crate::fold::shell::{self as fold, FoldError};
 use crate::ledger::{
@@ -15,7 +15,7 @@ use crate::ledger::{
 use crate::report::fold::StateProof;
 use crate::report::{Phase, Progress};
 use crate::server::{Failure, Target};
-use crate::spec::FormatName;
+use crate::spec::{FormatName, OnConflict};
 use crate::spill::SORTER_BYTES_DEFAULT;
 use crate::verify::{self, Excused, Expectation, Expected, OtherLoad, Scan, Share, Verification, Wanted};
 use crate::write::{Bulk, Mode, WriteError};
@@ -80,6 +80,7 @@ pub async fn verify(
         show_values: options.show_values,
         excused: options.excused.clone(),
         share: options.share,
+        order_field: OrderField::of(&plan.kinds[kind]),
         ..verify::Options::new(plan.key.clone())
     };
     let started = Instant::now();
@@ -198,15 +199,24 @@ fn expect(
     progress: &Progress,
 ) -> Result<(Expected, u64), Error> {
     let VerifyOptions { kind, mode, share, .. } = *options;
-    let mut expectation = Expectation::new(SORTER_BYTES_DEFAULT);
+    let rule = mode.rule(plan.kinds[kind].identity.on_conflict);
+    let mut expectation = expectation(rule);
     let mut rejected = 0;
     encode_alone(plan, interrupt, progress, |block| {
         rejected += block.rejects.len() as u64;
         push(&mut expectation, block, kind, share)
     })?;
     stop_if_asked(interrupt)?;
-    let rule = mode.rule(plan.kinds[kind].identity.on_conflict);
     Ok((expectation.settle(rule).map_err(verify::VerifyError::from)?, rejected))
+}
+
+/// Makes an empty list of records. `rule` says which of several records with one `_id` is expected.
+pub(super) fn expectation(rule: OnConflict) -> Expectation {
+    let expectation = Expectation::new(SORTER_BYTES_DEFAULT);
+    match rule {
+        OnConflict::Newest { .. } => expectation.with_ranks(SORTER_BYTES_DEFAULT),
+        _ => expectation,
+    }
 }
 
 /// Adds the records of a block to the expectation, except those whose `_id` is not in the share.
@@ -216,12 +226,14 @@ pub(super) fn push(
     kind: usize,
     share: Share,
 ) -> Result<(), Error> {
-    for entry in &block.kinds[kind].entries {
+    let documents = &block.kinds[kind];
+    for entry in &documents.entries {
         if share != Share::ALL && !share.contains(entry.id) {
             continue;
         }
         let row = block.first_row + u64::from(entry.row);
-        expectation.push(entry.id, entry.digest, block.source as u32, row).map_err(verify::VerifyError::from)?;
+        let version = documents.version(entry);
+        expectation.push(entry.id, version, block.source as u32, row).map_err(verify::VerifyError::from)?;
     }
     Ok(())
 }

@@ -15,6 +15,7 @@ mod range;
 mod shape;
 mod source;
 mod spelling;
+mod zone;
 
 use std::path::Path;
 
@@ -29,6 +30,7 @@ pub(crate) use shape::{Group, Node};
 pub use source::{FormatName, Sign, SourceFormat};
 pub use spelling::trim;
 pub(crate) use spelling::{ID_COLUMN, closest, column_key, is_blank, same_spelling};
+pub use zone::Zone;
 
 /// The TOML text of the built-in spec that Medlift uses if the user gives no spec.
 pub const ADMISSIONS: &str = include_str!("../../specs/admissions.toml");
@@ -89,6 +91,12 @@ pub enum OnConflict {
     KeepLast,
     /// The first record stays. The later one is written to the reject file.
     Reject,
+    /// The record with the greatest value in the field `order_by` stays, in whatever order the records are loaded. If
+    /// the values are equal, the record with the greatest digest stays.
+    Newest {
+        /// Index into [`Spec::fields`].
+        order_by: usize,
+    },
 }
 
 /// A rule between two fields of one record: the value of `left` must not be later or greater than the value of `right`.

@@ -4,6 +4,10 @@
 /// found by it.
 pub(crate) const PATIENT_FIELD: &str = "patient";
 
+/// The name of the field with the key that references to a FHIR Patient give. The document of the Patient has it, so
+/// that the documents that refer to the Patient are found.
+pub(crate) const PATIENT_REFERENCE_FIELD: &str = "patientReference";
+
 /// The fields from which the patient's key is derived: an identifier, and the authority that assigned it. If they are in
 /// a repeating group, the record has several identifiers, and one of them is chosen.
 #[derive(Debug, Clone, PartialEq, Eq)]

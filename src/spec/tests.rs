@@ -170,7 +170,7 @@ fn the_source_table_sets_delimiter_quote_and_escape() {
     let table = "[source]\ndelimiter = 'tab'\nquote = 'none'\nescape = '\\'\nmultiline_cells = true";
     let expected = SourceFormat {
         format: None,
-        offset_minutes: 0,
+        zone: Zone::UTC,
         delimiter: Some(b'\t'),
         quote: Some(Sign::None),
         escape: Some(Sign::Byte(b'\\')),
@@ -216,6 +216,8 @@ fn identity_fields_are_sorted_in_document_order() {
     assert_eq!(identity("except = ['b']"), keep_first(&[0]));
     assert_eq!(identity("on_conflict = 'keep-last'").on_conflict, OnConflict::KeepLast);
     assert_eq!(identity("on_conflict = 'reject'").on_conflict, OnConflict::Reject);
+    let newest = identity("fields = ['a']\non_conflict = 'newest'\norder_by = 'b'");
+    assert_eq!(newest.on_conflict, OnConflict::Newest { order_by: 1 });
 }
 
 #[test]

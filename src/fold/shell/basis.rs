@@ -28,7 +28,7 @@ pub(super) struct Basis {
 pub(super) fn reader_of(spec: &Spec, identity: &IdentityKey) -> Result<Reader, FoldError> {
     let rule = rule_of(spec)?;
     // A message that is not UTF-8 and names no character set was only stored with --encoding windows-1252.
-    Ok(Reader::new(identity.clone(), rule, spec.source.offset_minutes.into(), Charset::Iso8859(1)))
+    Ok(Reader::new(identity.clone(), rule, spec.source.zone, Charset::Iso8859(1)))
 }
 
 fn rule_of(spec: &Spec) -> Result<PatientRule, FoldError> {
@@ -51,7 +51,7 @@ impl Basis {
             ledger,
             identity: CollectionIdentity::of(spec, identity),
             reader,
-            rule: format!("{}; time zone {}", rule_of(spec)?.description(), spec.source.offset_minutes),
+            rule: format!("{}; time zone {}", rule_of(spec)?.description(), spec.source.zone.name()),
         })
     }
 

@@ -14,6 +14,7 @@
 mod basis;
 mod batch;
 mod error;
+mod indexes;
 mod merging;
 mod notes;
 mod spool;
@@ -34,6 +35,7 @@ use super::Reader;
 use basis::Basis;
 use batch::Batch;
 pub use error::FoldError;
+pub use indexes::{indexes, is_folded, missing_indexes};
 use store::Store;
 pub use walk::{Checked, StateCounts, StateDifference, check};
 

@@ -1,4 +1,4 @@
-//! Writes the documents of the state, and builds their indexes.
+//! Writes the documents of the state.
 
 use bson::raw::{CStr, cstr};
 use bson::spec::BinarySubtype;
@@ -158,27 +158,6 @@ impl Store {
             }
         });
         Ok(sent.await.map_err(|failure| self.error("write", &collection, failure))??)
-    }
-
-    /// Builds the indexes by which a fold finds documents. Does nothing if the user may not build indexes: `medlift
-    /// provision` builds them, too.
-    pub(super) async fn build_indexes(&self) -> Result<(), FoldError> {
-        let index = |field: &str| doc! { "key": { field: 1 }, "name": format!("by_{field}") };
-        let merges = doc! {
-            "key": { "mergedInto.patient": 1 }, "name": "by_mergedInto",
-            "partialFilterExpression": { "mergedInto.patient": { "$exists": true } },
-        };
-        let mut wanted = vec![(Kind::Patient, vec![index("patient"), merges])];
-        wanted.extend([Kind::Visit, Kind::Result].map(|kind| (kind, vec![index("patient"), index("patientAsSent")])));
-        for (kind, indexes) in wanted {
-            let command = doc! { "createIndexes": kind.collection(), "indexes": indexes };
-            let doing = || format!("build the indexes of {}.{}", self.target.database, kind.collection());
-            match self.target.run(&self.target.database, command, doing).await {
-                Err(error) if error.is_not_authorized() => return Ok(()),
-                built => built?,
-            };
-        }
-        Ok(())
     }
 }
 

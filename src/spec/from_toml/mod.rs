@@ -164,7 +164,7 @@ fn document(
         messages::check(table, format, (&fields, &tables), (groups, &group_tables));
     }
     let shape = Names { fields: &fields, tables, groups: groups?, group_tables }.check()?;
-    let identity = relations::identity(table, &fields, &shape);
+    let identity = relations::identity(table, &fields, &untyped, &shape);
     let plausibility = relations::plausibility(table, &fields, &untyped, &shape);
     let indexes = relations::indexes(table, &fields, &shape);
     Some(Spec {
