@@ -122,6 +122,36 @@ fn messages_are_folded_once_and_merges_are_followed() {
 }
 
 #[test]
+fn messages_and_patients_have_the_same_keys() {
+    let place = Place::new("fold_keys");
+    let identifiers = [
+        "1^^^H^MR",
+        "9^^^STATE^SS~2^^^H^MR~3^^^H^MR",
+        "9^^^STATE^SS~2^^^H^PI",
+        "^^^H^MR~4^^^H^PI",
+        " 5 ^^^ H ^ MR ",
+        "6^^^&1.2.3&ISO^MR",
+        "6^^^H&1.2.3&ISO^MR",
+        "6^^^^MR",
+        r#"""^^^H^MR~7^^^""^MR"#,
+        r"8\T\9^^^H\F\I^MR",
+    ];
+    let messages = identifiers.iter().enumerate().map(|(at, identifier)| {
+        let header = format!(r"MSH|^~\&|A|B|||20260101||ADT^A28|M{at}|P|2.5");
+        format!("{header}\rEVN||20260101\rPID|1||{identifier}||DOE")
+    });
+    place.load_and_fold("a.hl7", &messages.collect::<Vec<_>>(), &[]);
+    let (messages, patients) = (place.collection("messages"), place.collection("patients"));
+    let keys = |documents: Collection<Document>, field: &'static str| {
+        let found = block_on(async move { documents.distinct(field, doc! {}).await }).expect("read");
+        found.into_iter().map(|key| key.to_string()).collect::<std::collections::BTreeSet<_>>()
+    };
+    let (of_messages, of_patients) = (keys(messages, "patient"), keys(patients, "_id"));
+    assert_eq!(of_messages, of_patients);
+    assert_eq!(of_patients.len(), identifiers.len(), "each message is of another patient");
+}
+
+#[test]
 fn a_killed_fold_is_repeated() {
     let place = Place::new("fold_killed");
     place.load_messages("adt.hl7", &stream());
