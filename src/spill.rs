@@ -51,9 +51,10 @@ pub struct SpillError {
 }
 
 impl SpillError {
-    fn new(doing: &'static str, cause: io::Error) -> Self {
+    pub(crate) fn new(doing: &'static str, cause: io::Error) -> Self {
         let remedy = if matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
-            "free space there, or set TMPDIR to a directory with at least 44 bytes of free space per row"
+            "free space there, or set TMPDIR to a directory with at least 44 bytes of free space per row; a fold needs about as \
+             much as the messages"
         } else if cause.kind() == io::ErrorKind::FileTooLarge {
             "raise the limit for the size of a file with ulimit -f"
         } else {

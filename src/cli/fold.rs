@@ -1,15 +1,15 @@
 //! `medlift fold`.
 
-use std::fmt;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Args;
 use medlift::error::Error;
-use medlift::fold::shell::{Folded, Folder};
+use medlift::fold::shell::{Job, fold};
 use medlift::ledger::require_collection;
+use medlift::report::fold::FoldSummary;
+use medlift::report::{Bar, Phase, Progress};
 use medlift::server::Purpose;
-use medlift::wording::counted;
-use serde::Serialize;
 
 use super::connection::DeploymentArgs;
 use super::dataset::DatasetArgs;
@@ -45,52 +45,19 @@ impl FoldArgs {
         let Self { dataset, rebuild, json, quiet, deployment } = *self;
         let (spec, identity) = (dataset.kind(None)?, identity_key()?);
         let connection = deployment.into_connection_args("to name a spec, use --spec")?.in_collection_of(&spec);
-        let folded = super::run_async(async |_| {
+        let progress = Progress::new(false);
+        let folded = super::run_gracefully("stopping; the next fold continues", async |interrupt| {
             let target = connection.connect(Purpose::Load, &spec.collection).await?;
             require_collection(&target).await?;
-            let mut folder = Folder::open(&target, &spec, &identity).await?;
-            if rebuild { folder.rebuild().await } else { folder.catch_up().await }?;
-            Ok(folder.finish().await)
+            progress.enter(Phase::Fold);
+            let _bar = Bar::start(&progress, quiet);
+            let read = Arc::clone(&progress.documents);
+            let job = Job { target: &target, spec: &spec, identity: &identity, rebuild, read };
+            fold(&job, interrupt.asked()).await?.ok_or(Error::Interrupted)
         })?;
-        let shown = Shown::from(folded);
         if json || !quiet {
-            output::print(&shown, json)?;
+            output::print(&FoldSummary::from(folded), json)?;
         }
         Ok(ExitCode::SUCCESS)
-    }
-}
-
-/// The result of the command.
-#[derive(Debug, Serialize)]
-struct Shown {
-    /// Messages that were folded.
-    messages: u64,
-    /// Stored messages that cannot be read.
-    unreadable: u64,
-    /// Patients, visits and results that were written.
-    written: u64,
-    /// Patients, visits and results that were removed.
-    removed: u64,
-}
-
-impl From<Folded> for Shown {
-    fn from(Folded { messages, unreadable, written, removed }: Folded) -> Self {
-        Self { messages, unreadable, written, removed }
-    }
-}
-
-impl fmt::Display for Shown {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let messages = counted(self.messages, "message folded", "messages folded");
-        let written = counted(self.written, "document written", "documents written");
-        write!(f, "{messages}, {written}")?;
-        if self.removed > 0 {
-            write!(f, ", {} removed, because no message supports them", self.removed)?;
-        }
-        if self.unreadable > 0 {
-            let unreadable = counted(self.unreadable, "stored message cannot", "stored messages cannot");
-            write!(f, "; {unreadable} be read and changed nothing")?;
-        }
-        Ok(())
     }
 }

@@ -70,6 +70,9 @@ pub(super) struct LoadArgs {
     /// Seconds after which another process may continue this load if this process no longer reports that it is alive
     #[arg(long, value_name = "SECONDS", default_value_t = LEASE_DEFAULT.as_secs() as u32, value_parser = whole(1_u32, 86_400), help_heading = "Load")]
     lease_seconds: u32,
+    /// Store HL7 v2 messages without folding them into patients, visits and results; `medlift fold` does it later
+    #[arg(long, help_heading = "Load")]
+    no_fold: bool,
     /// Only majority is accepted, always with journal; for compatibility with mongoimport
     #[arg(long, value_name = "CONCERN", value_parser = ["majority"], help_heading = "Load")]
     write_concern: Option<String>,
@@ -193,7 +196,7 @@ impl LoadArgs {
         })
         .map_err(|error| Error::OfWorker(Box::new(error)))?;
         output::print(&summary, self.reading.json)?;
-        Ok(output::exit_code(summary.has_differences(), summary.has_rejects()))
+        Ok(output::exit_code(summary.has_differences(), summary.is_to_repeat(), summary.has_rejects()))
     }
 
     /// Returns an error if the user gave an option that belongs to `medlift plan`, or one that is not possible for a
@@ -228,6 +231,7 @@ impl LoadArgs {
             reload: self.reload,
             verify: !self.no_verify,
             check_validator: self.check_validator,
+            fold: !self.no_fold,
             limits: Limits {
                 batch_docs_max: self.batch_size as usize,
                 batch_bytes_max: BATCH_BYTES_MAX,
@@ -252,7 +256,7 @@ fn cores() -> usize {
 }
 
 fn exit_code(summary: &LoadSummary) -> ExitCode {
-    output::exit_code(summary.has_differences(), summary.has_rejects())
+    output::exit_code(summary.has_differences(), summary.is_to_repeat(), summary.has_rejects())
 }
 
 impl From<LoadMode> for Mode {
@@ -319,6 +323,7 @@ fn rejects_max(text: &str) -> Result<RejectsMax, String> {
 #[cfg(test)]
 mod tests {
     use medlift::ledger::Counts;
+    use medlift::report::fold::FoldSummary;
     use medlift::report::summary::DocumentSummary;
     use medlift::verify::Verification;
 
@@ -359,6 +364,7 @@ mod tests {
     #[test]
     fn each_load_option_is_passed_on() {
         assert!(options(&["--drop"]).drop && options(&["--lineage"]).lineage && options(&["--reload"]).reload);
+        assert!(options(&[]).fold && !options(&["--no-fold"]).fold);
         assert!(options(&["--check-validator"]).check_validator && !options(&[]).check_validator);
         assert!(!options(&["--no-verify"]).verify && typed(&["--yes"]).yes && typed(&["-y"]).yes);
         for (text, mode) in [("insert", Mode::Insert), ("upsert", Mode::Upsert), ("merge", Mode::Merge)] {
@@ -414,6 +420,8 @@ mod tests {
         let (clean, none) = (Verification::default(), Verification::default);
         let check = |found: ExitCode, expected: u8| assert_eq!(found, ExitCode::from(expected));
         check(code(0, 0, None), 0);
+        let fold = Some(FoldSummary::not_folded("it rains", true));
+        check(exit_code(&LoadSummary { fold, ..LoadSummary::default() }), 6);
         check(code(0, 0, Some(clean)), 0);
         check(code(1, 0, Some(none())), 4);
         check(code(0, 1, Some(none())), 5);

@@ -61,11 +61,12 @@ pub(super) fn refuse_inputs(option: &str, output: &Path, inputs: &[PathBuf]) -> 
     }
 }
 
-/// Returns the exit code. If there are both a difference and rejects, it is the exit code for a difference.
-pub(super) fn exit_code(differs: bool, has_rejects: bool) -> ExitCode {
-    match (differs, has_rejects) {
-        (true, _) => ExitCode::from(DIFFERENT),
-        (_, true) => ExitCode::from(WITH_REJECTS),
+/// Returns the exit code. A difference comes before messages that are to be folded later, and these before rejects.
+pub(super) fn exit_code(differs: bool, is_to_repeat: bool, has_rejects: bool) -> ExitCode {
+    match (differs, is_to_repeat, has_rejects) {
+        (true, ..) => ExitCode::from(DIFFERENT),
+        (_, true, _) => ExitCode::from(TEMPORARY),
+        (_, _, true) => ExitCode::from(WITH_REJECTS),
         _ => ExitCode::SUCCESS,
     }
 }
@@ -84,8 +85,11 @@ mod tests {
     #[test]
     fn a_difference_comes_before_rejects() {
         let found = [(false, false), (false, true), (true, false), (true, true)]
-            .map(|(differs, has_rejects)| exit_code(differs, has_rejects));
+            .map(|(differs, has_rejects)| exit_code(differs, false, has_rejects));
         assert_eq!(found, [0, 4, 5, 5].map(ExitCode::from));
+        let to_repeat = [(false, false), (false, true), (true, true)]
+            .map(|(differs, has_rejects)| exit_code(differs, true, has_rejects));
+        assert_eq!(to_repeat, [6, 6, 5].map(ExitCode::from));
     }
 
     fn held() -> Box<Held> {

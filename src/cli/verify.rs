@@ -8,8 +8,9 @@ use medlift::error::Error;
 use medlift::ledger::require_collection;
 use medlift::pipeline::manifest::Manifest;
 use medlift::pipeline::parts::{self, CollectionProof};
-use medlift::pipeline::verify::{VerifyOptions, name_other_loads, verify};
+use medlift::pipeline::verify::{VerifyOptions, name_other_loads, verify, verify_state};
 use medlift::report::Bar;
+use medlift::report::fold::StateProof;
 use medlift::server::{Purpose, refuse_view};
 use medlift::verify::{Share, Verification};
 use serde::Serialize;
@@ -64,7 +65,7 @@ impl VerifyArgs {
         let (quiet, json, ignore_extra) = (self.reading.quiet, self.reading.json, self.ignore_extra);
         progress.bytes_total = plan.size_bytes();
         limits::require_for_reading()?;
-        let proofs = super::run_async(async |interrupt| {
+        let (proofs, state) = super::run_async(async |interrupt| {
             let connection = self.connection.in_collection_of(&plan.kinds[0]);
             let target = connection.connect(Purpose::Read, &plan.kinds[0].collection).await?;
             for (_, target) in plan.targets(&target) {
@@ -80,9 +81,10 @@ impl VerifyArgs {
                 proofs.push((target, KindProof { kind: spec.name.clone(), collection, proof }));
             }
             name_other_loads(&plan, proofs.iter_mut().map(|(target, kind)| (&*target, &mut kind.proof))).await;
-            Ok(proofs.into_iter().map(|(_, kind)| kind).collect::<Vec<_>>())
+            let state = verify_state(&plan, &target, options.differences_max, &progress).await?;
+            Ok((proofs.into_iter().map(|(_, kind)| kind).collect::<Vec<_>>(), state))
         })?;
-        print(&proofs, json, ignore_extra)
+        print(&proofs, state.as_ref(), json, ignore_extra)
     }
 
     /// Verifies the collections of a manifest. If several workers share the verification, compares only this worker's
@@ -106,14 +108,15 @@ impl VerifyArgs {
         }
         let display = self.reading.display();
         let (json, ignore_extra, workers) = (self.reading.json, self.ignore_extra, self.reading.workers());
-        let proofs = super::run_async(async |interrupt| {
+        let (proofs, state) = super::run_async(async |interrupt| {
             let target = self.connection.connect(Purpose::Read, "").await?;
-            let proofs = parts::verify(&manifest, &target, &key, workers, &options, display, interrupt).await?;
+            let (proofs, state) =
+                parts::verify(&manifest, &target, &key, workers, &options, display, interrupt).await?;
             let named =
                 |(kind, target, proof): CollectionProof| KindProof { kind, collection: target.full_name(), proof };
-            Ok(proofs.into_iter().map(named).collect::<Vec<_>>())
+            Ok((proofs.into_iter().map(named).collect::<Vec<_>>(), state))
         })?;
-        print(&proofs, json, ignore_extra)
+        print(&proofs, state.as_ref(), json, ignore_extra)
     }
 
     fn options(&self) -> VerifyOptions {
@@ -129,12 +132,31 @@ impl VerifyArgs {
     }
 }
 
-fn print(proofs: &[KindProof], json: bool, ignore_extra: bool) -> Result<ExitCode, Error> {
+fn print(proofs: &[KindProof], state: Option<&StateProof>, json: bool, ignore_extra: bool) -> Result<ExitCode, Error> {
     match proofs {
-        [only] => output::print(&only.proof, json)?,
-        _ => output::print(&Proofs { documents: proofs }, json)?,
+        [only] => output::print(&OnlyProof { proof: &only.proof, state }, json)?,
+        _ => output::print(&Proofs { documents: proofs, state }, json)?,
     }
-    Ok(output::exit_code(proofs.iter().any(|kind| differs(&kind.proof, ignore_extra)), false))
+    let is_state_different = state.is_some_and(StateProof::has_differences);
+    let is_different = is_state_different || proofs.iter().any(|kind| differs(&kind.proof, ignore_extra));
+    Ok(output::exit_code(is_different, false, false))
+}
+
+/// The result of verifying the only kind of document.
+#[derive(Debug, Serialize)]
+struct OnlyProof<'a> {
+    #[serde(flatten)]
+    proof: &'a Verification,
+    /// The comparison of patients, visits and results with the stored HL7 v2 messages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<&'a StateProof>,
+}
+
+impl fmt::Display for OnlyProof<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}", self.proof)?;
+        self.state.iter().try_for_each(|state| write!(formatter, "{state}"))
+    }
 }
 
 /// The result of verifying one kind of document.
@@ -151,6 +173,8 @@ struct KindProof {
 #[derive(Debug, Serialize)]
 struct Proofs<'a> {
     documents: &'a [KindProof],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<&'a StateProof>,
 }
 
 impl fmt::Display for Proofs<'_> {
@@ -158,7 +182,7 @@ impl fmt::Display for Proofs<'_> {
         for KindProof { kind, collection, proof } in self.documents {
             write!(formatter, "documents `{kind}` in {collection}\n{proof}")?;
         }
-        Ok(())
+        self.state.iter().try_for_each(|state| write!(formatter, "{state}"))
     }
 }
 

@@ -6,6 +6,8 @@ use bson::{Bson, Decimal128, Document, doc};
 use super::error::DeploymentError;
 use super::indexes::{self, first_batch, wait_for_builds};
 use super::pattern::{Unchecked, server_pattern};
+pub use crate::server::collection_uuid as uuid;
+pub(super) use crate::server::listing;
 use crate::server::{ATTEMPTS_MAX, Failure, ServerError, Target, patiently, pause};
 use crate::spec::{Decimal, Field, FieldType, Index, Node, Presence, Range, Spec, closest};
 use crate::wording::shell_word;
@@ -287,18 +289,6 @@ pub async fn refuse_warning(target: &Target, spec: &Spec) -> Result<(), Deployme
     }
 }
 
-/// Returns the UUID that the server gave the collection. A collection that is dropped and created again has another
-/// UUID. Returns `None` if the collection does not exist, or if the user may not list collections.
-pub async fn uuid(target: &Target) -> Result<Option<bson::Uuid>, ServerError> {
-    let listed = match listing(target, &target.collection).await {
-        Err(error) if error.is_not_authorized() => return Ok(None),
-        listed => listed?,
-    };
-    let info = listed.as_ref().and_then(|listed| listed.get_document("info").ok());
-    let uuid = info.and_then(|info| info.get("uuid"));
-    Ok(uuid.and_then(|uuid| if let Bson::Binary(binary) = uuid { binary.to_uuid().ok() } else { None }))
-}
-
 /// Checks that the server accepts the spec's validator, before anything is written. Sends the validator in a query that
 /// matches no document and needs only the privilege to find.
 pub async fn try_spec(target: &Target, spec: &Spec) -> Result<(), ServerError> {
@@ -340,15 +330,6 @@ fn clash(index: &Index, wanted: &Index) -> Option<String> {
     let differs = index.keys == wanted.keys && index.unique != wanted.unique;
     let is_unique = if index.unique { "is" } else { "is not" };
     differs.then(|| format!("the index `{}` with the same keys, which {is_unique} unique", index.name))
-}
-
-/// Returns the server's description of a collection or view in the target's database.
-pub(super) async fn listing(target: &Target, name: &str) -> Result<Option<Document>, ServerError> {
-    let command = doc! { "listCollections": 1, "filter": { "name": name } };
-    let listed = target.look(command).await;
-    let doing = || format!("look up {}.{name}", target.database);
-    let listed = listed.map_err(|failure| ServerError::Command { doing: doing(), failure })?;
-    Ok(first_batch(&listed).next().cloned())
 }
 
 /// Attaches the spec's validator to the collection. Creates the collection if it does not exist.

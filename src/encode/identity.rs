@@ -37,6 +37,12 @@ impl IdentityKey {
         Id::from_hash(&self.hash(&bytes))
     }
 
+    /// Returns the key of the patient with this identifier. All formats use this function, so the documents of a person
+    /// have the same key.
+    pub fn patient(&self, value: &str, authority: &str) -> Id {
+        self.derive("patient", &[value, authority])
+    }
+
     /// Returns the bytes of the key, if there is one.
     pub(super) fn bytes(&self) -> Option<&[u8; blake3::KEY_LEN]> {
         self.0.as_ref()

@@ -2,7 +2,7 @@
 
 use super::identity::{Id, IdentityKey};
 use crate::clean::{Record, Value};
-use crate::spec::patient::{Authority, PatientSource};
+use crate::spec::patient::PatientSource;
 use crate::spec::{Field, Node, Spec};
 
 /// Finds the patient's identifier in the records of a spec.
@@ -23,7 +23,7 @@ impl PatientKey {
     /// patient's key is made.
     pub(crate) fn new(spec: &Spec, identity: &IdentityKey) -> Option<Self> {
         let identity = identity.clone();
-        let mut source = spec.patient.clone()?;
+        let source = spec.patient.clone()?;
         let field = spec.fields.iter().position(Field::is_patient_key)?;
         let columns = spec.columns();
         let around = columns.iter().find(|column| column.node.fields().contains(&source.identifier))?;
@@ -31,12 +31,7 @@ impl PatientKey {
             return Some(Self { source, field, identity, group: None });
         };
         let columns = spec.columns_of(children);
-        let place = |field: usize| columns.iter().position(|column| column.field == field);
-        source.identifier = place(source.identifier)?;
-        source.kind = source.kind.and_then(place);
-        if let Authority::Field(field) = &mut source.authority {
-            *field = place(*field)?;
-        }
+        let source = source.placed(|field| columns.iter().position(|column| column.field == field))?;
         Some(Self { source, field, identity, group: Some((around.field, columns.len())) })
     }
 
@@ -59,16 +54,7 @@ impl PatientKey {
                 _ => return None,
             },
         };
-        let rank = |item: &&[Value]| {
-            let kind = self.source.kind.and_then(|kind| text(item, kind)).unwrap_or_default();
-            self.source.prefer.iter().position(|wanted| wanted == kind).unwrap_or(usize::MAX)
-        };
-        // Of several identifiers with the same rank, `min_by_key` returns the first.
-        let chosen = items.filter(|item| text(item, self.source.identifier).is_some()).min_by_key(rank)?;
-        let authority = match &self.source.authority {
-            Authority::Field(field) => text(chosen, *field).unwrap_or_default(),
-            Authority::Text(name) => name,
-        };
-        Some(self.identity.derive("patient", &[text(chosen, self.source.identifier)?, authority]))
+        let chosen = self.source.choose(items, text)?;
+        Some(self.identity.patient(chosen.value, chosen.authority()))
     }
 }

@@ -7,7 +7,7 @@ use super::fields::{Change, Part};
 use super::keys::{Identifier, Key, Kind};
 use super::patient::PatientStep;
 use super::slot::Slot;
-use super::step::{Context, Step, note};
+use super::step::{Context, Row, Step, note};
 use super::visit::{Arrival, VisitEvent, VisitStep};
 use crate::encode::Id;
 use crate::parse::hl7::{Element, Segment};
@@ -31,6 +31,8 @@ const ADDRESS: [Part; 6] = [
 ];
 const LOCATION: [Part; 4] =
     [(cstr!("unit"), 1, 1), (cstr!("room"), 2, 1), (cstr!("bed"), 3, 1), (cstr!("facility"), 4, 1)];
+/// Maximum size of a location as a document. A visit can have many.
+const LOCATION_BYTES_MAX: usize = 4 * 1024;
 const DOCTOR: [Part; 3] = [(cstr!("id"), 1, 1), (cstr!("family"), 2, 1), (cstr!("given"), 3, 1)];
 
 /// Returns the steps of an ADT message. An event that is not listed here changes no state.
@@ -128,13 +130,13 @@ impl Context<'_> {
     }
 
     fn prior_patient(&self, mrg: Segment<'_>) -> Option<Id> {
-        self.chosen(mrg.field(1))
+        self.chosen(mrg.field(self.rule.prior()))
     }
 
     /// Returns the key from the identifier that stands for the patient.
     fn chosen(&self, field: Element<'_>) -> Option<Id> {
-        let identifier = self.rule.choose(field, |element| self.fields.text(element).value())?;
-        Some(identifier.patient(self.identity))
+        let chosen = self.rule.choose(field, |element| self.fields.text(element).value())?;
+        Some(self.identity.patient(&chosen.value, chosen.authority()))
     }
 
     /// Returns the number and the key of the visit: PV1-19, or the account number PID-18.
@@ -152,7 +154,7 @@ impl Context<'_> {
     }
 
     fn demographics(&self, pid: Segment<'_>) -> Vec<Change> {
-        let fields = &self.fields;
+        let (fields, pid) = (&self.fields, Row::of(pid));
         let mut changes = Vec::with_capacity(12);
         note(&mut changes, fields.list_change(Slot::Identifiers, pid.field(3), &IDENTIFIER));
         note(&mut changes, fields.parts_change(Slot::Name, pid.field(5), &NAME));
@@ -188,12 +190,18 @@ impl Context<'_> {
             patient: pid.and_then(|pid| self.patient(pid)),
             at_ms: occurred.or(self.order.at_ms),
             changes,
-            location: pv1.and_then(|pv1| self.fields.parts(pv1.field(3).child(1), &LOCATION)),
+            location: pv1.and_then(|pv1| self.location(pv1)),
         }))
     }
 
+    /// Returns PV1-3. A text that is too large for a location says nothing.
+    fn location(&self, pv1: Segment<'_>) -> Option<RawDocumentBuf> {
+        let location = self.fields.parts(pv1.field(3).child(1), &LOCATION)?;
+        (location.as_bytes().len() <= LOCATION_BYTES_MAX).then_some(location)
+    }
+
     fn note_visit(&self, changes: &mut Vec<Change>, pv1: Segment<'_>) {
-        let fields = &self.fields;
+        let (fields, pv1) = (&self.fields, Row::of(pv1));
         note(changes, fields.time_change(Slot::AdmittedAt, pv1.field(44)));
         note(changes, fields.time_change(Slot::DischargedAt, pv1.field(45)));
         note(changes, fields.text_change(Slot::Disposition, pv1.field(36)));

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use bson::raw::{CStr, cstr};
 use bson::{DateTime, RawArrayBuf, RawBson, RawBsonRef, RawDocument, RawDocumentBuf};
 
-use super::elements::{get, put_id};
+use super::elements::{document_of, get, put_id};
 use super::fields::{Change, Said};
 use super::slot::Slot;
 use super::{Key, Kind, Merge, Order};
@@ -20,8 +20,10 @@ pub struct State {
     /// The last message of the key.
     pub(super) as_of: Order,
     pub(super) held: BTreeMap<Slot, Held>,
-    /// Visits: the places where the patient was, in order.
+    /// Visits: the places where the patient was, in order. At most [`MOVEMENTS_MAX`], the latest.
     pub(super) movements: Vec<Movement>,
+    /// The number of earlier movements, which are not listed.
+    earlier_movements: i64,
     /// The messages behind the values, in order. [`Held::source`] is a position in this list. Messages whose values were
     /// replaced are left out when the document is written.
     pub(super) messages: Vec<Id>,
@@ -45,6 +47,20 @@ pub(super) struct Movement {
     pub location: Option<RawDocumentBuf>,
     pub source: usize,
 }
+
+/// A visit lists at most this number of movements. A document of the state is therefore never too large for the server,
+/// even if a system sends all its messages with the same visit number.
+pub(super) const MOVEMENTS_MAX: usize = 1_000;
+
+/// A value that is larger than this is not in the state, for the same reason. It is null instead, and `messages` names the
+/// message that has it.
+const VALUE_BYTES_MAX: usize = 256 * 1024;
+
+/// Most documents of the state are not larger than this.
+const DOCUMENT_BYTES: usize = 1_024;
+
+/// The name of the field with the number of movements that are not listed.
+const EARLIER_MOVEMENTS: &CStr = cstr!("earlierMovements");
 
 /// The name under which `messages` lists a message that a movement comes from.
 const MOVEMENTS: &CStr = cstr!("movements");
@@ -82,7 +98,7 @@ impl State {
 
     /// Returns the document. `patient` is the patient to whom it belongs after merges.
     pub fn document(&self, patient: Option<Id>) -> RawDocumentBuf {
-        let mut document = RawDocumentBuf::new();
+        let mut document = document_of(DOCUMENT_BYTES);
         put_id(&mut document, cstr!("_id"), self.key.id);
         if let Some(patient) = patient {
             put_id(&mut document, cstr!("patient"), patient);
@@ -98,6 +114,9 @@ impl State {
             }
         }
         self.write_movements(&mut document);
+        if self.earlier_movements > 0 {
+            document.append(EARLIER_MOVEMENTS, self.earlier_movements);
+        }
         document.append(cstr!("messages"), self.sources());
         document
     }
@@ -135,6 +154,15 @@ impl State {
         document.append(MOVEMENTS, list);
     }
 
+    /// Adds a movement.
+    pub(super) fn push_movement(&mut self, movement: Movement) {
+        if self.movements.len() == MOVEMENTS_MAX {
+            self.movements.remove(0);
+            self.earlier_movements += 1;
+        }
+        self.movements.push(movement);
+    }
+
     /// Returns the messages behind the values, each with the names of the fields that it says.
     fn sources(&self) -> RawArrayBuf {
         let mut said: BTreeMap<usize, RawArrayBuf> = BTreeMap::new();
@@ -148,7 +176,7 @@ impl State {
         }
         let mut sources = RawArrayBuf::new();
         for (source, names) in said {
-            let mut item = RawDocumentBuf::new();
+            let mut item = document_of(256);
             put_id(&mut item, cstr!("message"), self.messages[source]);
             item.append(cstr!("says"), names);
             sources.push(item);
@@ -172,12 +200,14 @@ impl State {
             }
         }
         state.movements = state.read_movements(document).ok_or(Unreadable("movements"))?;
+        let earlier = get(document, EARLIER_MOVEMENTS.as_str()).and_then(RawBsonRef::as_i64);
+        state.earlier_movements = earlier.unwrap_or_default();
         Ok(state)
     }
 
     pub(super) fn empty(key: Key, as_of: Order) -> Self {
         let (held, movements, messages) = (BTreeMap::new(), Vec::new(), Vec::new());
-        Self { key, as_of, held, movements, messages }
+        Self { key, as_of, held, movements, earlier_movements: 0, messages }
     }
 
     /// Reads the messages behind the values. Returns the position of the message for each name of a field.
@@ -195,6 +225,7 @@ impl State {
 
     fn read_movements(&self, document: &RawDocument) -> Option<Vec<Movement>> {
         let Some(list) = get(document, "movements") else { return Some(Vec::new()) };
+        let places: BTreeMap<Id, usize> = self.messages.iter().enumerate().map(|(place, id)| (*id, place)).collect();
         let mut movements = Vec::new();
         for item in list.as_array()? {
             let item = item.ok()?.as_document()?;
@@ -203,7 +234,7 @@ impl State {
                 at_ms: get(item, "at").and_then(RawBsonRef::as_datetime).map(DateTime::timestamp_millis),
                 event: get(item, "event")?.as_str()?.to_owned(),
                 location: get(item, "location").and_then(RawBsonRef::as_document).map(ToOwned::to_owned),
-                source: self.messages.iter().position(|&id| id == message)?,
+                source: *places.get(&message)?,
             });
         }
         Some(movements)
@@ -229,6 +260,7 @@ impl State {
 
     fn hold(&mut self, slot: Slot, value: RawBson, precision: Option<&str>) {
         let source = self.messages.len() - 1;
+        let value = if size_of_value(&value) > VALUE_BYTES_MAX { RawBson::Null } else { value };
         self.held.insert(slot, Held { value, precision: precision.map(str::to_owned), source });
     }
 
@@ -238,5 +270,15 @@ impl State {
 
     pub(super) fn text(&self, slot: Slot) -> Option<&str> {
         self.held.get(&slot)?.value.as_str()
+    }
+}
+
+/// Returns the size of a text, a list or a document in bytes. Other values are small, and count as 0.
+fn size_of_value(value: &RawBson) -> usize {
+    match value {
+        RawBson::String(text) => text.len(),
+        RawBson::Array(list) => list.as_bytes().len(),
+        RawBson::Document(document) => document.as_bytes().len(),
+        _ => 0,
     }
 }

@@ -6,6 +6,13 @@ use bson::{RawBinaryRef, RawBsonRef, RawDocument, RawDocumentBuf};
 
 use crate::encode::Id;
 
+/// Makes an empty document with memory for this number of bytes, so that it need not grow step by step.
+pub(super) fn document_of(bytes: usize) -> RawDocumentBuf {
+    let mut empty = Vec::with_capacity(bytes);
+    empty.extend_from_slice(&[5, 0, 0, 0, 0]);
+    RawDocumentBuf::from_bytes(empty).unwrap_or_default()
+}
+
 /// Appends a UUID.
 pub(super) fn put_id(document: &mut RawDocumentBuf, name: impl AsRef<CStr>, id: Id) {
     document.append(name, RawBinaryRef { subtype: BinarySubtype::Uuid, bytes: &id.0 });

@@ -19,7 +19,7 @@ pub struct Event {
 }
 
 /// Makes events from messages. Contains the settings, and a buffer that is used again.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Reader {
     identity: IdentityKey,
     rule: PatientRule,
@@ -34,9 +34,8 @@ pub struct Reader {
 pub struct BadMessage(#[from] Problem);
 
 impl Reader {
-    /// Makes a reader. `rule` says which identifier stands for a patient. `zone` is the
-    /// time zone of times without offset. `charset` is the
-    /// character set of messages that do not name theirs.
+    /// Makes a reader. `rule` says which identifier stands for a patient. `zone` is the time zone of times without offset.
+    /// `charset` is the character set of messages that do not name theirs.
     pub(crate) fn new(identity: IdentityKey, rule: PatientRule, zone: Zone, charset: Charset) -> Self {
         Self { identity, rule, zone, charset, index: Index::default() }
     }
@@ -54,11 +53,17 @@ impl Reader {
         };
         // The sort is stable: the steps of a document stay in the order of the message.
         steps.sort_by_key(|(key, _)| *key);
+        steps.dedup_by(|(next_key, next), (key, step)| next_key == key && step.join(next));
         Ok(Event { order, steps })
     }
 }
 
 impl Event {
+    /// Makes an event. The steps are in the order of their keys.
+    pub(super) const fn new(order: Order, steps: Vec<(Key, Step)>) -> Self {
+        Self { order, steps }
+    }
+
     /// Returns the place of the message in the order.
     pub const fn order(&self) -> &Order {
         &self.order

@@ -1,11 +1,14 @@
 //! Reads the values of fields for the state: decoded text, times, identifiers, and parts of a field as a document.
 
+use std::borrow::Cow;
+
 use bson::raw::CStr;
 use bson::{DateTime, RawArrayBuf, RawBson, RawDocumentBuf};
 
+use super::elements::document_of;
 use super::keys::Identifier;
 use super::slot::Slot;
-use crate::parse::hl7::{Decoder, Element, Time};
+use crate::parse::hl7::{Decoder, Element, Time, Value};
 use crate::spec::Zone;
 
 /// What a field says about a value.
@@ -46,6 +49,9 @@ pub(super) struct Change {
     pub precision: Option<&'static str>,
 }
 
+/// The usual size of a document with the parts of a repetition.
+const PARTS_BYTES: usize = 160;
+
 /// A part of a repetition: its name in the document, component and subcomponent.
 pub(super) type Part = (&'static CStr, usize, usize);
 
@@ -60,15 +66,24 @@ pub(super) struct Fields {
 impl Fields {
     /// Returns the text of an element, without spaces around it.
     pub(super) fn text(&self, element: Element<'_>) -> Said<String> {
-        if element.text() == b"\"\"" {
+        self.borrowed(element).map(Cow::into_owned)
+    }
+
+    /// Returns the same as [`text`](Self::text). Most texts need no copy.
+    fn borrowed<'m>(&self, element: Element<'m>) -> Said<Cow<'m, str>> {
+        let value = element.value();
+        if value == Value::Delete {
             return Said::Delete;
         }
-        let mut bytes = Vec::with_capacity(element.text().len());
-        self.decoder.decode(element.value(), &mut bytes);
-        match String::from_utf8_lossy(&bytes).trim() {
-            "" => Said::Nothing,
-            text => Said::Is(text.to_owned()),
-        }
+        let text = match self.decoder.unchanged(&value) {
+            Some(text) => Cow::Borrowed(text.trim()),
+            None => {
+                let mut bytes = Vec::with_capacity(element.text().len());
+                self.decoder.decode(value, &mut bytes);
+                Cow::Owned(String::from_utf8_lossy(&bytes).trim().to_owned())
+            }
+        };
+        if text.is_empty() { Said::Nothing } else { Said::Is(text) }
     }
 
     /// Returns the text of an element, or an empty text.
@@ -78,7 +93,7 @@ impl Fields {
 
     /// Returns the time in the first component of the first repetition. A text that is not a time says nothing.
     pub(super) fn time(&self, field: Element<'_>) -> Said<Time> {
-        match self.text(first(field)) {
+        match self.borrowed(first(field)) {
             Said::Is(text) => Time::read(text.as_bytes(), self.zone).map_or(Said::Nothing, Said::Is),
             Said::Delete => Said::Delete,
             Said::Nothing => Said::Nothing,
@@ -137,10 +152,13 @@ impl Fields {
 
     /// Returns the parts of a repetition that are not empty. Returns `None` if all are empty.
     pub(super) fn parts(&self, repetition: Element<'_>, parts: &[Part]) -> Option<RawDocumentBuf> {
-        let mut document = RawDocumentBuf::new();
+        if repetition.text().is_empty() {
+            return None;
+        }
+        let mut document = document_of(PARTS_BYTES);
         for &(name, component, subcomponent) in parts {
-            if let Said::Is(text) = self.text(repetition.child(component).child(subcomponent)) {
-                document.append(name, text);
+            if let Said::Is(text) = self.borrowed(repetition.child(component).child(subcomponent)) {
+                document.append(name, &*text);
             }
         }
         (!document.is_empty()).then_some(document)

@@ -16,17 +16,35 @@ pub enum Advanced {
 
 /// Folds all events of a key. They can be in any order, and the same event can occur several times. Returns `None` if
 /// no event touches the key.
-pub fn fold(key: Key, events: &mut Vec<&Event>) -> Option<State> {
-    events.sort_by(|one, other| one.order().cmp(other.order()));
-    events.dedup_by(|one, other| one.order() == other.order());
-    let mut state: Option<State> = None;
-    for event in events.iter().filter(|event| event.steps(key).next().is_some()) {
-        match &mut state {
-            Some(state) => state.take(event),
-            None => state = Some(State::of(key, event)),
+pub fn fold(key: Key, events: &mut [&Event]) -> Option<State> {
+    let mut folding = Folding { key, state: None };
+    folding.add(events);
+    folding.state
+}
+
+/// Folds the events of a key piece by piece.
+pub(super) struct Folding {
+    pub key: Key,
+    pub state: Option<State>,
+}
+
+impl Folding {
+    /// Adds events that are later than all events before. Among themselves, they can be in any order, and the same event
+    /// can occur several times.
+    pub(super) fn add(&mut self, events: &mut [&Event]) {
+        events.sort_by(|one, other| one.order().cmp(other.order()));
+        let mut last = None;
+        for event in events.iter().filter(|event| event.steps(self.key).next().is_some()) {
+            if last == Some(event.order()) {
+                continue;
+            }
+            last = Some(event.order());
+            match &mut self.state {
+                Some(state) => state.take(event),
+                None => self.state = Some(State::of(self.key, event)),
+            }
         }
     }
-    state
 }
 
 /// Adds new events of a key to its state. The events are in order.

@@ -50,7 +50,7 @@ pub struct Key {
 
 /// An identifier, and the authority that assigned it. The authority is empty if the message does not name it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identifier {
+pub(super) struct Identifier {
     /// The identifier.
     pub value: String,
     /// The authority.
@@ -58,12 +58,6 @@ pub struct Identifier {
 }
 
 impl Identifier {
-    /// Returns the key of the patient with this identifier. All formats use the same function, so the documents of a
-    /// person have the same key.
-    pub fn patient(&self, identity: &IdentityKey) -> Id {
-        identity.derive("patient", &[&self.value, &self.authority])
-    }
-
     /// Returns the key of the visit with this number. `field` is the field of the message, because a visit number and
     /// an account number can be equal.
     pub(super) fn visit(&self, field: &str, identity: &IdentityKey) -> Id {
@@ -110,13 +104,13 @@ mod tests {
         let secret = IdentityKey::from_secret("a secret of thirty-two characters");
         let identifier = |value: &str, authority: &str| Identifier { value: value.into(), authority: authority.into() };
         let (one, other) = (identifier("1", "A"), identifier("1", "B"));
-        let patient = one.patient(&none);
+        let patient = none.patient("1", "A");
         let by_time = |observed| OrderNumber::None { patient, panel: "CBC", observed };
         let keys = [
             patient,
-            one.patient(&secret),
-            other.patient(&none),
-            identifier("1A", "").patient(&none),
+            secret.patient("1", "A"),
+            none.patient("1", "B"),
+            none.patient("1A", ""),
             one.visit("PV1-19", &none),
             one.visit("PID-18", &none),
             OrderNumber::Filler(&one).result("c", "s", "", &none),

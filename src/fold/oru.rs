@@ -1,16 +1,15 @@
 //! ORU^R01: results.
 
 use bson::raw::cstr;
-use bson::{RawArrayBuf, RawBson};
 
 use super::adt::identifier_document;
 use super::fields::{Change, Part, Said, first};
 use super::keys::{Identifier, Key, Kind, OrderNumber};
-use super::result::ResultStep;
+use super::result::{ResultStep, list};
 use super::slot::Slot;
-use super::step::{Context, Step, note};
+use super::step::{Context, Row, Step, note};
 use crate::encode::Id;
-use crate::parse::hl7::{Element, Segment, Value};
+use crate::parse::hl7::{Element, Segment};
 
 /// The parts of a code: type CE or CWE.
 const CODE: [Part; 3] = [(cstr!("code"), 1, 1), (cstr!("text"), 2, 1), (cstr!("system"), 3, 1)];
@@ -31,6 +30,8 @@ struct Obr<'m> {
     placer: Option<Identifier>,
     filler: Option<Identifier>,
     panel: String,
+    /// What OBR says about each result.
+    changes: Vec<Change>,
 }
 
 /// Returns the steps of an ORU^R01 message: one per OBX.
@@ -58,12 +59,20 @@ impl<'m> Context<'m> {
             of(obr).or_else(|| of(orc?))
         };
         let panel = self.fields.plain(first(obr.field(4)));
-        Obr { segment: obr, placer: number(2), filler: number(3), panel }
+        let (placer, filler) = (number(2), number(3));
+        let mut changes = Vec::with_capacity(4);
+        let numbers = [(Slot::PlacerOrder, &placer), (Slot::FillerOrder, &filler)];
+        for (slot, number) in numbers.into_iter().filter_map(|(slot, number)| Some((slot, number.as_ref()?))) {
+            note(&mut changes, Change::to(slot, identifier_document(number, None)));
+        }
+        note(&mut changes, self.fields.parts_change(Slot::Panel, obr.field(4), &CODE));
+        note(&mut changes, self.fields.time_change(Slot::ObservedAt, obr.field(7)));
+        Obr { segment: obr, placer, filler, panel, changes }
     }
 
     /// Returns the step of an OBX. A result without a code, or without an order and a patient, has no key.
     fn result_step(&self, before: &Before<'_>, obx: Segment<'_>) -> Option<(Key, Step)> {
-        let fields = &self.fields;
+        let (fields, obx) = (&self.fields, &Row::of(obx));
         let code = fields.text(first(obx.field(3))).value()?;
         let system = fields.plain(obx.field(3).child(1).child(3));
         let sub_id = fields.plain(first(obx.field(4)));
@@ -80,45 +89,33 @@ impl<'m> Context<'m> {
         let id = number.result(&code, &system, &sub_id, self.identity);
         let of_order = obr.map(|obr| fields.text(first(obr.segment.field(25)))).and_then(Said::value);
         let status = fields.text(first(obx.field(11))).value().or(of_order).unwrap_or_default();
-        let step = ResultStep { patient: before.patient, status, changes: self.changes(before, obx) };
+        let (values, changes) = (self.values(obx.field(5)), self.changes(before, obx));
+        let step = ResultStep { patient: before.patient, status, values, changes };
         Some((Key { kind: Kind::Result, id }, Step::Result(Box::new(step))))
     }
 
-    fn changes(&self, before: &Before<'_>, obx: Segment<'_>) -> Vec<Change> {
+    fn changes(&self, before: &Before<'_>, obx: &Row<'_>) -> Vec<Change> {
         let fields = &self.fields;
         let mut changes = Vec::with_capacity(12);
         if let Some(visit) = before.visit {
             note(&mut changes, Change::to(Slot::Visit, visit.to_binary()));
         }
         if let Some(obr) = &before.obr {
-            let numbers = [(Slot::PlacerOrder, &obr.placer), (Slot::FillerOrder, &obr.filler)];
-            for (slot, number) in numbers.into_iter().filter_map(|(slot, number)| Some((slot, number.as_ref()?))) {
-                note(&mut changes, Change::to(slot, identifier_document(number, None)));
-            }
-            note(&mut changes, fields.parts_change(Slot::Panel, obr.segment.field(4), &CODE));
-            note(&mut changes, fields.time_change(Slot::ObservedAt, obr.segment.field(7)));
+            changes.extend_from_slice(&obr.changes);
         }
         note(&mut changes, fields.time_change(Slot::ObservedAt, obx.field(14)));
         note(&mut changes, fields.parts_change(Slot::Code, obx.field(3), &CODE));
         note(&mut changes, fields.text_change(Slot::SubId, obx.field(4)));
         note(&mut changes, fields.text_change(Slot::ValueType, obx.field(2)));
-        note(&mut changes, Change::new(Slot::Value, self.values(obx.field(5))));
         note(&mut changes, fields.parts_change(Slot::Unit, obx.field(6), &CODE));
         note(&mut changes, fields.text_change(Slot::ReferenceRange, obx.field(7)));
         note(&mut changes, self.flags(obx.field(8)));
         changes
     }
 
-    /// Returns OBX-5: a text, or a list of texts if the field repeats.
-    fn values(&self, field: Element<'_>) -> Said<RawBson> {
-        let mut texts: Vec<String> =
-            field.children().filter_map(|repetition| self.fields.text(repetition).value()).collect();
-        match texts.len() {
-            0 if field.value() == Value::Delete => Said::Delete,
-            0 => Said::Nothing,
-            1 => Said::Is(texts.swap_remove(0).into()),
-            _ => Said::Is(list(texts).into()),
-        }
+    /// Returns the texts of OBX-5: one for each repetition that is not empty.
+    fn values(&self, field: Element<'_>) -> Vec<String> {
+        field.children().filter_map(|repetition| self.fields.text(repetition).value()).collect()
     }
 
     fn flags(&self, field: Element<'_>) -> Change {
@@ -126,10 +123,4 @@ impl<'m> Context<'m> {
         let flags = list(texts);
         Change::new(Slot::Flags, if flags.is_empty() { Said::Nothing } else { Said::Is(flags.into()) })
     }
-}
-
-fn list(texts: impl IntoIterator<Item = String>) -> RawArrayBuf {
-    let mut list = RawArrayBuf::new();
-    texts.into_iter().for_each(|text| list.push(text));
-    list
 }

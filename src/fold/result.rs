@@ -1,5 +1,7 @@
 //! Results: what a step does to the document.
 
+use bson::RawArrayBuf;
+
 use super::document::State;
 use super::fields::{Change, Said};
 use super::slot::Slot;
@@ -11,7 +13,9 @@ pub(super) struct ResultStep {
     pub patient: Option<Id>,
     /// OBX-11 (HL7 table 0085).
     pub status: String,
-    /// The values of OBR and OBX.
+    /// OBX-5: one text per repetition.
+    pub values: Vec<String>,
+    /// The other values of OBR and OBX.
     pub changes: Vec<Change>,
 }
 
@@ -41,8 +45,24 @@ fn weight(status: &str) -> Weight {
 }
 
 impl ResultStep {
-    /// A later message replaces the result, with three exceptions: a preliminary result replaces no other, and a final
-    /// one replaces no correction. A cancellation always counts.
+    /// Adds another OBX about the same result in the same message, for example the next line of a report: its values
+    /// follow. Returns false if it has another status or cancels the result. It then counts as if it were in a later
+    /// message.
+    pub(super) fn join(&mut self, next: &mut Self) -> bool {
+        if self.status != next.status || weight(&self.status) == Weight::Cancelled {
+            return false;
+        }
+        self.values.append(&mut next.values);
+        for change in next.changes.drain(..) {
+            if !self.changes.iter().any(|known| known.slot == change.slot) {
+                self.changes.push(change);
+            }
+        }
+        true
+    }
+
+    /// A later message replaces the result, with two exceptions: a preliminary result replaces only preliminary ones,
+    /// and a final result does not replace a correction. A cancellation always counts.
     pub(super) fn apply(&self, state: &mut State) {
         let (new, old) = (weight(&self.status), state.text(Slot::Status).map(weight));
         if new != Weight::Cancelled && old.is_some_and(|old| new < old) {
@@ -59,6 +79,11 @@ impl ResultStep {
                 state.clear(slot);
             }
             state.change(&self.changes);
+            match &self.values[..] {
+                [] => {}
+                [only] => state.set(Slot::Value, only.as_str()),
+                texts => state.set(Slot::Value, list(texts)),
+            }
         }
         let status = if self.status.is_empty() { "F" } else { &self.status };
         state.set(Slot::Status, status);
@@ -75,4 +100,11 @@ impl ResultStep {
             state.clear(slot);
         }
     }
+}
+
+/// Returns a list of texts.
+pub(super) fn list<T: AsRef<str>>(texts: impl IntoIterator<Item = T>) -> RawArrayBuf {
+    let mut list = RawArrayBuf::new();
+    texts.into_iter().for_each(|text| list.push(text.as_ref()));
+    list
 }

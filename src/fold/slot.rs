@@ -144,6 +144,11 @@ impl Slot {
         })
     }
 
+    /// Returns the slot with this number.
+    pub(super) fn at(number: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(number)).copied()
+    }
+
     /// Returns the slot with this name.
     pub(super) fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|slot| slot.name().as_str() == name)
@@ -158,6 +163,7 @@ mod tests {
     fn every_slot_is_listed_once_and_found_by_its_name() {
         for (place, slot) in Slot::ALL.into_iter().enumerate() {
             assert_eq!((slot as usize, Slot::named(slot.name().as_str())), (place, Some(slot)));
+            assert_eq!(Slot::at(place as u8), Some(slot));
         }
         assert_eq!(Slot::ALL.last().map(|slot| *slot as usize), Some(Slot::Flags as usize));
     }

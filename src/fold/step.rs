@@ -7,7 +7,7 @@ use super::patient::PatientStep;
 use super::result::ResultStep;
 use super::visit::VisitStep;
 use crate::encode::IdentityKey;
-use crate::parse::hl7::{Message, Segment, SegmentId};
+use crate::parse::hl7::{Element, Message, Segment, SegmentId};
 
 /// What a message says about one document.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,6 +15,33 @@ pub(super) enum Step {
     Patient(PatientStep),
     Visit(Box<VisitStep>),
     Result(Box<ResultStep>),
+}
+
+/// The fields of a segment. It is faster than the segment if many fields are read.
+pub(super) struct Row<'m> {
+    fields: Vec<Element<'m>>,
+    empty: Element<'m>,
+}
+
+impl<'m> Row<'m> {
+    pub(super) fn of(segment: Segment<'m>) -> Self {
+        Self { fields: segment.fields().collect(), empty: segment.field(usize::MAX) }
+    }
+
+    /// Returns the field with this number, from 1. The field is empty if the segment ends before it.
+    pub(super) fn field(&self, number: usize) -> Element<'m> {
+        self.fields.get(number - 1).copied().unwrap_or(self.empty)
+    }
+}
+
+impl Step {
+    /// Adds the next step of the same message about the same document. Returns false if it stays a step of its own.
+    pub(super) fn join(&mut self, next: &mut Self) -> bool {
+        match (self, next) {
+            (Self::Result(step), Self::Result(next)) => step.join(next),
+            _ => false,
+        }
+    }
 }
 
 /// What the steps of a message have in common.

@@ -174,7 +174,7 @@ impl VisitStep {
     fn move_on(&self, state: &mut State) {
         let location = self.location.clone().or_else(|| state.location().cloned());
         let source = state.messages.len() - 1;
-        state.movements.push(Movement { at_ms: self.at_ms, event: self.name.clone(), location, source });
+        state.push_movement(Movement { at_ms: self.at_ms, event: self.name.clone(), location, source });
     }
 
     /// Replaces the location of the last movement, because the message corrects it.

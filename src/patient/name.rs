@@ -79,7 +79,7 @@ impl Name {
         match self {
             Self::Key(key) => vec![*key],
             Self::Identifier { value, authorities } => {
-                authorities.iter().map(|authority| identity.derive("patient", &[value, authority])).collect()
+                authorities.iter().map(|authority| identity.patient(value, authority)).collect()
             }
         }
     }
@@ -139,7 +139,7 @@ mod tests {
     fn the_key_is_that_of_a_load() {
         let identity = IdentityKey::from_secret("a secret of thirty-two characters");
         let name = Name::identifier("77^^^NORTH", None).expect("an identifier");
-        assert_eq!(name.keys(&identity), [identity.derive("patient", &["77", "NORTH"])]);
+        assert_eq!(name.keys(&identity), [identity.patient("77", "NORTH")]);
         assert!(!name.lacks_authority() && Name::identifier("77", None).expect("an identifier").lacks_authority());
         let key = name.keys(&identity)[0];
         assert_eq!(Name::key(&key.to_string()).expect("a key").keys(&IdentityKey::default()), [key]);

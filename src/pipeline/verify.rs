@@ -8,12 +8,14 @@ use super::stages::{Interrupt, encode_alone};
 use crate::deployment::schema;
 use crate::encode::{Encoded, EncodedBlock, OrderField};
 use crate::error::Error;
+use crate::fold::shell::{self as fold, FoldError};
 use crate::ledger::{
     CollectionIdentity, LEASE_DEFAULT, Ledger, LedgerError, LoadDocument, SourceIdentity, TargetState,
 };
+use crate::report::fold::StateProof;
 use crate::report::{Phase, Progress};
 use crate::server::{Failure, Target};
-use crate::spec::OnConflict;
+use crate::spec::{FormatName, OnConflict};
 use crate::spill::SORTER_BYTES_DEFAULT;
 use crate::verify::{self, Excused, Expectation, Expected, OtherLoad, Scan, Share, Verification, Wanted};
 use crate::write::{Bulk, Mode, WriteError};
@@ -100,6 +102,40 @@ pub async fn verify(
         verification.permit_extra();
     }
     Ok(verification)
+}
+
+/// Folds the stored HL7 v2 messages of a plan again, and compares the result with the stored patients, visits and results.
+/// Writes nothing. Returns `None` if the plan's sources are not HL7 v2 messages.
+///
+/// # Errors
+/// If the messages or the state cannot be read, or the state was made with another spec or key. Differences are not
+/// errors.
+pub async fn verify_state(
+    plan: &Plan,
+    target: &Target,
+    differences_max: usize,
+    progress: &Progress,
+) -> Result<Option<StateProof>, Error> {
+    if plan.spec.source.format != Some(FormatName::Hl7) {
+        return Ok(None);
+    }
+    progress.enter(Phase::Fold);
+    let mut unfit = None;
+    for (spec, target) in plan.targets(target) {
+        let checked = fold::check(&target, spec, &plan.key, &progress.documents).await;
+        let is_forbidden = |error: &FoldError| matches!(error.failure(), Some(Failure::NotAuthorized { .. }));
+        return Ok(Some(match checked {
+            Ok(Some(checked)) => StateProof::new(&checked, differences_max),
+            Ok(None) => StateProof::not_compared("no messages were folded in this database; run `medlift fold`"),
+            Err(error) if error.is_of_spec() => {
+                unfit = unfit.or(Some(error.to_string()));
+                continue;
+            }
+            Err(error) if error.is_of_place() || is_forbidden(&error) => StateProof::not_compared(error.to_string()),
+            Err(error) => return Err(error.into()),
+        }));
+    }
+    Ok(Some(StateProof::not_compared(unfit.unwrap_or_default())))
 }
 
 /// For each result with extra documents, adds the loads of other sources that wrote into its collection. These loads

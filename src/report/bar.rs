@@ -49,7 +49,7 @@ impl Stillness {
     fn look(&mut self, shot: &Snapshot, now: Instant) -> Option<String> {
         let counters = Some((shot.phase, [shot.rows, shot.rows_committed, shot.documents, shot.bytes]));
         let is_counted = match shot.phase {
-            Phase::ReadingAndWriting | Phase::Reading | Phase::Verification | Phase::Export => true,
+            Phase::ReadingAndWriting | Phase::Reading | Phase::Fold | Phase::Verification | Phase::Export => true,
             Phase::Preparation | Phase::WaitingForOtherLoad | Phase::Indexes | Phase::Validator | Phase::Duplicates => {
                 false
             }

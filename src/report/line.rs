@@ -54,6 +54,7 @@ fn heads(shot: &Snapshot) -> [String; 2] {
 /// Returns the parts of the line in the order in which they are shown.
 fn parts(shot: &Snapshot) -> Vec<Part> {
     let (count, unit) = match (shot.phase, shot.documents_total) {
+        (Phase::Fold, _) => (shot.documents, "messages"),
         (Phase::Export, _) | (_, Some(_)) => (shot.documents, "documents"),
         _ => (shot.rows, "rows"),
     };

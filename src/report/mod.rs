@@ -4,6 +4,7 @@
 //! file can read and write it (mode 0600). A verification shows values if the user gives `--show-values`.
 
 mod bar;
+pub mod fold;
 mod line;
 mod progress;
 pub mod rejects;

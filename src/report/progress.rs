@@ -23,6 +23,8 @@ pub enum Phase {
     Indexes,
     /// A load attaches the validator, or the server checks documents with it.
     Validator,
+    /// Folds HL7 v2 messages.
+    Fold,
     /// Compares the documents with the sources.
     Verification,
     /// A dry run reads, cleans and encodes rows.
@@ -42,6 +44,7 @@ impl Phase {
             Self::ReadingAndWriting => "reading and writing",
             Self::Indexes => "indexes",
             Self::Validator => "validator",
+            Self::Fold => "fold",
             Self::Verification => "verification",
             Self::Reading => "reading",
             Self::Duplicates => "duplicates",

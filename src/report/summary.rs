@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::fold::FoldSummary;
 use super::times::Times;
 use crate::clean::{Tally, slot_names};
 use crate::ledger::{Counts, Proof};
@@ -59,6 +60,9 @@ pub struct LoadSummary {
     pub times: Option<Times>,
     /// The reason why the load was not verified, if it was not.
     pub unverified: Option<String>,
+    /// The fold of the messages into patients, visits and results. `None` if the sources are not HL7 v2 messages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fold: Option<FoldSummary>,
 }
 
 /// The summary of the documents of one kind.
@@ -298,6 +302,11 @@ impl LoadSummary {
         self.rejected() > 0
     }
 
+    /// Returns true if messages were loaded but not folded, and the same command can fold them later.
+    pub fn is_to_repeat(&self) -> bool {
+        self.fold.as_ref().is_some_and(|fold| fold.is_to_repeat)
+    }
+
     /// Returns the number of rejected rows. With several kinds of documents, returns the largest of their numbers.
     pub fn rejected(&self) -> u64 {
         self.documents().map(|found| found.counts.rejected).max().unwrap_or(0)
@@ -410,6 +419,9 @@ impl LoadSummary {
     fn end(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for found in self.documents().filter(|found| !found.digest.is_empty()) {
             writeln!(f, "  content digest    {}", found.named(&found.digest))?;
+        }
+        if let Some(fold) = &self.fold {
+            writeln!(f, "  {fold}")?;
         }
         if let Some(run) = &self.run {
             writeln!(f, "  run               {run}")?;

@@ -41,6 +41,11 @@ impl WorkSummary {
         self.tables.iter().any(LoadSummary::has_differences)
     }
 
+    /// Returns true if messages were loaded but not folded, and the same command can fold them later.
+    pub fn is_to_repeat(&self) -> bool {
+        self.tables.iter().any(LoadSummary::is_to_repeat)
+    }
+
     /// Returns true if rows were rejected.
     pub fn has_rejects(&self) -> bool {
         self.rejected > 0 || self.tables.iter().any(LoadSummary::has_rejects)

@@ -1,7 +1,7 @@
 //! Looks up collections and databases. Also makes the errors about a missing collection, a missing database, a view or
 //! a missing privilege.
 
-use bson::{Document, doc};
+use bson::{Bson, Document, Uuid, doc};
 
 use super::{Account, Failure, ServerError, Target, collection_of_view, view_name};
 use crate::namespace::RESERVED_DATABASES;
@@ -38,6 +38,28 @@ pub async fn require_collection(target: &Target, hidden: &[&str]) -> Result<(), 
     let no_database = if others.is_empty() { missing_database(target).await } else { None };
     let others = no_database.map_or_else(|| listed(others, hidden), |found| format!("{found}; choose one with --db"));
     Err(ServerError::NoCollection { name: target.full_name(), others })
+}
+
+/// Returns the server's description of a collection or view in the target's database.
+pub(crate) async fn listing(target: &Target, name: &str) -> Result<Option<Document>, ServerError> {
+    let command = doc! { "listCollections": 1, "filter": { "name": name } };
+    let listed = target.look(command).await;
+    let doing = || format!("look up {}.{name}", target.database);
+    let listed = listed.map_err(|failure| ServerError::Command { doing: doing(), failure })?;
+    let first = listed.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
+    Ok(first.ok().and_then(|batch| batch.first()?.as_document().cloned()))
+}
+
+/// Returns the UUID that the server gave the collection. A collection that is dropped and created again has another
+/// UUID. Returns `None` if the collection does not exist, or if the user may not list collections.
+pub async fn collection_uuid(target: &Target) -> Result<Option<Uuid>, ServerError> {
+    let listed = match listing(target, &target.collection).await {
+        Err(error) if error.is_not_authorized() => return Ok(None),
+        listed => listed?,
+    };
+    let info = listed.as_ref().and_then(|listed| listed.get_document("info").ok());
+    let uuid = info.and_then(|info| info.get("uuid"));
+    Ok(uuid.and_then(|uuid| if let Bson::Binary(binary) = uuid { binary.to_uuid().ok() } else { None }))
 }
 
 /// Returns the names of the databases that the user may see, sorted. The databases of the server itself are left out,

@@ -24,8 +24,8 @@ use std::path::PathBuf;
 /// The name of a de-identified view is the name of its collection, followed by this suffix.
 const VIEW_SUFFIX: &str = "_deidentified";
 
-pub(crate) use collections::{DROP, missing_database};
-pub use collections::{refuse_view, require_collection};
+pub(crate) use collections::{DROP, listing, missing_database};
+pub use collections::{collection_uuid, refuse_view, require_collection};
 pub use connect::{Destination, Target};
 pub(crate) use connect::{address, are_on_this_machine};
 pub use connection::{Connection, Purpose};

@@ -26,8 +26,75 @@ pub struct PatientSource {
 /// The authority that assigned an identifier.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Authority {
-    /// The field with this index names the authority.
-    Field(usize),
+    /// The fields with these indices name the authority. The first one with a value counts.
+    Fields(Vec<usize>),
     /// All identifiers of the dataset are from this authority.
     Text(String),
+}
+
+/// An identifier that stands for a patient.
+pub(crate) struct Chosen<'s, T> {
+    pub value: T,
+    /// The authority in the record.
+    stated: Option<T>,
+    /// The authority in the spec, or an empty text.
+    fixed: &'s str,
+}
+
+impl<T: AsRef<str>> Chosen<'_, T> {
+    /// Returns the authority. It is empty if nothing names it.
+    pub(crate) fn authority(&self) -> &str {
+        self.stated.as_ref().map_or(self.fixed, AsRef::as_ref)
+    }
+}
+
+impl PatientSource {
+    /// Chooses the identifier that stands for the patient: of those with a value, the first one of the most preferred
+    /// type. `items` are the places that can have an identifier, and `text` returns the value of a field at such a place.
+    ///
+    /// Records and the state of patients must have the same keys, so both use this function.
+    pub(crate) fn choose<I: Copy, T: AsRef<str>>(
+        &self,
+        items: impl Iterator<Item = I>,
+        text: impl Fn(I, usize) -> Option<T>,
+    ) -> Option<Chosen<'_, T>> {
+        let rank = |(item, _): &(I, T)| {
+            let kind = self.kind.and_then(|kind| text(*item, kind));
+            let kind = kind.as_ref().map_or("", AsRef::as_ref);
+            self.prefer.iter().position(|wanted| wanted == kind).unwrap_or(usize::MAX)
+        };
+        let with_value = items.filter_map(|item| Some((item, text(item, self.identifier)?)));
+        // Of several identifiers with the same rank, `min_by_key` returns the first.
+        let (item, value) = with_value.min_by_key(rank)?;
+        Some(match &self.authority {
+            Authority::Fields(fields) => {
+                Chosen { value, stated: fields.iter().find_map(|&field| text(item, field)), fixed: "" }
+            }
+            Authority::Text(name) => Chosen { value, stated: None, fixed: name },
+        })
+    }
+
+    /// Returns the indices of all fields that are read to choose an identifier.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = usize> {
+        let of_authority: &[usize] = match &self.authority {
+            Authority::Fields(fields) => fields,
+            Authority::Text(_) => &[],
+        };
+        std::iter::once(self.identifier).chain(self.kind).chain(of_authority.iter().copied())
+    }
+
+    /// Returns the same source with other indices. Returns `None` if `place` has none for a field.
+    pub(crate) fn placed(&self, place: impl Fn(usize) -> Option<usize>) -> Option<Self> {
+        let authority = match &self.authority {
+            Authority::Fields(fields) => {
+                Authority::Fields(fields.iter().map(|&field| place(field)).collect::<Option<_>>()?)
+            }
+            Authority::Text(name) => Authority::Text(name.clone()),
+        };
+        let kind = match self.kind {
+            Some(kind) => Some(place(kind)?),
+            None => None,
+        };
+        Some(Self { identifier: place(self.identifier)?, authority, kind, prefer: self.prefer.clone() })
+    }
 }

@@ -25,7 +25,7 @@ pub(crate) use references::{References, Targets};
 #[cfg(test)]
 pub(crate) use report::DifferingField;
 pub use report::{Difference, Kind, OtherLoad, RowOfSource, Verification};
-pub(crate) use scan::ScanError;
+pub(crate) use scan::{Batch, RangeScan, ScanError};
 pub use scan::{Range, Scan};
 
 use crate::spill::SpillError;

@@ -50,6 +50,7 @@ fn options() -> LoadOptions {
         reload: true,
         verify: false,
         check_validator: false,
+        fold: false,
         limits,
         chunk_bytes_max: 1 << 20,
         lease: LEASE_DEFAULT,

@@ -1,19 +1,15 @@
 //! Tests of `medlift fold`: what it writes, that the order of loading does not matter, and that a fold can be repeated.
 
-use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use bson::spec::BinarySubtype;
-use bson::{Bson, Document, RawDocumentBuf, doc};
+use bson::{Bson, DateTime, Document, RawDocumentBuf, doc};
 use futures_util::TryStreamExt;
-use medlift::encode::IdentityKey;
-use medlift::fold::shell::{Checked, check};
-use medlift::server::{Connection, Destination};
-use medlift::spec::Dataset;
 use mongodb::Collection;
 use serde_json::Value as Json;
 
-use crate::connection::{settings, wishes};
 use crate::load::{Place, block_on, text};
+use crate::program::medlift;
 use crate::server::shared;
 
 const SPEC: [&str; 2] = ["--spec", "hl7v2"];
@@ -53,8 +49,13 @@ fn stream() -> Vec<String> {
 
 impl Place {
     fn load_messages(&self, name: &str, messages: &[String]) {
+        self.load_and_fold(name, messages, &["--no-fold"]);
+    }
+
+    /// Loads messages with these options. Returns the part of the summary about the fold.
+    fn load_and_fold(&self, name: &str, messages: &[String], options: &[&str]) -> Json {
         let source = self.write(name, messages.join("\r"));
-        self.run(&[&["load", text(&source), "--no-verify"], &SPEC[..]].concat()).expect_code(0);
+        self.load(&source, &[&SPEC[..], &["--no-verify"], options].concat(), 0)["fold"].clone()
     }
 
     fn fold(&self, options: &[&str]) -> Json {
@@ -74,15 +75,12 @@ impl Place {
         STATE.into_iter().flat_map(documents).collect()
     }
 
-    /// Folds all messages again, and compares the result with the stored documents.
-    fn check(&self) -> Checked {
-        let wishes = Connection { database: Some(self.database.clone()), ..wishes(&shared().uri()) };
-        block_on(async {
-            let destination = Destination::settle(&wishes, &settings(&[]), "messages").expect("settles");
-            let target = destination.connect().await.expect("connects");
-            let spec = Dataset::from_file(Path::new("hl7v2")).and_then(Dataset::into_only).expect("the built-in spec");
-            check(&target, &spec, &IdentityKey::default(), 20).await.expect("checked")
-        })
+    /// Compares the messages of a file and the state with what is stored. Returns the part about the state.
+    fn verify_state(&self, source: &str, code: i32) -> Json {
+        let run =
+            self.run(&["verify", "--json", "--spec", "hl7v2", "--ignore-extra", text(&self.dir.path().join(source))]);
+        let found: Json = serde_json::from_str(&run.expect_code(code).stdout).expect("JSON");
+        found["state"].clone()
     }
 
     fn one(&self, collection: &str, filter: Document) -> Document {
@@ -121,6 +119,36 @@ fn messages_are_folded_once_and_merges_are_followed() {
     let rebuilt = place.fold(&["--rebuild"]);
     assert_eq!((number(&rebuilt, "messages"), number(&rebuilt, "written"), number(&rebuilt, "removed")), (11, 0, 0));
     assert_eq!(place.state(), before);
+}
+
+#[test]
+fn messages_and_patients_have_the_same_keys() {
+    let place = Place::new("fold_keys");
+    let identifiers = [
+        "1^^^H^MR",
+        "9^^^STATE^SS~2^^^H^MR~3^^^H^MR",
+        "9^^^STATE^SS~2^^^H^PI",
+        "^^^H^MR~4^^^H^PI",
+        " 5 ^^^ H ^ MR ",
+        "6^^^&1.2.3&ISO^MR",
+        "6^^^H&1.2.3&ISO^MR",
+        "6^^^^MR",
+        r#"""^^^H^MR~7^^^""^MR"#,
+        r"8\T\9^^^H\F\I^MR",
+    ];
+    let messages = identifiers.iter().enumerate().map(|(at, identifier)| {
+        let header = format!(r"MSH|^~\&|A|B|||20260101||ADT^A28|M{at}|P|2.5");
+        format!("{header}\rEVN||20260101\rPID|1||{identifier}||DOE")
+    });
+    place.load_and_fold("a.hl7", &messages.collect::<Vec<_>>(), &[]);
+    let (messages, patients) = (place.collection("messages"), place.collection("patients"));
+    let keys = |documents: Collection<Document>, field: &'static str| {
+        let found = block_on(async move { documents.distinct(field, doc! {}).await }).expect("read");
+        found.into_iter().map(|key| key.to_string()).collect::<std::collections::BTreeSet<_>>()
+    };
+    let (of_messages, of_patients) = (keys(messages, "patient"), keys(patients, "_id"));
+    assert_eq!(of_messages, of_patients);
+    assert_eq!(of_patients.len(), identifiers.len(), "each message is of another patient");
 }
 
 #[test]
@@ -180,14 +208,18 @@ fn a_rebuild_corrects_and_removes_what_no_message_says() {
         extra.insert("_id", Bson::from(bson::Uuid::from_bytes([7; 16])));
         visits.insert_one(extra).await.expect("inserted");
     });
-    let checked = place.check();
-    let mut differences: Vec<_> = checked.differences.iter().map(|found| (found.collection, found.what)).collect();
-    differences.sort_unstable();
-    assert_eq!(differences, [("patients", "different"), ("visits", "extra"), ("visits", "missing")]);
-    assert_eq!((checked.different, checked.equal), (3, before.len() as u64 - 2));
+    let state = place.verify_state("adt.hl7", 5);
+    let counts = |found: &Json, name: &str| -> Vec<u64> {
+        found["collections"].as_array().expect("a list").iter().map(|of| number(of, name)).collect()
+    };
+    let found = ["missing", "extra", "different"].map(|what| counts(&state, what));
+    assert_eq!(found, [vec![0, 1, 0], vec![0, 1, 0], vec![1, 0, 0]]);
+    assert_eq!(counts(&state, "equal").iter().sum::<u64>(), before.len() as u64 - 2);
+    assert_eq!(state["differences"].as_array().map(Vec::len), Some(3));
+    assert!(!state.to_string().contains("DOE"), "no patient's value");
     let rebuilt = place.fold(&["--rebuild"]);
     assert_eq!((number(&rebuilt, "written"), number(&rebuilt, "removed")), (2, 1));
-    assert_eq!(place.check().different, 0);
+    assert_eq!(number(&place.verify_state("adt.hl7", 0), "not_folded"), 0);
     block_on(async { patients.delete_one(doc! { "name": "of another program" }).await.expect("still there") });
     assert_eq!(place.state(), before);
     // Deletes the message with the admission of P2. Without its admission, the visit is provisional.
@@ -195,6 +227,226 @@ fn a_rebuild_corrects_and_removes_what_no_message_says() {
     place.fold(&["--rebuild"]);
     assert!(place.one("visits", doc! { "number.value": "V2" }).get_bool("provisional").unwrap());
     assert_eq!(number(&place.fold(&[]), "messages"), 0);
+}
+
+#[test]
+fn a_load_folds_its_messages_and_a_verification_compares_the_state() {
+    let (place, later) = (Place::new("fold_load"), Place::new("fold_later"));
+    let messages = stream();
+    let folded = place.load_and_fold("a.hl7", &messages[..4], &[]);
+    assert_eq!((number(&folded, "messages"), folded.get("not_folded")), (4, None));
+    assert_eq!(number(&place.load_and_fold("b.hl7", &messages, &[]), "messages"), 7);
+    assert_eq!(number(&place.verify_state("b.hl7", 0), "not_folded"), 0);
+    // The same load again only verifies, and folds what is not folded.
+    let kept = later.load_and_fold("b.hl7", &messages, &["--no-fold"]);
+    assert!(kept["not_folded"].as_str().is_some_and(|why| why.contains("--no-fold was given")), "{kept}");
+    assert!(later.state().is_empty());
+    assert!(later.verify_state("b.hl7", 0)["not_compared"].is_string());
+    let source = later.dir.path().join("b.hl7");
+    let again = later.load(&source, &SPEC, 0);
+    assert_eq!(again["outcome"], "already loaded, verified instead");
+    assert_eq!(number(&again["fold"], "messages"), 11);
+    assert_eq!(later.state(), place.state());
+    // Messages that are stored but not folded are named as the reason of differences.
+    later.load_messages("c.hl7", &[message("ADT^A31", 20, "P1", "V1", ""), message("ADT^A28", 21, "P8", "V1", "")]);
+    let state = later.verify_state("c.hl7", 5);
+    assert_eq!(number(&state, "not_folded"), 2, "{state}");
+    let text = later.run(&["verify", "--spec", "hl7v2", "--ignore-extra", text(&source)]).expect_code(5).stdout;
+    assert!(text.contains("2 stored messages are not folded yet; run `medlift fold`"), "{text}");
+    // A dry run and a load of a table have no fold.
+    let dry = later.run(&["load", "--dry-run", "--json", "--spec", "hl7v2", self::text(&source)]).expect_code(0).stdout;
+    assert!(!dry.contains("\"fold\""), "{dry}");
+}
+
+#[test]
+fn parts_are_folded_by_the_worker_that_ends_the_load() {
+    let place = Place::new("fold_parts");
+    let sources = stream()
+        .chunks(6)
+        .enumerate()
+        .map(|(at, part)| place.write(&format!("{at}.hl7"), part.join("\r")))
+        .collect::<Vec<_>>();
+    let manifest = place.dir.path().join("m.json");
+    let plan = ["plan", "--spec", "hl7v2", "--out", text(&manifest), text(&sources[0]), text(&sources[1])];
+    medlift(plan).run().expect_code(0);
+    let run = place.run(&["load", "--manifest", text(&manifest), "--json"]).expect_code(0);
+    let summary: Json = serde_json::from_str(&run.stdout).expect("JSON");
+    assert_eq!(number(&summary["tables"][0]["fold"], "messages"), 11);
+    let run = place.run(&["verify", "--manifest", text(&manifest), "--json"]).expect_code(0);
+    let proof: Json = serde_json::from_str(&run.stdout).expect("JSON");
+    assert_eq!(number(&proof["state"]["collections"][1], "different"), 0);
+}
+
+#[test]
+fn after_a_drop_the_state_is_that_of_the_new_messages() {
+    let (place, fresh) = (Place::new("fold_drop"), Place::new("fold_fresh"));
+    let messages = stream();
+    place.load_and_fold("a.hl7", &messages, &[]);
+    // One message is loaded again. It is noted as folded, but its document must be made from the new messages alone.
+    let kept = [messages[3].clone(), message("ADT^A28", 30, "P7", "V7", "")];
+    place.load_and_fold("b.hl7", &kept, &["--drop", "--yes"]);
+    fresh.load_and_fold("b.hl7", &kept, &[]);
+    assert_eq!(place.state(), fresh.state());
+    assert_eq!(number(&place.verify_state("b.hl7", 0), "not_folded"), 0);
+}
+
+#[test]
+fn a_removed_document_is_made_again_from_all_its_messages() {
+    let place = Place::new("fold_removed");
+    let messages = stream();
+    place.load_and_fold("a.hl7", &messages, &[]);
+    let visits = place.collection("visits");
+    block_on(async { visits.delete_one(doc! { "number.value": "V1" }).await.expect("deleted") });
+    place.load_and_fold("b.hl7", &[message("ADT^A08", 40, "P1", "V1", "")], &[]);
+    let visit = place.one("visits", doc! { "number.value": "V1" });
+    assert_eq!(visit.get("provisional"), None, "the admission counts");
+    assert_eq!(number(&place.verify_state("b.hl7", 0), "not_folded"), 0);
+}
+
+#[test]
+fn documents_follow_a_merge_that_is_found_again() {
+    let place = Place::new("fold_merge");
+    place.load_and_fold("a.hl7", &stream(), &[]);
+    let before = place.state();
+    // Another program takes a merge back, in all documents.
+    let own = place.one("patients", doc! { "identifiers.value": "P1" }).get("_id").cloned().expect("a key");
+    let field = |collection: &str| if collection == "patients" { "_id" } else { "patientAsSent" };
+    for name in STATE {
+        let back = doc! { "$set": { "patient": &own }, "$unset": { "mergedInto": "" } };
+        let (documents, filter) = (place.collection(name), doc! { field(name): &own });
+        let found = block_on(async { documents.update_many(filter, back).await.expect("changed") });
+        assert!(found.modified_count > 0, "{name}");
+    }
+    // The message is earlier than the state, so the patient is folded anew. It does not touch the visit.
+    let early = message("ADT^A31", 0, "P1", "V1", "");
+    place.load_and_fold("b.hl7", &[early], &[]);
+    let survivor = place.one("patients", doc! { "identifiers.value": "P3" });
+    for name in STATE {
+        assert_eq!(place.one(name, doc! { field(name): &own }).get("patient"), survivor.get("_id"), "{name}");
+    }
+    assert_eq!(place.state().len(), before.len());
+    assert_eq!(number(&place.verify_state("b.hl7", 0), "not_folded"), 0);
+}
+
+#[test]
+fn documents_that_are_no_messages_are_looked_at_once() {
+    let place = Place::new("fold_foreign");
+    place.load_and_fold("a.hl7", &stream()[..2], &[]);
+    let foreign = doc! { "_id": bson::Uuid::new(), "message": "a text" };
+    let stored = place.collection("messages");
+    block_on(async { stored.insert_one(foreign).await.expect("inserted") });
+    let looked = |options: &[&str]| {
+        let folded = place.fold(options);
+        (number(&folded, "messages"), number(&folded, "unreadable"))
+    };
+    assert_eq!((looked(&[]), looked(&["--rebuild"]), looked(&[])), ((0, 0), (2, 0), (0, 0)));
+    let notes = place.collection("messages.folded");
+    let folded = bson::Binary { subtype: BinarySubtype::Generic, bytes: [[0; 16], [0xff; 16]].concat() };
+    let note = block_on(async { notes.find_one(doc! { "_id": { "$lte": folded } }).await }).expect("read");
+    let more = note.expect("a note").get_binary_generic("more").expect("the other messages").len();
+    assert_eq!(more, 2 * 16, "three documents are noted");
+}
+
+#[test]
+fn a_database_has_the_state_of_one_collection_of_messages() {
+    let place = Place::new("fold_two");
+    place.load_and_fold("a.hl7", &stream()[..3], &[]);
+    let before = place.state();
+    let source = place.write("b.hl7", stream()[3..].join("\r"));
+    let refused = |arguments: &[&str], part: &str| {
+        let run = place.run(arguments).expect_code(2);
+        assert!(run.stderr.contains(part), "{}", run.stderr);
+    };
+    let (file, other) = (text(&source), "are folded from the messages in `messages`");
+    refused(&["load", "--spec", "hl7v2", "--collection", "other", file], other);
+    let stored = place.collection("other");
+    assert_eq!(block_on(async { stored.count_documents(doc! {}).await }).expect("counted"), 0);
+    place.run(&["load", "--spec", "hl7v2", "--collection", "other", "--no-fold", file]).expect_code(0);
+    refused(&["fold", "--spec", "hl7v2", "--collection", "other"], other);
+    refused(&["fold", "--spec", "hl7v2", "--collection", "other", "--rebuild"], other);
+    refused(&["load", "--spec", "hl7v2", "--collection", "visits", "--no-fold", file], "that `medlift fold` writes");
+    let table = place.sample("t.csv", 2, "none");
+    refused(&["load", "--collection", "patients", text(&table)], "that `medlift fold` writes");
+    assert_eq!(place.state(), before);
+    // In a database without a fold, the names are refused, too, and a table is not mixed with the state.
+    let tables = Place::new("fold_tables");
+    tables.run(&["load", "--collection", "patients", text(&table)]).expect_code(0);
+    let run = tables.run(&["load", "--spec", "hl7v2", file]).expect_code(2);
+    assert!(run.stderr.contains("patients has documents of a load"), "{}", run.stderr);
+    let run = tables.run(&["load", "--spec", "hl7v2", "--collection", "visits", file]).expect_code(2);
+    assert!(run.stderr.contains("the fold writes a collection with this name"), "{}", run.stderr);
+}
+
+#[test]
+fn a_fold_with_another_key_or_another_rule_is_refused() {
+    let place = Place::new("fold_rule");
+    let source = place.write("a.hl7", stream().join("\r"));
+    place.load(&source, &SPEC, 0);
+    let before = place.state();
+    let uri = shared().uri();
+    let keyed = medlift(["fold", "--spec", "hl7v2", "--uri", &uri, "--db", &place.database])
+        .env("MEDLIFT_IDENTITY_KEY", "a secret of thirty-two characters")
+        .run()
+        .expect_code(2);
+    assert!(keyed.stderr.contains("the fold would give every patient a different key"), "{}", keyed.stderr);
+    let spec =
+        include_str!("../../specs/hl7v2.toml").replace("type = \"hl7\"", "type = \"hl7\"\ntime_zone = \"+01:00\"");
+    let path = place.write("ours.toml", spec);
+    let ours = ["--spec", text(&path)];
+    for command in [&["fold"][..], &["load", text(&source)], &["verify", text(&source)]] {
+        let run = place.run(&[command, &ours].concat());
+        assert!(run.stderr.contains("another [patient] or time_zone"), "{command:?} {}", run.stderr);
+        run.expect_code(2);
+    }
+    assert_eq!(place.state(), before);
+    place.run(&[&["fold", "--rebuild"], &ours[..]].concat()).expect_code(0);
+    assert_ne!(place.state(), before);
+    place.run(&[&["fold"], &ours[..]].concat()).expect_code(0);
+    let other = include_str!("../../specs/hl7v2.toml").replace(
+        "name = \"patientIdentifiers.value\"",
+        "name = \"patientIdentifiers.value\"\nclean = [\"upper_case\"]",
+    );
+    let path = place.write("clean.toml", other);
+    let run = place.run(&["fold", "--spec", text(&path)]).expect_code(2);
+    assert!(run.stderr.contains("`clean` or `null_markers`, which the fold does not apply"), "{}", run.stderr);
+    let elsewhere = Place::new("fold_clean");
+    let loaded = elsewhere.load(&source, &["--spec", text(&path)], 0);
+    assert!(loaded["fold"]["not_folded"].as_str().is_some_and(|why| why.contains("`clean`")), "{loaded}");
+}
+
+#[test]
+fn a_load_waits_for_another_fold_and_says_if_it_does_not_end() {
+    let place = Place::new("fold_waits");
+    place.load_and_fold("a.hl7", &stream()[..2], &[]);
+    let leases = place.collection("medlift_runs.leases");
+    let hold = |seconds: u64| {
+        let until = DateTime::from_system_time(SystemTime::now() + Duration::from_secs(seconds));
+        let lease = doc! { "$set": { "until": until, "owner.machine": "elsewhere", "owner.id": bson::Uuid::new() } };
+        block_on(async { leases.update_one(doc! { "_id": "lease fold" }, lease).await.expect("changed") });
+    };
+    hold(1);
+    let folded = place.load_and_fold("b.hl7", &stream()[2..4], &[]);
+    assert_eq!(number(&folded, "messages"), 2);
+    // The other process renews its lease.
+    hold(1);
+    let owner =
+        block_on(async { leases.find_one(doc! { "_id": "lease fold" }).await }).expect("read").expect("a lease");
+    let source = place.write("c.hl7", stream().join("\r"));
+    let summary = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..40 {
+                let until = DateTime::from_system_time(SystemTime::now() + Duration::from_millis(1_500));
+                let renewed =
+                    doc! { "$set": { "until": until, "fence": owner.get("fence"), "owner": owner.get("owner") } };
+                block_on(async { leases.update_one(doc! { "_id": "lease fold" }, renewed).await.expect("renewed") });
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        });
+        place.load(&source, &[&SPEC[..], &["--no-verify"]].concat(), 6)
+    });
+    let reason = summary["fold"]["not_folded"].as_str().expect("a reason");
+    assert!(reason.contains("are being folded by") && reason.contains("run `medlift fold`"), "{reason}");
+    assert_eq!(summary["outcome"], "loaded");
 }
 
 #[test]

@@ -49,7 +49,8 @@ fn messages_are_stored_once_with_their_header_and_patient() {
     assert_eq!(stored.get_datetime("eventAt").unwrap().timestamp_millis(), 1_767_322_800_000);
     assert_eq!(text_of(&stored, "eventAtPrecision"), "minute");
     let identifiers = stored.get_array("patientIdentifiers").unwrap();
-    assert_eq!(identifiers[1], doc! { "value": "2", "authority": "GOODHEALTH", "type": "MR" }.into());
+    let second_identifier = doc! { "value": "2", "authority": "GOODHEALTH", "authorityId": null, "type": "MR" };
+    assert_eq!(identifiers[1], second_identifier.into());
     assert_eq!(stored.get_binary_generic("message").unwrap(), second.as_bytes());
 
     // The MR number identifies the patient, although it is not the first of the identifiers.

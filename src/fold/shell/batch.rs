@@ -1,51 +1,69 @@
 //! Folds a batch of new messages.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::atomic::Ordering;
 
-use bson::RawDocumentBuf;
+use bson::{RawDocument, RawDocumentBuf};
 
-use super::store::{FOLDED, Store, Stored, touches_of};
+use super::notes::FOLDED;
+use super::spool::Spool;
+use super::store::{IDS_MAX, id_of};
+use super::write::{Put, Replaces};
 use super::{FoldError, Folder};
 use crate::encode::Id;
-use crate::fold::{Advanced, Event, Key, Kind, Merges, State, advance, fold};
+use crate::fold::elements::get;
+use crate::fold::folding::Folding;
+use crate::fold::{Advanced, Event, Key, Kind, Merge, State, advance, fold};
+use crate::verify::RangeScan;
+
+/// New messages that are folded together.
+#[derive(Default)]
+pub(super) struct Batch {
+    events: Vec<Event>,
+    /// The `_id`s of the documents that were read. Not all of them are messages that can be read.
+    pub messages: Vec<Id>,
+    /// The size of the messages.
+    pub bytes: usize,
+}
 
 impl Folder {
-    /// Folds messages that are stored durably: their `_id`s and their bytes. Messages that are noted as folded are left
-    /// out.
-    ///
-    /// # Errors
-    /// If the server fails, or another process has taken the lease. The messages are then folded by the next
-    /// [`catch_up`](Self::catch_up).
-    pub async fn fold_messages(&mut self, messages: &[(Id, Vec<u8>)]) -> Result<(), FoldError> {
-        let folded = self.store.folded(messages.iter().map(|(id, _)| *id)).await?;
-        let messages: Vec<&Stored> = messages.iter().filter(|(id, _)| !folded.contains(id)).collect();
+    /// Adds the messages with these `_id`s to a batch.
+    pub(super) async fn read_batch(&mut self, ids: &[Id], batch: &mut Batch) -> Result<(), FoldError> {
+        let mut scan = self.store.scan_of(ids);
+        while let Some(documents) = scan.next_batch().await? {
+            for document in documents.documents().filter_map(|bytes| RawDocument::from_bytes(bytes).ok()) {
+                batch.messages.extend(id_of(document).and_then(Id::from_binary));
+                // A document of another program is no message. It is noted as folded, so that it is not read again.
+                let Some((id, bytes)) = self.store.message(document) else { continue };
+                batch.bytes += bytes.len();
+                self.folded.messages += 1;
+                match self.reader.event(id, bytes) {
+                    Ok(event) => batch.events.push(event),
+                    Err(_) => self.folded.unreadable += 1,
+                }
+            }
+        }
+        self.read.fetch_add(ids.len() as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Folds a batch.
+    pub(super) async fn fold_batch(&mut self, batch: Batch) -> Result<(), FoldError> {
+        let Batch { mut events, mut messages, .. } = batch;
         if messages.is_empty() {
             return Ok(());
         }
-        let mut events = self.read(messages.iter().copied());
         events.sort_by(|one, other| one.order().cmp(other.order()));
-        let touches = events.iter().flat_map(|event| touches_of(event.keys(), event.order().message));
-        self.store.touch(&touches.collect::<Vec<_>>()).await?;
         let stored = self.stored_states(&events).await?;
-        let states = self.next_states(&events, &stored).await?;
+        let lost = self.without_document(&events, &stored).await?;
+        self.note_touches(&events).await?;
+        let states = self.next_states(&events, &stored, &lost).await?;
+        let mut merged: BTreeSet<Id> = events.iter().flat_map(Event::merged).collect();
+        merged.extend(states.iter().filter(|state| is_merged_otherwise(state, &stored)).map(|state| state.key().id));
         self.write(states, &stored).await?;
-        let merged: BTreeSet<Id> = events.iter().flat_map(Event::merged).collect();
         self.store.follow_merges(merged).await?;
-        let folded: Vec<(Id, Id)> = messages.iter().map(|(id, _)| (FOLDED, *id)).collect();
-        self.folded.messages += messages.len() as u64;
-        self.store.touch(&folded).await
-    }
-
-    /// Returns the events of the messages. Counts messages that cannot be read.
-    pub(super) fn read<'m>(&mut self, messages: impl IntoIterator<Item = &'m Stored>) -> Vec<Event> {
-        let mut events = Vec::new();
-        for (id, bytes) in messages {
-            match self.reader.event(*id, bytes) {
-                Ok(event) => events.push(event),
-                Err(_) => self.folded.unreadable += 1,
-            }
-        }
-        events
+        messages.sort_unstable();
+        self.store.note(std::iter::once((FOLDED, &messages[..]))).await
     }
 
     async fn stored_states(&self, events: &[Event]) -> Result<HashMap<Key, RawDocumentBuf>, FoldError> {
@@ -59,11 +77,30 @@ impl Folder {
         Ok(stored)
     }
 
-    /// Extends the states of all keys that the events touch, or folds them anew. The events are in order.
+    /// Returns the keys that earlier messages touch, but that have no document, because somebody removed it.
+    async fn without_document(
+        &self,
+        events: &[Event],
+        stored: &HashMap<Key, RawDocumentBuf>,
+    ) -> Result<HashSet<Id>, FoldError> {
+        let keys: BTreeSet<Key> = events.iter().flat_map(Event::keys).collect();
+        let missing: Vec<Id> = keys.into_iter().filter(|key| !stored.contains_key(key)).map(|key| key.id).collect();
+        self.store.touched(&missing).await
+    }
+
+    async fn note_touches(&self, events: &[Event]) -> Result<(), FoldError> {
+        let touches: Vec<(Id, Id)> =
+            events.iter().flat_map(|event| event.keys().map(|key| (key.id, event.order().message))).collect();
+        self.store.note(touches.iter().map(|(key, message)| (*key, std::slice::from_ref(message)))).await
+    }
+
+    /// Extends the states of all keys that the events touch, or folds them anew. The events are in order. `lost` are the
+    /// keys whose documents were removed.
     async fn next_states(
         &mut self,
         events: &[Event],
         stored: &HashMap<Key, RawDocumentBuf>,
+        lost: &HashSet<Id>,
     ) -> Result<Vec<State>, FoldError> {
         let mut new: BTreeMap<Key, Vec<&Event>> = BTreeMap::new();
         for event in events {
@@ -72,7 +109,7 @@ impl Folder {
         let mut states = Vec::with_capacity(new.len());
         for (key, mut events) in new {
             let state = match stored.get(&key).map(|document| State::read(key.kind, document)) {
-                // Without a document, no message of the key was folded before.
+                None if lost.contains(&key.id) => self.fold_all(key).await?,
                 None => fold(key, &mut events),
                 Some(Ok(state)) => match advance(state, &events) {
                     Advanced::To(state) => Some(state),
@@ -86,12 +123,29 @@ impl Folder {
         Ok(states)
     }
 
-    /// Folds all messages of a key.
+    /// Folds all messages of a key. They are sorted outside of memory, because they can be many.
     async fn fold_all(&mut self, key: Key) -> Result<Option<State>, FoldError> {
-        let ids = self.store.touching(key.id).await?;
-        let messages = self.store.messages(&ids).await?;
-        let events = self.read(&messages);
-        Ok(fold(key, &mut events.iter().collect()))
+        let mut spool = Spool::new();
+        for ids in self.store.touching(key.id).await?.chunks(IDS_MAX) {
+            self.spool_events(key, self.store.scan_of(ids), &mut spool).await?;
+        }
+        let (mut sorted, mut folding) = (spool.into_sorted()?, Folding { key, state: None });
+        while let Some((_, events)) = sorted.next_piece()? {
+            folding.add(&mut events.iter().collect::<Vec<_>>());
+        }
+        Ok(folding.state)
+    }
+
+    async fn spool_events(&mut self, key: Key, mut scan: RangeScan, spool: &mut Spool) -> Result<(), FoldError> {
+        while let Some(documents) = scan.next_batch().await? {
+            let documents = documents.documents().filter_map(|bytes| RawDocument::from_bytes(bytes).ok());
+            for (id, bytes) in documents.filter_map(|document| self.store.message(document)) {
+                if let Ok(event) = self.reader.event(id, bytes) {
+                    spool.push(key, &event)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Writes the states that differ from the stored documents.
@@ -99,65 +153,29 @@ impl Folder {
         let merges = self.store.chains(&states).await?;
         for kind in Kind::ALL {
             let of_kind = states.iter().filter(|state| state.key().kind == kind);
-            let documents = of_kind.map(|state| {
-                let patient = state.patient().map(|patient| merges.survivor(patient));
-                (state.key(), state.document(patient))
-            });
-            let is_new = |(key, document): &(Key, RawDocumentBuf)| stored.get(key) != Some(document);
-            let changed: Vec<RawDocumentBuf> = documents.filter(is_new).map(|(_, document)| document).collect();
-            self.store.put(kind, &changed).await?;
+            let changed: Vec<Put> = of_kind
+                .filter_map(|state| {
+                    let document = state.document(state.patient().map(|patient| merges.survivor(patient)));
+                    let replaces = match stored.get(&state.key()) {
+                        Some(stored) if *stored == document => return None,
+                        Some(stored) => Replaces::of(stored),
+                        None => Replaces::Nothing,
+                    };
+                    Some(Put { document, replaces })
+                })
+                .collect();
             self.folded.written += changed.len() as u64;
+            self.store.put(kind, changed).await?;
         }
         Ok(())
     }
 }
 
-impl Store {
-    /// Returns the merges that lead on from the patients of these states.
-    async fn chains(&self, states: &[State]) -> Result<Merges, FoldError> {
-        let mut merges = Merges::default();
-        for (key, merge) in states.iter().filter_map(|state| Some((state.key().id, state.merge()?))) {
-            merges.add(key, merge);
-        }
-        let known: HashSet<Id> =
-            states.iter().map(State::key).filter(|key| key.kind == Kind::Patient).map(|key| key.id).collect();
-        let patients: BTreeSet<Id> = states.iter().filter_map(State::patient).collect();
-        self.lead_on(patients, &known, &mut merges).await?;
-        Ok(merges)
+/// Returns true if the stored document of a patient names another merge than its state, or none.
+fn is_merged_otherwise(state: &State, stored: &HashMap<Key, RawDocumentBuf>) -> bool {
+    if state.key().kind != Kind::Patient {
+        return false;
     }
-
-    /// Adds the merges that lead on from these patients. The merges of `known` patients are complete already.
-    async fn lead_on(&self, from: BTreeSet<Id>, known: &HashSet<Id>, merges: &mut Merges) -> Result<(), FoldError> {
-        let (mut next, mut seen) = (from, BTreeSet::new());
-        while !next.is_empty() {
-            let unknown: Vec<Id> = next.iter().copied().filter(|id| !known.contains(id)).collect();
-            for (key, merge) in self.merges("_id", &unknown).await? {
-                merges.add(key, merge);
-            }
-            let into: BTreeSet<Id> = next.iter().filter_map(|&id| Some(merges.of(id)?.into)).collect();
-            seen.append(&mut next);
-            next = into.difference(&seen).copied().collect();
-        }
-        Ok(())
-    }
-
-    /// Makes the documents of these patients, and of all patients who were merged into them, point to the patients who
-    /// survive. The merges are stored already.
-    async fn follow_merges(&self, patients: BTreeSet<Id>) -> Result<(), FoldError> {
-        if patients.is_empty() {
-            return Ok(());
-        }
-        let mut merges = Merges::default();
-        let (mut affected, mut next) = (patients.clone(), patients);
-        while !next.is_empty() {
-            let found = self.merges("mergedInto.patient", &next.into_iter().collect::<Vec<_>>()).await?;
-            next = found.iter().map(|(key, _)| *key).filter(|key| affected.insert(*key)).collect();
-            for (key, merge) in found {
-                merges.add(key, merge);
-            }
-        }
-        self.lead_on(affected.clone(), &HashSet::new(), &mut merges).await?;
-        let survivors: Vec<(Id, Id)> = affected.into_iter().map(|key| (key, merges.survivor(key))).collect();
-        self.redirect(&survivors).await
-    }
+    let before = stored.get(&state.key()).and_then(|document| Merge::read(get(document, "mergedInto")?));
+    before != state.merge()
 }

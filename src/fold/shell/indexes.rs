@@ -11,7 +11,7 @@ use crate::spec::{FormatName, Spec};
 
 /// Returns true if the spec describes messages that can be folded.
 pub fn is_folded(spec: &Spec) -> bool {
-    spec.source.format == Some(FormatName::Hl7) && spec.whole().is_some() && PatientRule::of(spec).is_some()
+    spec.source.format == Some(FormatName::Hl7) && spec.whole().is_some() && PatientRule::of(spec).is_ok()
 }
 
 /// Returns the collections of the state, each with its indexes as in the command `createIndexes`.
@@ -38,8 +38,8 @@ pub fn missing_indexes(wanted: &[Document], listed: &Document) -> Vec<Document> 
 }
 
 impl Store {
-    /// Builds the indexes that are missing. A user who loads may not build indexes, but `medlift provision` has built
-    /// them.
+    /// Builds the indexes that are missing. Does nothing if the user may not build indexes: `medlift provision` builds them,
+    /// too.
     pub(super) async fn build_indexes(&self) -> Result<(), FoldError> {
         for (collection, wanted) in indexes() {
             let doing = || format!("build the indexes of {}.{collection}", self.target.database);
@@ -47,12 +47,16 @@ impl Store {
             let listed = match self.target.look(list).await {
                 Ok(listed) => listed,
                 Err(Failure::Other { code: Some(NAMESPACE_NOT_FOUND), .. }) => Document::new(),
+                Err(Failure::NotAuthorized { .. }) => return Ok(()),
                 Err(failure) => return Err(ServerError::Command { doing: doing(), failure }.into()),
             };
             let missing = missing_indexes(&wanted, &listed);
             if !missing.is_empty() {
                 let command = doc! { "createIndexes": collection, "indexes": missing };
-                self.target.run(&self.target.database, command, doing).await?;
+                match self.target.run(&self.target.database, command, doing).await {
+                    Err(error) if error.is_not_authorized() => return Ok(()),
+                    built => built.map(drop)?,
+                }
             }
         }
         Ok(())

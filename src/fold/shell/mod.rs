@@ -5,97 +5,48 @@
 //! these keys are extended or folded anew, and written; documents follow the merges; the messages are noted as folded.
 //! After a kill, the messages of the last batch are still new. Folding them again ends in the same documents.
 //!
-//! A lease makes sure that only one process folds the messages of a collection at a time.
+//! If most messages are new, all are folded anew, document by document. The ledger notes when this begins and ends, so it
+//! is repeated after a kill.
+//!
+//! A database has the state of one collection of messages. A lease makes sure that only one process folds in a database
+//! at a time.
 
+mod basis;
 mod batch;
+mod error;
 mod indexes;
+mod merging;
+mod notes;
+mod spool;
 mod store;
 mod walk;
+mod write;
 
 use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use crate::encode::{Id, IdentityKey};
-use crate::ledger::{Claim, Held, LEASE_DEFAULT, Ledger, LedgerError};
-use crate::parse::hl7::Charset;
-use crate::server::{Failure, ServerError, Target};
-use crate::spec::{FormatName, Spec};
-use crate::spill::SpillError;
-use crate::verify::ScanError;
+use crate::ledger::{FoldRecord, Guard};
+use crate::server::Target;
+use crate::spec::Spec;
 
 use super::Reader;
-use super::identifier::PatientRule;
+use basis::Basis;
+use batch::Batch;
+pub use error::FoldError;
 pub use indexes::{indexes, is_folded, missing_indexes};
 use store::Store;
-pub use walk::{Checked, StateDifference};
+pub use walk::{Checked, StateCounts, StateDifference, check};
 
-/// A batch of new messages has at most this number of messages, and not many more bytes than this. The larger a batch,
-/// the more messages of a patient are folded together.
+/// A batch of new messages has about this number of messages and bytes. The larger a batch, the more messages of a patient
+/// are folded together. The events in memory can be ten times as large as the messages.
 const BATCH_MESSAGES: usize = 10_000;
-const BATCH_BYTES: usize = 24 * 1024 * 1024;
+const BATCH_BYTES: usize = 8 * 1024 * 1024;
 
-/// If more new messages than this are found, all keys are folded anew, in the order of their keys. So they are if more
-/// than half of many messages are new. Reason: new messages are found in the order of their `_id`s, so every batch
-/// would meet the same patients again.
-const NEW_MAX: usize = 50_000;
-
-/// Why messages cannot be folded.
-#[derive(Debug, thiserror::Error)]
-pub enum FoldError {
-    /// The spec does not describe HL7 v2 messages that are stored whole.
-    #[error(
-        "only HL7 v2 messages can be folded: give a spec whose [source] has type = \"hl7\", with a field with whole = true \
-         and a [patient] whose identifier is a part of PID, for example --spec hl7v2"
-    )]
-    Spec,
-    /// The server failed.
-    #[error(transparent)]
-    Server(#[from] ServerError),
-    /// The messages cannot be read.
-    #[error(transparent)]
-    Scan(#[from] ScanError),
-    /// The temporary file cannot be used.
-    #[error(transparent)]
-    Spill(#[from] SpillError),
-    /// The ledger failed.
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
-    /// Another process folds the messages.
-    #[error(
-        "the messages of {collection} are being folded by {held}; wait until it has ended, then run the same command again"
-    )]
-    Held {
-        /// Database and collection.
-        collection: String,
-        /// The lease of the other process.
-        held: Box<Held>,
-    },
-}
-
-impl FoldError {
-    /// Returns true if the same command may succeed later, because another process works on the same messages.
-    pub(crate) const fn is_passing(&self) -> bool {
-        matches!(self, Self::Held { .. } | Self::Ledger(LedgerError::TakenOver))
-    }
-
-    /// Returns the failure of the server that caused this error. `None` if the error has another cause.
-    pub(crate) fn failure(&self) -> Option<&Failure> {
-        match self {
-            Self::Server(error) => error.failure(),
-            Self::Scan(error) => Some(error.failure()),
-            Self::Ledger(LedgerError::Server(failure)) => Some(failure),
-            _ => None,
-        }
-    }
-
-    /// Returns the exit code of an error that is not [passing](Self::is_passing).
-    pub(crate) fn exit_code(&self) -> u8 {
-        match self {
-            Self::Spec => 2,
-            Self::Server(error) => error.exit_code(),
-            _ => 1,
-        }
-    }
-}
+/// If more new messages than this are found, all messages are folded anew, because the list of the new ones would be too
+/// large.
+const NEW_MAX: usize = 2_000_000;
 
 /// The counts of a fold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -111,116 +62,148 @@ pub struct Folded {
 }
 
 /// Folds the messages of one collection.
-pub struct Folder {
+struct Folder {
     store: Store,
     reader: Reader,
+    basis: Basis,
+    /// The record in the ledger when the fold began. `None` if no messages were folded before.
+    known: Option<FoldRecord>,
     folded: Folded,
-    claim: Option<Claim>,
+    /// The number of messages that were read, for the progress.
+    read: Arc<AtomicU64>,
+}
+
+/// Checks that the messages of `target` can be folded with this spec. Reads only the ledger. A load calls it before it
+/// writes messages. `is_new` is true if the collection is empty or will be dropped. The load itself checks the key.
+///
+/// # Errors
+/// The reason why [`fold`] would refuse the messages.
+pub async fn refuse_unfit(target: &Target, spec: &Spec, identity: &IdentityKey, is_new: bool) -> Result<(), FoldError> {
+    let basis = Basis::new(target, spec, identity)?;
+    let known = basis.known().await?;
+    if is_new { Ok(()) } else { basis.refuse_other_rule(known.as_ref(), &basis.record().await?) }
+}
+
+/// What to fold, and how.
+#[derive(Debug, Clone)]
+pub struct Job<'a> {
+    /// The collection with the messages.
+    pub target: &'a Target,
+    /// The spec of the messages.
+    pub spec: &'a Spec,
+    /// The key with which the messages were loaded.
+    pub identity: &'a IdentityKey,
+    /// Whether to fold all messages again, and not only those that are not folded yet.
+    pub rebuild: bool,
+    /// The number of messages that were read is added to this number, for the progress.
+    pub read: Arc<AtomicU64>,
+}
+
+/// Folds messages. Stops when `stop` is ready, and then returns `None`: the next fold continues.
+///
+/// # Errors
+/// The messages cannot be folded with this spec or key, another process is folding, or the server or the temporary file
+/// fails.
+pub async fn fold(job: &Job<'_>, stop: impl Future<Output = ()>) -> Result<Option<Folded>, FoldError> {
+    let basis = Basis::new(job.target, job.spec, job.identity)?;
+    basis.refuse_other_identity().await?;
+    basis.known().await?;
+    let claim = basis.claim().await?;
+    let folded = tokio::select! {
+        folded = fold_with(job, basis, claim.guard()) => folded.map(Some),
+        () = stop => Ok(None),
+    };
+    claim.release().await;
+    folded
+}
+
+async fn fold_with(job: &Job<'_>, basis: Basis, guard: Guard) -> Result<Folded, FoldError> {
+    // Another process may have written the record before this process had the lease.
+    let known = basis.known().await?;
+    let store = Store::new(job.target, job.spec, Some(guard))?;
+    let read = Arc::clone(&job.read);
+    let mut folder = Folder { store, reader: basis.reader.clone(), basis, known, folded: Folded::default(), read };
+    if job.rebuild {
+        folder.rebuild().await?
+    } else {
+        folder.catch_up().await?
+    }
+    Ok(folder.folded)
 }
 
 impl Folder {
-    /// Begins to fold the messages of `target`. Takes the lease, and builds the indexes that are missing.
-    ///
-    /// # Errors
-    /// The spec is not one of HL7 v2 messages, another process is folding, or the server fails.
-    pub async fn open(target: &Target, spec: &Spec, identity: &IdentityKey) -> Result<Self, FoldError> {
-        let mut folder = Self::to_read(target, spec, identity)?;
-        let ledger = Ledger::new(&target.db(), &target.collection, LEASE_DEFAULT);
-        let key = format!("fold {}", target.collection);
-        let claim = match Claim::take(&ledger, &key).await? {
-            Ok(claim) => claim,
-            Err(held) => return Err(FoldError::Held { collection: target.full_name(), held: Box::new(held) }),
-        };
-        folder.store.guard = Some(claim.guard());
-        folder.claim = Some(claim);
-        folder.store.build_indexes().await?;
-        Ok(folder)
-    }
-
-    /// Makes a folder that writes nothing.
-    fn to_read(target: &Target, spec: &Spec, identity: &IdentityKey) -> Result<Self, FoldError> {
-        let (Some(whole), Some(rule)) = (spec.whole(), PatientRule::of(spec)) else { return Err(FoldError::Spec) };
-        if spec.source.format != Some(FormatName::Hl7) {
-            return Err(FoldError::Spec);
-        }
-        // A message that is not UTF-8 and names no character set was only stored with --encoding windows-1252.
-        let charset = Charset::Iso8859(1);
-        let reader = Reader::new(identity.clone(), rule, spec.source.zone, charset);
-        let store = Store { target: target.clone(), whole: whole.name.clone(), guard: None };
-        Ok(Self { store, reader, folded: Folded::default(), claim: None })
-    }
-
     /// Folds all messages that are not folded yet.
-    ///
-    /// # Errors
-    /// If the server fails. What was folded before stays.
-    pub async fn catch_up(&mut self) -> Result<(), FoldError> {
-        let (new, total) = self.new_messages().await?;
-        if new.len() > NEW_MAX || (new.len() > BATCH_MESSAGES && new.len() > total / 2) {
+    async fn catch_up(&mut self) -> Result<(), FoldError> {
+        let record = self.basis.record().await?;
+        self.basis.refuse_other_rule(self.known.as_ref(), &record)?;
+        if self.known.as_ref().is_some_and(|known| !known.is_complete_for(&record)) {
             return self.rebuild().await;
         }
-        let mut batch = Vec::new();
+        let Found { new, total, is_gone } = self.new_messages().await?;
+        let is_most = new.len() > BATCH_MESSAGES && new.len() > total / 4;
+        // Without the UUID, a collection that was dropped is recognised by its messages.
+        if is_most || new.len() > NEW_MAX || (is_gone && record.collection_uuid.is_none()) {
+            return self.rebuild().await;
+        }
+        self.store.build_indexes().await?;
+        if self.known.as_ref() != Some(&record) {
+            self.basis.put(&record).await?;
+        }
+        let mut batch = Batch::default();
         for ids in new.chunks(store::IDS_MAX) {
-            batch.extend(self.store.messages(ids).await?);
-            let bytes: usize = batch.iter().map(|(_, bytes)| bytes.len()).sum();
-            if batch.len() >= BATCH_MESSAGES || bytes >= BATCH_BYTES {
-                self.fold_messages(&batch).await?;
-                batch.clear();
+            self.read_batch(ids, &mut batch).await?;
+            if batch.messages.len() >= BATCH_MESSAGES || batch.bytes >= BATCH_BYTES {
+                self.fold_batch(std::mem::take(&mut batch)).await?;
             }
         }
-        self.fold_messages(&batch).await
+        self.fold_batch(batch).await
     }
 
     /// Folds the messages of all keys anew. Replaces the documents that differ, and removes those that no message
     /// supports.
-    ///
-    /// # Errors
-    /// If the server or the temporary file fails.
-    pub async fn rebuild(&mut self) -> Result<(), FoldError> {
-        self.walk(true).await.map(drop)
+    async fn rebuild(&mut self) -> Result<(), FoldError> {
+        let mut record = self.basis.record().await?;
+        record.is_rebuilding = true;
+        self.basis.put(&record).await?;
+        let checked = self.walk(true).await?;
+        self.folded.written += checked.wrong();
+        self.folded.removed += checked.extra();
+        // An index is built faster from all documents than document by document.
+        self.store.build_indexes().await?;
+        record.is_rebuilding = false;
+        self.store.ensure().await?;
+        self.basis.put(&record).await
     }
 
-    /// Releases the lease, and returns the counts.
-    pub async fn finish(mut self) -> Folded {
-        if let Some(claim) = self.claim.take() {
-            claim.release().await;
-        }
-        self.folded
-    }
-
-    /// Returns the `_id`s of messages that are not folded yet, at most one more than [`NEW_MAX`], and the number of all
-    /// messages.
-    async fn new_messages(&self) -> Result<(Vec<Id>, usize), FoldError> {
+    /// Compares the `_id`s of the messages with the notes.
+    async fn new_messages(&self) -> Result<Found, FoldError> {
         const PAGE: u32 = 20_000;
-        let (mut new, mut total, mut after) = (Vec::new(), 0, None);
+        let (mut found, mut after, mut folded) = (Found::default(), None, HashSet::new());
         loop {
             let page = self.store.ids(after, PAGE).await?;
-            let (Some(&first), Some(&last)) = (page.first(), page.last()) else { return Ok((new, total)) };
-            let folded = self.store.touches_between((store::FOLDED, first), (store::FOLDED, last), true).await?;
-            let folded: HashSet<Id> = folded.into_iter().map(|(_, message)| message).collect();
-            total += page.len();
-            new.extend(page.into_iter().filter(|id| !folded.contains(id)));
-            if new.len() > NEW_MAX {
-                new.truncate(NEW_MAX + 1);
-                return Ok((new, total));
+            let last = page.last().copied();
+            // A note can name messages of later pages.
+            folded.extend(self.store.folded(after, last.unwrap_or(store::LAST)).await?);
+            found.total += page.len();
+            found.new.extend(page.into_iter().filter(|id| !folded.remove(id)));
+            let noted = folded.len();
+            folded.retain(|id| last.is_some_and(|last| *id > last));
+            found.is_gone |= folded.len() < noted;
+            if last.is_none() || found.new.len() > NEW_MAX {
+                return Ok(found);
             }
-            after = Some(last);
+            after = last;
         }
     }
 }
 
-/// Folds all messages of `target` again and compares the result with the stored documents. Writes nothing.
-///
-/// # Errors
-/// The spec is not one of HL7 v2 messages, or the server or the temporary file fails.
-pub async fn check(
-    target: &Target,
-    spec: &Spec,
-    identity: &IdentityKey,
-    differences_max: usize,
-) -> Result<Checked, FoldError> {
-    let mut folder = Folder::to_read(target, spec, identity)?;
-    let mut checked = folder.walk(false).await?;
-    checked.differences.truncate(differences_max);
-    Ok(checked)
+/// The messages that are not folded yet.
+#[derive(Default)]
+struct Found {
+    /// The `_id`s, in order. If there are more than [`NEW_MAX`], not all of them.
+    new: Vec<Id>,
+    /// The number of messages that were compared.
+    total: usize,
+    /// True if a message that was folded is no longer stored.
+    is_gone: bool,
 }

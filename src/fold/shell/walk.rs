@@ -1,34 +1,58 @@
-//! Folds all messages, key by key: to compare the result with the stored documents, or to correct them.
+//! Folds all messages, document by document: to compare the result with the stored documents, or to correct them.
 //!
-//! The pairs of key and message are sorted on disk, so that memory stays bounded. All messages of one key are in memory
-//! at the same time.
+//! The events of all messages are sorted on disk by the documents that they touch. Memory therefore stays bounded, even if
+//! very many messages are about the same document.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bson::{RawDocument, RawDocumentBuf};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
-use super::store::{FIRST, FOLDED, LAST};
-use super::{FoldError, Folder};
-use crate::encode::{Digest, Id};
-use crate::fold::{Event, Key, Kind, Merges, fold};
-use crate::spill::{SORTER_BYTES_DEFAULT, Sorted, Sorter, SpilledEntry};
-use crate::verify::{Range, Scan};
+use super::basis::Basis;
+use super::notes::FOLDED;
+use super::spool::{Spool, Spooled};
+use super::store::{LAST, Store, id_of};
+use super::write::{Put, Replaces, last_message};
+use super::{FoldError, Folded, Folder};
+use crate::encode::{Id, IdentityKey};
+use crate::fold::folding::Folding;
+use crate::fold::{Event, Key, Kind, Merges};
+use crate::server::Target;
+use crate::spec::Spec;
+use crate::verify::{Batch, RangeScan, ScanError};
 
-/// Number of pairs of key and message that are folded together.
-const PAIRS: usize = 5_000;
+/// A group of documents that are compared together has about this number of documents and bytes.
+const GROUP_DOCUMENTS: usize = 5_000;
+const GROUP_BYTES: usize = 8 * 1024 * 1024;
 
-/// Number of `_id`s that are read at once.
-const PAGE: u32 = 20_000;
+/// At most this number of differences are listed.
+const DIFFERENCES_MAX: usize = 1_000;
 
 /// The result of folding all messages again and comparing the documents.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Checked {
-    /// Documents that are as the messages say.
-    pub equal: u64,
-    /// Documents that differ, are missing, or that no message supports.
-    pub different: u64,
+    /// The counts of `patients`, `visits` and `results`.
+    pub counts: [StateCounts; 3],
     /// The first differences.
     pub differences: Vec<StateDifference>,
+    /// Stored messages that are not folded yet. The documents can differ because of them.
+    pub not_folded: u64,
+}
+
+/// The counts of the documents of one collection of the state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StateCounts {
+    /// Documents that are as the messages say.
+    pub equal: u64,
+    /// Documents that the messages support, but that are not stored.
+    pub missing: u64,
+    /// Documents that no message supports.
+    pub extra: u64,
+    /// Documents with another content.
+    pub different: u64,
 }
 
 /// A document of the state that is not as the messages say.
@@ -42,182 +66,272 @@ pub struct StateDifference {
     pub what: &'static str,
 }
 
-/// At most this number of differences are kept.
-const DIFFERENCES_MAX: usize = 1_000;
+/// Folds all messages of `target` again and compares the result with the stored documents. Writes nothing. Returns `None`
+/// if no messages were ever folded in this database. Adds the number of messages that are read to `read`.
+///
+/// # Errors
+/// The messages cannot be folded with this spec or key, or the server or the temporary file fails.
+pub async fn check(
+    target: &Target,
+    spec: &Spec,
+    identity: &IdentityKey,
+    read: &Arc<AtomicU64>,
+) -> Result<Option<Checked>, FoldError> {
+    let basis = Basis::new(target, spec, identity)?;
+    basis.refuse_other_identity().await?;
+    let known = basis.known().await?;
+    basis.refuse_other_rule(known.as_ref(), &basis.record().await?)?;
+    if known.is_none() {
+        return Ok(None);
+    }
+    let (store, reader) = (Store::new(target, spec, None)?, basis.reader.clone());
+    let read = Arc::clone(read);
+    let mut folder = Folder { store, reader, basis, known, folded: Folded::default(), read };
+    let mut checked = folder.walk(false).await?;
+    checked.not_folded = folder.new_messages().await?.new.len() as u64;
+    Ok(Some(checked))
+}
 
-/// The pairs of some keys: all messages of each key. The keys are in order.
+/// Documents with neighbouring keys.
+#[derive(Debug)]
 struct Group {
-    pairs: Vec<(Key, Id)>,
     /// The keys of this group are after `after`, and at most `to`.
     after: Option<Id>,
     to: Id,
+    documents: BTreeMap<Key, RawDocumentBuf>,
+    /// The messages of each key, in order.
+    touches: Vec<(Id, Vec<Id>)>,
+    bytes: usize,
 }
 
 impl Folder {
-    /// Folds all messages key by key. Corrects the documents if `repair` is true.
+    /// Folds all messages document by document. Corrects the stored documents if `repair` is true.
     pub(super) async fn walk(&mut self, repair: bool) -> Result<Checked, FoldError> {
-        let (sorted, merges) = self.pairs(repair).await?;
-        let mut checked = Checked::default();
-        let mut group = Group { pairs: Vec::new(), after: None, to: LAST };
-        for entry in sorted.range(FIRST, None)? {
-            let (key, message) = pair_of(entry?);
-            let last = group.pairs.last().map(|(key, _)| *key);
-            if group.pairs.len() >= PAIRS && last.is_some_and(|last| last.id != key.id) {
-                group.to = last.map_or(LAST, |last| last.id);
-                self.compare(&group, &merges, repair, &mut checked).await?;
-                group = Group { pairs: Vec::new(), after: Some(group.to), to: LAST };
-            }
-            group.pairs.push((key, message));
-        }
-        self.compare(&group, &merges, repair, &mut checked).await?;
         if repair {
-            self.note_all_folded().await?;
+            self.store.forget().await?;
+        }
+        let (mut spooled, merges) = self.spool_all(repair).await?;
+        let mut checked = Checked::default();
+        let mut group = Group::new(None);
+        // While a group is compared and written, the next one is folded.
+        let mut comparing = JoinSet::new();
+        while let Some((state, touches)) = next_state(&mut spooled)? {
+            group.add(state.key(), state.document(state.patient().map(|patient| merges.survivor(patient))), touches);
+            if group.is_full() {
+                let after = group.to;
+                let full = std::mem::replace(&mut group, Group::new(Some(after)));
+                self.compare_behind(&mut comparing, full, repair, &mut checked).await?;
+            }
+        }
+        group.to = LAST;
+        self.compare_behind(&mut comparing, group, repair, &mut checked).await?;
+        while let Some(found) = comparing.join_next().await {
+            checked.add(joined(found)?);
         }
         Ok(checked)
     }
 
-    /// Reads all messages. Returns the pairs of key and message, sorted, and all merges.
-    async fn pairs(&mut self, is_counted: bool) -> Result<(Sorted, Merges), FoldError> {
-        let mut sorter = Sorter::new(SORTER_BYTES_DEFAULT);
-        let mut merges = Merges::default();
-        let mut scan = Scan::new(&self.store.target.documents()).range(Range::default());
-        while let Some(batch) = scan.next_batch().await? {
-            let documents = batch.documents().filter_map(|bytes| RawDocument::from_bytes(bytes).ok());
-            let messages: Vec<_> = documents.filter_map(|document| self.store.message(document)).collect();
-            let before = self.folded.unreadable;
-            let events = self.read(&messages);
-            if is_counted {
-                self.folded.messages += messages.len() as u64;
-            } else {
-                self.folded.unreadable = before;
-            }
-            for event in &events {
-                event.add_merges(&mut merges);
-                for key in event.keys() {
-                    sorter.push(entry_of(key, event.order().message))?;
-                }
-            }
-        }
-        Ok((sorter.into_sorted()?, merges))
-    }
-
-    /// Folds the keys of a group, and compares the documents with those that are stored in the range of these keys.
-    async fn compare(
-        &mut self,
-        group: &Group,
-        merges: &Merges,
+    /// Begins to compare a group, after the group before it is compared.
+    async fn compare_behind(
+        &self,
+        comparing: &mut JoinSet<Result<Checked, FoldError>>,
+        group: Group,
         repair: bool,
         checked: &mut Checked,
     ) -> Result<(), FoldError> {
-        let expected = self.fold_group(group, merges).await?;
-        for kind in Kind::ALL {
-            let ids: Vec<Id> = expected.keys().filter(|key| key.kind == kind).map(|key| key.id).collect();
-            let stored: HashMap<Id, RawDocumentBuf> = self.store.states(kind, &ids).await?.into_iter().collect();
-            let mut wrong = Vec::new();
-            for id in ids {
-                let document = &expected[&Key { kind, id }];
-                match stored.get(&id) {
-                    Some(stored) if stored == document => checked.equal += 1,
-                    found => {
-                        checked.note(kind, id, if found.is_some() { "different" } else { "missing" });
-                        wrong.push(document.clone());
-                    }
-                }
+        while let Some(found) = comparing.join_next().await {
+            checked.add(joined(found)?);
+        }
+        comparing.spawn(group.compare(self.store.clone(), repair));
+        Ok(())
+    }
+
+    /// Reads all messages. Returns their events, sorted, and all merges. If the state is corrected, notes the messages as
+    /// folded: only those that were read.
+    async fn spool_all(&mut self, repair: bool) -> Result<(Spooled, Merges), FoldError> {
+        let (mut spool, mut merges) = (Spool::new(), Merges::default());
+        let (mut batches, _reading) = read_ahead(self.store.scan());
+        while let Some(batch) = batches.recv().await {
+            let batch = batch?;
+            let mut ids = Vec::new();
+            for document in batch.documents().filter_map(|bytes| RawDocument::from_bytes(bytes).ok()) {
+                ids.extend(id_of(document).and_then(Id::from_binary));
+                let Some((id, bytes)) = self.store.message(document) else { continue };
+                self.folded.messages += 1;
+                let Ok(event) = self.reader.event(id, bytes) else {
+                    self.folded.unreadable += 1;
+                    continue;
+                };
+                event.add_merges(&mut merges);
+                event.keys().try_for_each(|key| spool.push(key, &event))?;
             }
-            let extra = self.extra(kind, group, &expected, checked).await?;
+            self.read.fetch_add(ids.len() as u64, Ordering::Relaxed);
             if repair {
-                self.folded.written += wrong.len() as u64;
-                self.folded.removed += extra.len() as u64;
-                self.store.put(kind, &wrong).await?;
-                self.store.remove(kind, &extra).await?;
+                self.store.note(std::iter::once((FOLDED, &ids[..]))).await?;
             }
         }
-        if repair { self.correct_touches(group).await } else { Ok(()) }
+        Ok((spool.into_sorted()?, merges))
     }
+}
 
-    async fn fold_group(&mut self, group: &Group, merges: &Merges) -> Result<BTreeMap<Key, RawDocumentBuf>, FoldError> {
-        let ids: BTreeSet<Id> = group.pairs.iter().map(|(_, message)| *message).collect();
-        let messages = self.store.messages(&ids.into_iter().collect::<Vec<_>>()).await?;
-        let before = self.folded.unreadable;
-        let events = self.read(&messages);
-        self.folded.unreadable = before;
-        let by_id: HashMap<Id, &Event> = events.iter().map(|event| (event.order().message, event)).collect();
-        let mut expected = BTreeMap::new();
-        for pairs in group.pairs.chunk_by(|one, other| one.0 == other.0) {
-            let mut events = pairs.iter().filter_map(|(_, message)| by_id.get(message).copied()).collect();
-            if let Some(state) = fold(pairs[0].0, &mut events) {
-                let patient = state.patient().map(|patient| merges.survivor(patient));
-                expected.insert(state.key(), state.document(patient));
+/// Reads a collection, while the caller works on the batch before.
+fn read_ahead(mut scan: RangeScan) -> (mpsc::Receiver<Result<Batch, ScanError>>, JoinSet<()>) {
+    let (sender, receiver) = mpsc::channel(1);
+    let mut reading = JoinSet::new();
+    reading.spawn(async move {
+        while let Some(batch) = scan.next_batch().await.transpose() {
+            if sender.send(batch).await.is_err() {
+                return;
             }
         }
-        Ok(expected)
+    });
+    (receiver, reading)
+}
+
+/// Returns the state of the next document, and its messages in the order of their `_id`s.
+fn next_state(spooled: &mut Spooled) -> Result<Option<(crate::fold::State, Vec<Id>)>, FoldError> {
+    let Some((key, events)) = spooled.next_piece()? else { return Ok(None) };
+    let (mut folding, mut messages) = (Folding { key, state: None }, Vec::new());
+    let mut add = |events: Vec<Event>| {
+        messages.extend(events.iter().map(|event| event.order().message));
+        folding.add(&mut events.iter().collect::<Vec<_>>());
+    };
+    add(events);
+    while let Some(events) = spooled.next_piece_of(key)? {
+        add(events);
+    }
+    messages.sort_unstable();
+    Ok(folding.state.map(|state| (state, messages)))
+}
+
+fn joined(found: Result<Result<Checked, FoldError>, tokio::task::JoinError>) -> Result<Checked, FoldError> {
+    match found {
+        Ok(found) => found,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+impl Group {
+    const fn new(after: Option<Id>) -> Self {
+        Self { after, to: LAST, documents: BTreeMap::new(), touches: Vec::new(), bytes: 0 }
     }
 
-    /// Returns the documents in the range of the group that no message supports.
-    async fn extra(
-        &self,
-        kind: Kind,
-        group: &Group,
-        expected: &BTreeMap<Key, RawDocumentBuf>,
-        checked: &mut Checked,
-    ) -> Result<Vec<Id>, FoldError> {
-        let (mut extra, mut after) = (Vec::new(), group.after);
-        loop {
-            let page = self.store.state_ids(kind, after, group.to, PAGE).await?;
-            let Some(&last) = page.last() else { return Ok(extra) };
-            after = Some(last);
-            for id in page.into_iter().filter(|&id| !expected.contains_key(&Key { kind, id })) {
-                checked.note(kind, id, "extra");
-                extra.push(id);
-            }
+    fn add(&mut self, key: Key, document: RawDocumentBuf, messages: Vec<Id>) {
+        self.bytes += document.as_bytes().len() + 16 * messages.len();
+        self.to = key.id;
+        self.documents.insert(key, document);
+        self.touches.push((key.id, messages));
+    }
+
+    fn is_full(&self) -> bool {
+        self.documents.len() >= GROUP_DOCUMENTS || self.bytes >= GROUP_BYTES
+    }
+
+    /// Compares the documents with those that are stored in the range of these keys. Corrects the stored ones if `repair`
+    /// is true.
+    async fn compare(self, store: Store, repair: bool) -> Result<Checked, FoldError> {
+        let Self { after, to, documents, touches, .. } = self;
+        let mut of_kinds: [BTreeMap<Id, RawDocumentBuf>; 3] = Default::default();
+        for (key, document) in documents {
+            of_kinds[key.kind as usize].insert(key.id, document);
         }
-    }
-
-    /// Makes the touches of the group's keys those that the messages say.
-    async fn correct_touches(&self, group: &Group) -> Result<(), FoldError> {
-        let wanted: BTreeSet<(Id, Id)> = group.pairs.iter().map(|(key, message)| (key.id, *message)).collect();
-        let start = group.after.map_or((FOLDED, LAST), |after| (after, LAST));
-        let stored: BTreeSet<(Id, Id)> =
-            self.store.touches_between(start, (group.to, LAST), false).await?.into_iter().collect();
-        self.store.remove_touches(&stored.difference(&wanted).copied().collect::<Vec<_>>()).await?;
-        self.store.touch(&wanted.difference(&stored).copied().collect::<Vec<_>>()).await
-    }
-
-    /// Notes that all messages are folded, and forgets messages that are no longer stored.
-    async fn note_all_folded(&self) -> Result<(), FoldError> {
-        let mut after = None;
-        loop {
-            let page = self.store.ids(after, PAGE).await?;
-            let to = page.last().copied();
-            let start = (FOLDED, after.unwrap_or(FIRST));
-            let noted = self.store.touches_between(start, (FOLDED, to.unwrap_or(LAST)), false).await?;
-            let wanted: BTreeSet<(Id, Id)> = page.iter().map(|id| (FOLDED, *id)).collect();
-            let noted: BTreeSet<(Id, Id)> = noted.into_iter().collect();
-            self.store.remove_touches(&noted.difference(&wanted).copied().collect::<Vec<_>>()).await?;
-            self.store.touch(&wanted.difference(&noted).copied().collect::<Vec<_>>()).await?;
-            if to.is_none() {
+        let [patients, visits, results] = of_kinds;
+        let range = Range { after, to, store: &store, repair };
+        let notes = async {
+            if !repair {
                 return Ok(());
             }
-            after = to;
+            store.note(touches.iter().map(|(key, messages)| (*key, &messages[..]))).await
+        };
+        let (patients, visits, results, ()) = tokio::try_join!(
+            range.compare(Kind::Patient, patients),
+            range.compare(Kind::Visit, visits),
+            range.compare(Kind::Result, results),
+            notes
+        )?;
+        let mut checked = patients;
+        checked.add(visits);
+        checked.add(results);
+        Ok(checked)
+    }
+}
+
+/// A range of keys whose documents are compared.
+struct Range<'s> {
+    after: Option<Id>,
+    to: Id,
+    store: &'s Store,
+    repair: bool,
+}
+
+impl Range<'_> {
+    async fn compare(&self, kind: Kind, mut expected: BTreeMap<Id, RawDocumentBuf>) -> Result<Checked, FoldError> {
+        let (mut checked, mut wrong, mut extra) = (Checked::default(), Vec::new(), Vec::new());
+        let mut scan = self.store.scan_states(kind, self.after, self.to);
+        while let Some(batch) = scan.next_batch().await? {
+            for stored in batch.documents().filter_map(|bytes| RawDocument::from_bytes(bytes).ok()) {
+                let Some(id) = id_of(stored).and_then(Id::from_binary) else { continue };
+                match expected.remove(&id) {
+                    Some(document) if *document == *stored => checked.counts[kind as usize].equal += 1,
+                    Some(document) => {
+                        checked.note(kind, id, "different");
+                        wrong.push(Put { document, replaces: Replaces::of(stored) });
+                    }
+                    // A document without a last message is of another program.
+                    None if last_message(stored).is_some() => {
+                        checked.note(kind, id, "extra");
+                        extra.push(id);
+                    }
+                    None => {}
+                }
+            }
         }
+        expected.keys().for_each(|id| checked.note(kind, *id, "missing"));
+        if self.repair {
+            wrong.extend(expected.into_values().map(|document| Put { document, replaces: Replaces::Nothing }));
+            self.store.put(kind, wrong).await?;
+            self.store.remove(kind, &extra).await?;
+        }
+        Ok(checked)
     }
 }
 
 impl Checked {
     fn note(&mut self, kind: Kind, id: Id, what: &'static str) {
-        self.different += 1;
+        let counts = &mut self.counts[kind as usize];
+        match what {
+            "missing" => counts.missing += 1,
+            "extra" => counts.extra += 1,
+            _ => counts.different += 1,
+        }
         if self.differences.len() < DIFFERENCES_MAX {
             self.differences.push(StateDifference { collection: kind.collection(), id, what });
         }
     }
-}
 
-/// Puts a pair into an entry of the sorter: the message's `_id` takes the place of the digest.
-fn entry_of(key: Key, message: Id) -> SpilledEntry {
-    SpilledEntry { id: key.id, source: key.kind as u32, row: 0, digest: Digest(u128::from_be_bytes(message.0)) }
-}
+    fn add(&mut self, other: Self) {
+        for (counts, more) in self.counts.iter_mut().zip(other.counts) {
+            counts.equal += more.equal;
+            counts.missing += more.missing;
+            counts.extra += more.extra;
+            counts.different += more.different;
+        }
+        let room = DIFFERENCES_MAX - self.differences.len();
+        self.differences.extend(other.differences.into_iter().take(room));
+    }
 
-fn pair_of(entry: SpilledEntry) -> (Key, Id) {
-    let kind = Kind::ALL[entry.source as usize];
-    (Key { kind, id: entry.id }, Id(entry.digest.0.to_be_bytes()))
+    /// Returns the number of documents that are missing or have another content.
+    pub(super) fn wrong(&self) -> u64 {
+        self.counts.iter().map(|counts| counts.missing + counts.different).sum()
+    }
+
+    /// Returns the number of documents that no message supports.
+    pub(super) fn extra(&self) -> u64 {
+        self.counts.iter().map(|counts| counts.extra).sum()
+    }
+
+    /// Returns true if all documents are as the messages say.
+    pub fn is_clean(&self) -> bool {
+        self.wrong() == 0 && self.extra() == 0
+    }
 }

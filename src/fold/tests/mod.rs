@@ -28,7 +28,8 @@ fn event(text: &str) -> Event {
 /// Folds all events at once, and follows the merges.
 fn fold_all(events: &[Event]) -> BTreeMap<Key, RawDocumentBuf> {
     let keys: BTreeSet<Key> = events.iter().flat_map(Event::keys).collect();
-    let states: Vec<State> = keys.into_iter().filter_map(|key| fold(key, &mut events.iter().collect())).collect();
+    let states: Vec<State> =
+        keys.into_iter().filter_map(|key| fold(key, &mut events.iter().collect::<Vec<_>>())).collect();
     written(&states)
 }
 

@@ -174,14 +174,13 @@ fn the_patient_is_the_medical_record_number_or_the_first_identifier() {
         let event = event(&message("ADT^A28", 0, "1", &[&format!("PID|1||{pid3}")]));
         event.keys().next().map(|key| key.id)
     };
-    let key = |value: &str, authority: &str| {
-        let identifier = super::super::Identifier { value: value.into(), authority: authority.into() };
-        Some(identifier.patient(&IdentityKey::default()))
-    };
+    let key = |value: &str, authority: &str| Some(IdentityKey::default().patient(value, authority));
     assert_eq!(id("9^^^STATE^SS~1^^^H^MR~2^^^H^MR"), key("1", "H"));
     assert_eq!(id("9^^^STATE^SS~1^^^H^PI"), key("9", "STATE"));
     assert_eq!(id("^^^H^MR~7^^^H^PI"), key("7", "H"));
     assert_eq!(id("1^^^H&1.2.3&ISO^MR"), key("1", "H"));
+    assert_eq!(id("1^^^&1.2.3&ISO^MR"), key("1", "1.2.3"));
+    assert_eq!(id("1^^^^MR"), key("1", ""));
     assert_eq!(id(" 1 "), key("1", ""));
     assert_eq!(id(""), None);
 }
@@ -209,10 +208,7 @@ fn a_merge_redirects_the_old_key_and_its_visits_and_results_follow() {
         // A late message for the old key.
         message("ADT^A03", 3, "1", &[PID, PV1]),
     ];
-    let key = |value: &str| {
-        let identifier = super::super::Identifier { value: value.into(), authority: "H".into() };
-        Bson::from(identifier.patient(&IdentityKey::default()).to_binary())
-    };
+    let key = |value: &str| Bson::from(IdentityKey::default().patient(value, "H").to_binary());
     for kind in [Kind::Visit, Kind::Result] {
         let document = documents(kind, &texts).remove(0);
         assert_eq!(at(&document, "patient"), Some(&key("P2")), "{kind:?}");
@@ -235,10 +231,7 @@ fn a_moved_visit_stays_with_the_new_patient() {
         // This system does not know of the move.
         message("ADT^A03", 2, "1", &[PID, PV1]),
     ];
-    let key = |value: &str| {
-        let identifier = super::super::Identifier { value: value.into(), authority: "H".into() };
-        Bson::from(identifier.patient(&IdentityKey::default()).to_binary())
-    };
+    let key = |value: &str| Bson::from(IdentityKey::default().patient(value, "H").to_binary());
     let visit = documents(Kind::Visit, &moved).remove(0);
     assert_eq!((at(&visit, "patient"), text(&visit, "status")), (Some(&key("P2")), Some("discharged")));
     // With a new number, the old visit names the new one.
@@ -274,6 +267,62 @@ fn a_correction_replaces_a_final_result_and_a_cancellation_removes_it() {
     check(&["F", "P"], "F", Some("0"));
     check(&["C", "F"], "C", Some("0"));
     check(&[""], "F", Some("0"));
+}
+
+#[test]
+fn several_obx_of_a_message_about_the_same_result_are_joined() {
+    let check = |observations: &[&str], status: &str, value: Option<Bson>| {
+        let mut rest = vec![PID, "OBR|1||F1^LAB|REPORT"];
+        rest.extend(observations);
+        let results = documents(Kind::Result, &[message("ORU^R01", 0, "1", &rest)]);
+        assert_eq!(results.len(), 1);
+        assert_eq!((at(&results[0], "value"), text(&results[0], "status")), (value.as_ref(), Some(status)));
+    };
+    let list = |texts: &[&str]| Some(Bson::from(texts.to_vec()));
+    let report = ["OBX|1|TX|R||first||||||F", "OBX|2|TX|R||second~third||||||F", "OBX|3|TX|R||||||||F"];
+    check(&report, "F", list(&["first", "second", "third"]));
+    check(&report[..1], "F", Some("first".into()));
+    // With another status, the OBX counts as if it were in a later message.
+    check(
+        &["OBX|1|TX|R||old||||||P", "OBX|2|TX|R||new||||||F", "OBX|3|TX|R||more||||||F"],
+        "F",
+        list(&["new", "more"]),
+    );
+    check(&["OBX|1|TX|R||old||||||F", "OBX|2|TX|R||old||||||X"], "X", None);
+    check(&["OBX|1|TX|R||||||||X", "OBX|2|TX|R||new||||||F"], "F", Some("new".into()));
+}
+
+#[test]
+fn documents_of_the_state_do_not_grow_without_limit() {
+    // A system that sends all its transfers with the same visit number.
+    let transfer = |at: u32| {
+        let (there, control) = (format!("PV1|1|I|W{at}||||||||||||||||V1^^^H"), at.to_string());
+        event(&message("ADT^A02", at % 1_200, &control, &[PID, &there]))
+    };
+    let events: Vec<Event> = (0..1_150).map(transfer).collect();
+    let all = fold_all(&events);
+    let (_, visit) = all.iter().find(|(key, _)| key.kind == Kind::Visit).expect("a visit");
+    let read = Document::try_from(visit).expect("valid BSON");
+    assert_eq!(at(&read, "movements").and_then(Bson::as_array).map(Vec::len), Some(1_000));
+    assert_eq!(at(&read, "earlierMovements"), Some(&Bson::Int64(150)));
+    assert_eq!(text(&read, "location.unit"), Some("W1149"));
+    let again = State::read(Kind::Visit, visit).expect("readable");
+    let patient = visit.get("patient").ok().flatten().and_then(Id::from_binary);
+    assert_eq!(again.document(patient).as_bytes(), visit.as_bytes());
+    // A value that is too large is only in the message.
+    let obx = format!("OBX|1|ED|PDF||{}", "x".repeat(300_000));
+    let result = documents(Kind::Result, &[message("ORU^R01", 0, "1", &[PID, "OBR|1||F1", &obx])]).remove(0);
+    assert_eq!((at(&result, "value"), text(&result, "valueType")), (Some(&Bson::Null), Some("ED")));
+    // Escapes that write spaces do not make a text a hundred times as long.
+    let obx = format!("OBX|1|TX|R||a{}b", r"\.sk999\".repeat(1_000));
+    let result = documents(Kind::Result, &[message("ORU^R01", 0, "1", &[PID, "OBR|1||F1", &obx])]).remove(0);
+    assert!(text(&result, "value").is_some_and(|value| value.len() < 40_000));
+    let unit = format!("PV1|1|I|{}||||||||||||||||V1^^^H", "x".repeat(5_000));
+    assert_eq!(at(&visit_of(&unit), "location"), None);
+}
+
+fn visit_of(pv1: &str) -> Document {
+    visit(&[("ADT^A01", &[PID, pv1])])
 }
 
 #[test]

@@ -141,6 +141,14 @@ proptest! {
         cuts in vec(1..8_usize, 1..20),
     ) {
         let events: Vec<Event> = stream.iter().map(|sent| event(&sent.text())).collect();
+        for event in &events {
+            for key in event.keys() {
+                let mut packed = Vec::new();
+                event.pack(key, &mut packed);
+                let read = Event::unpack(key, &packed).expect("packed");
+                prop_assert!(read.order() == event.order() && read.steps(key).eq(event.steps(key)));
+            }
+        }
         let at_once = fold_all(&events);
         let mut store = Store::default();
         let (mut rest, mut cuts) = (&arrivals[..], cuts.iter().cycle());
@@ -173,7 +181,7 @@ proptest! {
             }
         }
         for (key, state) in &states {
-            let all = fold(*key, &mut events.iter().collect()).expect("touched");
+            let all = fold(*key, &mut events.iter().collect::<Vec<_>>()).expect("touched");
             let (found, expected) = (state.document(None), all.document(None));
             prop_assert_eq!(found.as_bytes(), expected.as_bytes());
         }

@@ -20,6 +20,10 @@ use super::{Charset, Message, Problem, SegmentId, Separators, Value};
 /// Largest number of line breaks or spaces that one escape can write.
 const REPEATED_MAX: usize = 999;
 
+/// If escapes have made a value longer by more than this, further commands such as `\.sk4\` stay as they are.
+/// Otherwise a message of 1 MiB could become a text of 100 MiB.
+const GROWTH_BYTES_MAX: usize = 16 * 1024;
+
 /// Decodes the text of one message.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Decoder {
@@ -75,14 +79,29 @@ impl Decoder {
         0
     }
 
+    /// Returns the text of a value that needs no change: it is ASCII and has no escapes. All character sets contain ASCII.
+    pub(crate) fn unchanged<'m>(self, value: &Value<'m>) -> Option<&'m str> {
+        let (text, escape) = match *value {
+            Value::Empty => (&b""[..], None),
+            Value::Delete => return None,
+            Value::Composite(text) => (text, None),
+            Value::Text(text) => (text, self.separators.escape),
+        };
+        let is_plain = text.is_ascii() && escape.is_none_or(|escape| memchr(escape, text).is_none());
+        std::str::from_utf8(text).ok().filter(|_| is_plain)
+    }
+
     fn replace_escapes(self, text: &[u8], escape: u8, out: &mut Vec<u8>) -> u32 {
         let (mut rest, mut kept) = (text, 0);
+        let bytes_max = out.len() + text.len() + GROWTH_BYTES_MAX;
         while let Some(start) = memchr(escape, rest) {
             self.charset.decode(&rest[..start], out);
             rest = &rest[start..];
             let name_bytes = memchr(escape, &rest[1..]).unwrap_or(0);
             let name = &rest[1..=name_bytes];
-            let (length, is_kept) = match self.replace(name, out) {
+            let is_grown = out.len() > bytes_max && name.starts_with(b".");
+            let replaced = if is_grown { Escape::Kept } else { self.replace(name, out) };
+            let (length, is_kept) = match replaced {
                 Escape::Replaced => (name.len() + 2, false),
                 Escape::Kept => (name.len() + 2, true),
                 Escape::No => (1, true),

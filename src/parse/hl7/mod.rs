@@ -23,6 +23,6 @@ pub(crate) use message::{Element, Index, Message, Segment, Value, segment_end};
 pub(crate) use problem::{Problem, wrong_count};
 pub(super) use rows::Hl7;
 pub(crate) use separators::Separators;
-pub(crate) use time::Time;
+pub(crate) use time::{Precision, Time};
 
 pub(crate) use crate::spec::hl7_path::{Path, Repetition, SegmentId};

@@ -1,9 +1,11 @@
 //! The beginning of a load: examines the target, and finds out whether this load is new, interrupted or already
 //! complete.
 
+use super::fold::Folding;
 use super::{Load, LoadOptions, LoadTarget, Scope, keeping, reading, writing};
 use crate::deployment::schema;
 use crate::error::Error;
+use crate::fold::collections;
 use crate::ledger::{Claim, CollectionIdentity, Ledger, LoadDocument, Options, State, TargetState};
 use crate::pipeline::plan::Plan;
 use crate::pipeline::rejects::{LeftFile, Resumed};
@@ -29,6 +31,7 @@ impl<'a> Load<'a> {
             lane.refuse_unfit().await?;
             notes.extend(lane.find_shards(options.drop).await?);
         }
+        let folding = if scope.is_part() { Folding::None } else { Folding::plan(plan, &targets, options).await? };
         let account = Account::open(plan, options.rejects.as_deref())?;
         let mut sources = scope.sources(plan)?;
         if options.drop {
@@ -72,6 +75,7 @@ impl<'a> Load<'a> {
             claim,
             account,
             rows_read,
+            folding,
             notes,
         })
     }
@@ -213,8 +217,22 @@ impl<'a> LoadTarget<'a> {
         let collection = &self.target.collection;
         refuse_name_for_data("the spec or the manifest", &self.target.database, collection)?;
         refuse_view(&self.target).await?;
+        self.refuse_state().await?;
         schema::refuse_warning(&self.target, self.spec).await?;
         schema::try_spec(&self.target, self.spec).await?;
+        Ok(())
+    }
+
+    /// Fails if the collection has the documents of a fold.
+    async fn refuse_state(&self) -> Result<(), Error> {
+        let collection = self.target.collection.as_str();
+        if collections().contains(&collection) && self.ledger.fold_record().await.map_err(reading)?.is_some() {
+            return Err(Error::Usage(format!(
+                "{} has the patients, visits or results that `medlift fold` writes; load into another collection or \
+                 database",
+                self.target.full_name()
+            )));
+        }
         Ok(())
     }
 

@@ -13,6 +13,7 @@ mod begin;
 mod conformity;
 mod end;
 mod feed;
+mod fold;
 mod places;
 mod reject_limit;
 mod scope;
@@ -24,6 +25,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use bson::Uuid;
+
+use fold::Folding;
 
 use super::plan::Plan;
 use super::settle::Account;
@@ -66,6 +69,8 @@ pub struct LoadOptions {
     pub verify: bool,
     /// Whether the server checks all documents with the validator, even if a sample would be enough.
     pub check_validator: bool,
+    /// Whether to fold HL7 v2 messages into patients, visits and results at the end of the load.
+    pub fold: bool,
     /// Limits of the commands that write documents.
     pub limits: Limits,
     /// Maximum size of a chunk, in bytes.
@@ -178,6 +183,8 @@ struct Load<'a> {
     account: Account<'a>,
     /// Number of rows that this process read and that no earlier process had committed.
     rows_read: u64,
+    /// What the load folds at its end.
+    folding: Folding,
     /// Messages for the summary about earlier loads of these sources, and about the target.
     notes: Vec<String>,
 }
@@ -215,7 +222,10 @@ impl Load<'_> {
             return Ok(self.summary(&ReadSide::default(), "already loaded"));
         }
         if is_complete {
-            return self.verify_only(interrupt, progress).await;
+            let fold = self.fold(interrupt, progress).await;
+            let mut summary = self.verify_only(interrupt, progress).await?;
+            summary.fold = fold;
+            return Ok(summary);
         }
         progress.enter(Phase::ReadingAndWriting);
         let rows_before = self.document.counts.read;
@@ -239,6 +249,7 @@ impl Load<'_> {
         self.complete().await?;
         let mut summary = self.summary(&read, LOADED);
         summary.counts_are_estimates = self.counts_are_estimates().await?;
+        summary.fold = self.fold(interrupt, progress).await;
         for (kind, notes) in collection_notes.into_iter().enumerate() {
             summary.document_mut(kind).collection_notes = notes;
             self.prove(kind, &mut summary, interrupt, progress).await?;

@@ -129,7 +129,9 @@ impl Load<'_> {
         }
         self.parts = self.read_parts().await?;
         if is_complete {
+            let fold = self.fold(interrupt, progress).await;
             let mut summary = self.verify_only(interrupt, progress).await?;
+            summary.fold = fold;
             if !self.parts.is_empty() {
                 let is_there = |file: &FileOfRejects| {
                     let path = Path::new(&file.path);
@@ -170,6 +172,7 @@ impl Load<'_> {
         }
         self.document.proof = summary.proof();
         self.complete().await?;
+        summary.fold = self.fold(interrupt, progress).await;
         for kind in 0..self.targets.len() {
             self.check_conformity(kind, &mut summary, interrupt, progress).await?;
         }

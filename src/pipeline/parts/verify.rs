@@ -8,6 +8,7 @@ use crate::pipeline::manifest::Manifest;
 use crate::pipeline::stages::Interrupt;
 use crate::pipeline::verify::{self, VerifyOptions};
 use crate::report::Bar;
+use crate::report::fold::StateProof;
 use crate::server::Target;
 use crate::verify::Verification;
 
@@ -15,7 +16,8 @@ use crate::verify::Verification;
 pub type CollectionProof = (String, Target, Verification);
 
 /// Compares the collections of all tables with the documents that the sources give. Reads all sources, but compares
-/// only the `_id`s in the share of this worker (`options.share`).
+/// only the `_id`s in the share of this worker (`options.share`). The first worker also compares the state of HL7 v2
+/// messages.
 ///
 /// # Errors
 /// The same as for [`verify::verify`].
@@ -27,8 +29,8 @@ pub async fn verify(
     options: &VerifyOptions,
     display: Display,
     interrupt: &Interrupt,
-) -> Result<Vec<CollectionProof>, Error> {
-    let mut proofs = Vec::new();
+) -> Result<(Vec<CollectionProof>, Option<StateProof>), Error> {
+    let (mut proofs, mut state) = (Vec::new(), None);
     for table in &manifest.tables {
         let plan = tokio::task::block_in_place(|| table.plan(0..table.sources.len(), key.clone(), workers))?;
         let target = table.target(target);
@@ -40,6 +42,12 @@ pub async fn verify(
             let proof = verify::verify(&plan, &target, &options, interrupt, &progress).await?;
             proofs.push((spec.name.clone(), target, proof));
         }
+        // The state cannot be divided into shares of the messages. One worker compares it.
+        if options.share.index == 0 && state.is_none() {
+            let progress = display.progress(None);
+            let _bar = Bar::start(&progress, display.quiet);
+            state = verify::verify_state(&plan, &target, options.differences_max, &progress).await?;
+        }
     }
-    Ok(proofs)
+    Ok((proofs, state))
 }

@@ -30,17 +30,16 @@ pub(super) fn read(document: &Table<'_>, fields: &[Field], groups: &[Group]) -> 
     let remedy = "name the field with the identifier, e.g. identifier = \"Medical Record Number\"";
     let name = table.note(table.needed_text("identifier", remedy))?;
     let identifier = table.note(field_named(&table, "identifier", name, fields))?;
-    let named = |key: &str| match table.noted(table.text(key)) {
-        None => Ok(None),
-        Some(name) => field_beside(&table, key, name, identifier, fields, groups).map(Some),
-    };
-    let (authority, kind) = (table.note(named("authority_field"))?, table.note(named("type_field"))?);
+    let beside = |key: &str, name: &str| field_beside(&table, key, name, identifier, fields, groups);
+    let kind = table.noted(table.text("type_field")).map(|name| beside("type_field", name)).transpose();
+    let authority = authority_fields(&table).into_iter().map(|name| beside("authority_field", name)).collect();
+    let (authority, kind): (Vec<usize>, _) = (table.note(authority)?, table.note(kind)?);
     let prefer = table.noted(table.texts("prefer")).unwrap_or_default().into_iter().map(str::to_owned).collect();
-    let authority = match (authority, table.noted(table.text("authority"))) {
-        (Some(field), None) => Authority::Field(field),
-        (None, Some(text)) => Authority::Text(text.to_owned()),
-        (one, _) => {
-            let problem = if one.is_some() { "there is an `authority_field` too" } else { "missing" };
+    let authority = match (authority.is_empty(), table.noted(table.text("authority"))) {
+        (false, None) => Authority::Fields(authority),
+        (true, Some(text)) => Authority::Text(text.to_owned()),
+        (is_missing, _) => {
+            let problem = if is_missing { "missing" } else { "there is an `authority_field` too" };
             let remedy = "give either the field with the authority (authority_field) or its name (authority); the same \
                           number from two hospitals is two patients";
             table.add(table.wrong("authority", problem, remedy));
@@ -48,6 +47,15 @@ pub(super) fn read(document: &Table<'_>, fields: &[Field], groups: &[Group]) -> 
         }
     };
     Some(PatientSource { identifier, authority, kind, prefer })
+}
+
+/// Returns the names of the fields with the authority: one, or a list of which the first with a value counts.
+fn authority_fields<'t>(table: &Table<'t>) -> Vec<&'t str> {
+    const KEY: &str = "authority_field";
+    match table.texts(KEY) {
+        Ok(names) => names.unwrap_or_default(),
+        Err(_) => table.noted(table.text(KEY)).into_iter().collect(),
+    }
 }
 
 fn field_named(table: &Table<'_>, key: &str, name: &str, fields: &[Field]) -> Result<usize, SpecError> {

@@ -59,7 +59,7 @@ const MODULES: &[Module] = &[
     Module { name: "spill", uses: &["encode"] },
     Module {
         name: "report",
-        uses: &["clean", "ledger", "outputs", "parse", "reject", "server", "spec", "verify", "wording"],
+        uses: &["clean", "fold", "ledger", "outputs", "parse", "reject", "server", "spec", "verify", "wording"],
     },
     Module {
         name: "pipeline",
@@ -68,6 +68,7 @@ const MODULES: &[Module] = &[
             "deployment",
             "encode",
             "error",
+            "fold",
             "ledger",
             "outputs",
             "parse",

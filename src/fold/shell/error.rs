@@ -1,0 +1,132 @@
+//! Why messages cannot be folded.
+
+use crate::ledger::{Held, LedgerError};
+use crate::server::{Failure, ServerError};
+use crate::spill::SpillError;
+use crate::verify::ScanError;
+
+/// Why messages cannot be folded.
+#[derive(Debug, thiserror::Error)]
+pub enum FoldError {
+    /// The spec does not describe HL7 v2 messages that are stored whole.
+    #[error(
+        "only HL7 v2 messages can be folded: give a spec whose [source] has type = \"hl7\", with a field with whole = true \
+         and a [patient] whose identifier is a part of PID, for example --spec hl7v2"
+    )]
+    Spec,
+    /// The fold would choose another identifier for a patient than a load with this spec.
+    #[error(
+        "messages of this spec cannot be folded, because {0}; change [patient] or its fields in the spec (docs/records.md \
+         says what is possible)"
+    )]
+    Patient(&'static str),
+    /// The collection of the messages has the name of a collection of the fold.
+    #[error(
+        "the messages in {0} cannot be folded, because the fold writes a collection with this name; store the messages in \
+         another collection"
+    )]
+    Name(String),
+    /// A collection of the state contains documents that a load wrote.
+    #[error(
+        "the messages in {messages} cannot be folded, because {collection} has documents of a load, and the fold would mix \
+         its own with them; load these messages into another database (--db)"
+    )]
+    Taken {
+        /// Database and collection of the messages.
+        messages: String,
+        /// The collection of the state.
+        collection: &'static str,
+    },
+    /// The state in this database is of other messages.
+    #[error(
+        "the messages in {messages} cannot be folded, because patients, visits and results in this database are folded from \
+         the messages in `{other}`; load these messages into `{other}`, or into another database (--db)"
+    )]
+    OtherMessages {
+        /// Database and collection of the messages.
+        messages: String,
+        /// The collection whose messages are folded in this database.
+        other: String,
+    },
+    /// The `_id`s of the messages were made with another key or from other fields.
+    #[error(
+        "the _id of the documents in {collection} was made with {stored}; the fold would give every patient a different key; \
+         use the spec and the MEDLIFT_IDENTITY_KEY with which the messages were loaded"
+    )]
+    OtherIdentity {
+        /// Database and collection of the messages.
+        collection: String,
+        /// The difference, as a part of the message.
+        stored: String,
+    },
+    /// The state was made with another `[patient]` or another time zone.
+    #[error(
+        "patients, visits and results were folded with another [patient] or time_zone than that of this spec; use the earlier \
+         spec, or fold all messages again with `medlift fold --rebuild`"
+    )]
+    OtherRule,
+    /// A document of the state was changed after it was read.
+    #[error(
+        "documents of {0} were changed while they were folded, probably by another process that folds; run the same command \
+         again"
+    )]
+    Changed(String),
+    /// The server failed.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// The messages cannot be read.
+    #[error(transparent)]
+    Scan(#[from] ScanError),
+    /// The temporary file cannot be used.
+    #[error(transparent)]
+    Spill(#[from] SpillError),
+    /// The ledger failed.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// Another process folds the messages.
+    #[error(
+        "the messages of {collection} are being folded by {held}; wait until it has ended, then run the same command again"
+    )]
+    Held {
+        /// Database and collection.
+        collection: String,
+        /// The lease of the other process.
+        held: Box<Held>,
+    },
+}
+
+impl FoldError {
+    /// Returns true if the same command may succeed later, because another process works on the same messages.
+    pub(crate) const fn is_passing(&self) -> bool {
+        matches!(self, Self::Held { .. } | Self::Changed(_) | Self::Ledger(LedgerError::TakenOver))
+    }
+
+    /// Returns true if messages of this spec can never be folded.
+    pub(crate) const fn is_of_spec(&self) -> bool {
+        matches!(self, Self::Spec | Self::Patient(_))
+    }
+
+    /// Returns true if the state in this database is not that of these messages.
+    pub(crate) const fn is_of_place(&self) -> bool {
+        matches!(self, Self::Name(_) | Self::Taken { .. } | Self::OtherMessages { .. })
+    }
+
+    /// Returns the failure of the server that caused this error. `None` if the error has another cause.
+    pub(crate) fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Server(error) => error.failure(),
+            Self::Scan(error) => Some(error.failure()),
+            Self::Ledger(LedgerError::Server(failure)) => Some(failure),
+            _ => None,
+        }
+    }
+
+    /// Returns the exit code of an error that is not [passing](Self::is_passing).
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Server(error) => error.exit_code(),
+            Self::Scan(_) | Self::Spill(_) | Self::Ledger(_) => 1,
+            _ => 2,
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! The record of the fold: from which messages the documents of the state in this database are made, and how.
+
+use bson::{Bson, Uuid, doc};
+use serde::{Deserialize, Serialize};
+
+use super::store::{Ledger, LedgerError, patiently};
+
+/// The `_id` of the record, in the collection of the leases. A database has at most one.
+const ID: &str = "fold";
+
+/// From which messages the documents of the state are made, and how. A database has the state of the messages of one
+/// collection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FoldRecord {
+    /// The collection with the messages.
+    pub messages: String,
+    /// The collection's UUID on the server. Another UUID means that the collection was dropped and created again.
+    pub collection_uuid: Option<Uuid>,
+    /// How patients are identified, and how times are read.
+    pub rule: String,
+    /// True from the beginning to the end of a fold of all messages. Such a fold must be repeated after a kill.
+    pub is_rebuilding: bool,
+}
+
+impl FoldRecord {
+    /// Returns true if the state is of the collection in `present`. If a UUID is not known, a collection of the same name
+    /// counts as the same.
+    pub(crate) fn is_of(&self, present: &Self) -> bool {
+        let is_other = |(then, now): (Uuid, Uuid)| then != now;
+        let is_dropped = self.collection_uuid.zip(present.collection_uuid).is_some_and(is_other);
+        !is_dropped && self.messages == present.messages
+    }
+
+    /// Returns true if the state is of the collection in `present`, and is not being made anew.
+    pub(crate) fn is_complete_for(&self, present: &Self) -> bool {
+        !self.is_rebuilding && self.is_of(present)
+    }
+}
+
+impl Ledger {
+    /// Returns the record of the fold. Returns `None` if no messages were folded in this database.
+    ///
+    /// # Errors
+    /// If the server cannot be read.
+    pub async fn fold_record(&self) -> Result<Option<FoldRecord>, LedgerError> {
+        let record = patiently(|| async { self.leases.find_one(doc! { "_id": ID }).await }).await?;
+        let record = record.map(|record| bson::deserialize_from_bson(Bson::Document(record)));
+        record.transpose().map_err(|_| LedgerError::Unreadable)
+    }
+
+    /// Writes the record of the fold. The caller must have the lease of the fold.
+    ///
+    /// # Errors
+    /// If no journaled majority acknowledges the write.
+    pub async fn put_fold_record(&self, record: &FoldRecord) -> Result<(), LedgerError> {
+        let record = bson::serialize_to_document(record).expect("a record must serialize to a document");
+        let written =
+            patiently(|| async { self.leases.replace_one(doc! { "_id": ID }, record.clone()).upsert(true).await });
+        written.await.map(drop)
+    }
+}
