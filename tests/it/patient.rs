@@ -39,7 +39,7 @@ impl Place {
         medlift(arguments.iter().chain(&["--uri", &shared().uri(), "--db", &self.database]))
     }
 
-    fn load_and_fold(&self, secret: Option<(&str, &str)>) {
+    fn load_patients(&self, secret: Option<(&str, &str)>) {
         let source: PathBuf = self.write("adt.hl7", messages());
         for arguments in [&["load", text(&source), "--no-verify", "--quiet"][..], &["fold", "--quiet"]] {
             let program = self.program(&[arguments, &SPEC[..]].concat());
@@ -62,7 +62,7 @@ fn lines(run: &Run) -> Vec<(String, String)> {
 #[test]
 fn all_documents_of_a_patient_are_found_by_old_and_new_identifiers() {
     let place = Place::new("patient");
-    place.load_and_fold(None);
+    place.load_patients(None);
     place.load(&place.sample("a.csv", 3, "none"), &["--no-verify"], 0);
     let run = place.program(&["patient", "MRN77^^^GOODHEALTH"]).run().expect_code(0);
     let found = lines(&run);
@@ -103,7 +103,7 @@ fn all_documents_of_a_patient_are_found_by_old_and_new_identifiers() {
 #[test]
 fn json_has_the_facts_and_the_key_finds_the_same() {
     let place = Place::new("patient_json");
-    place.load_and_fold(None);
+    place.load_patients(None);
     let json = |arguments: &[&str]| -> Vec<Json> {
         let run = place.program(&[&["patient", "--json", "--quiet"], arguments].concat()).run().expect_code(0);
         run.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
@@ -127,7 +127,7 @@ fn json_has_the_facts_and_the_key_finds_the_same() {
 #[test]
 fn nothing_found_says_what_was_searched_and_no_message_shows_the_identifier() {
     let place = Place::new("patient_none");
-    place.load_and_fold(None);
+    place.load_patients(None);
     let check = |arguments: &[&str], code: i32, part: &str| {
         let run = place.program(&[&["patient"], arguments].concat()).run().expect_code(code);
         assert!(run.stderr.contains(part) && run.stdout.is_empty(), "{arguments:?}: {} {}", run.stderr, run.stdout);
@@ -147,7 +147,7 @@ fn nothing_found_says_what_was_searched_and_no_message_shows_the_identifier() {
 #[test]
 fn another_identity_key_is_reported() {
     let place = Place::new("patient_key");
-    place.load_and_fold(Some(SECRET));
+    place.load_patients(Some(SECRET));
     let patient = || place.program(&["patient", "MRN77^^^GOODHEALTH"]);
     let run = patient().run().expect_code(2);
     assert!(run.stderr.contains("messages were made with the identity key with the fingerprint"), "{}", run.stderr);
@@ -159,7 +159,7 @@ fn another_identity_key_is_reported() {
 #[test]
 fn a_collection_without_an_index_is_read_too() {
     let place = Place::new("patient_scan");
-    place.load_and_fold(None);
+    place.load_patients(None);
     let (messages, copies) = (place.collection("messages"), place.collection("copies"));
     block_on(async {
         let message: Document = messages.find_one(doc! { "controlId": "M1" }).await.expect("read").expect("a message");
