@@ -11,8 +11,10 @@ use crate::error::Error;
 use crate::ledger::{
     CollectionIdentity, LEASE_DEFAULT, Ledger, LedgerError, LoadDocument, SourceIdentity, TargetState,
 };
+use crate::reject::RowKinds;
 use crate::report::{Phase, Progress};
 use crate::server::{Failure, Target};
+use crate::spec::Spec;
 use crate::spill::SORTER_BYTES_DEFAULT;
 use crate::verify::{self, Excused, Expectation, Expected, OtherLoad, Scan, Share, Verification, Wanted};
 use crate::write::{Bulk, Mode, WriteError};
@@ -35,7 +37,13 @@ pub struct VerifyOptions {
     pub excused: Option<Excused>,
     /// The share of the `_id`s that is verified.
     pub share: Share,
+    /// What the sources give, if it is already known.
+    pub expected: Option<Expectations>,
 }
+
+/// For each kind of document, the documents that the sources give, and the number of rejected rows.
+#[derive(Debug, Clone)]
+pub struct Expectations(Vec<(Expected, u64)>);
 
 impl Default for VerifyOptions {
     fn default() -> Self {
@@ -47,6 +55,7 @@ impl Default for VerifyOptions {
             mode: Mode::Insert,
             excused: None,
             share: Share::ALL,
+            expected: None,
         }
     }
 }
@@ -68,7 +77,11 @@ pub async fn verify(
     progress.enter(Phase::Verification);
     refuse_other_identity(plan, kind, target).await?;
     let started = Instant::now();
-    let (expected, rejected) = tokio::task::block_in_place(|| expect(plan, options, interrupt, progress))?;
+    let known = options.expected.as_ref().map(|Expectations(all)| all[kind].clone());
+    let (expected, rejected) = match known {
+        Some(known) => known,
+        None => tokio::task::block_in_place(|| expect(plan, options, interrupt, progress))?,
+    };
     progress.tell(|| format!("{} records read again in {:.2} s", expected.records(), started.elapsed().as_secs_f64()));
     progress.expect_documents(expected.records());
     let scan = Scan::new(&target.documents()).counted_by(&progress.documents);
@@ -170,6 +183,51 @@ fn expect(
     stop_if_asked(interrupt)?;
     let rule = mode.rule(plan.kinds[kind].identity.on_conflict);
     Ok((expectation.settle(rule).map_err(verify::VerifyError::from)?, rejected))
+}
+
+/// Reads the sources once for all kinds of documents, if there are several. Otherwise returns `None`, because
+/// [`verify`] reads the sources itself.
+///
+/// # Errors
+/// The same as for [`expect`].
+pub async fn expect_all(
+    plan: &Plan,
+    options: &VerifyOptions,
+    interrupt: &Interrupt,
+    progress: &Progress,
+) -> Result<Option<Expectations>, Error> {
+    if plan.kinds.len() == 1 {
+        return Ok(None);
+    }
+    progress.enter(Phase::Verification);
+    let mut expectations: Vec<Expectation> = plan.kinds.iter().map(|_| Expectation::new(sorter_bytes(plan))).collect();
+    let mut rejected = vec![0; plan.kinds.len()];
+    tokio::task::block_in_place(|| {
+        encode_alone(plan, interrupt, progress, |block| {
+            for row in &block.rejects {
+                match row.kinds {
+                    RowKinds::All => rejected.iter_mut().for_each(|rejected| *rejected += 1),
+                    RowKinds::One(kind) => rejected[kind] += 1,
+                    RowKinds::None => rejected[0] += 1,
+                }
+            }
+            let mut all = expectations.iter_mut().enumerate();
+            all.try_for_each(|(kind, expectation)| push(expectation, block, kind, options.share))
+        })
+    })?;
+    stop_if_asked(interrupt)?;
+    let settle = |((expectation, rejected), kind): ((Expectation, u64), &Spec)| {
+        let rule = options.mode.rule(kind.identity.on_conflict);
+        Ok((expectation.settle(rule).map_err(verify::VerifyError::from)?, rejected))
+    };
+    let all: Result<_, Error> = expectations.into_iter().zip(rejected).zip(&plan.kinds).map(settle).collect();
+    Ok(Some(Expectations(all?)))
+}
+
+/// Returns the memory for sorting the records of one kind of document. If each row belongs to one kind only, the kinds
+/// share the memory of a table.
+pub(super) fn sorter_bytes(plan: &Plan) -> usize {
+    SORTER_BYTES_DEFAULT / if plan.spec.is_divided() { plan.kinds.len() } else { 1 }
 }
 
 /// Adds the records of a block to the expectation, except those whose `_id` is not in the share.
