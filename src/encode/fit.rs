@@ -119,6 +119,7 @@ fn fits(value: RawBsonRef<'_>, field: &Field) -> Result<(), &'static str> {
             year_fits(date.timestamp_millis())
         }
         (FieldType::Datetime, RawBsonRef::DateTime(date)) => year_fits(date.timestamp_millis()),
+        (FieldType::Resource, RawBsonRef::Document(_)) => Ok(()),
         (FieldType::Whole, RawBsonRef::Binary(whole)) => {
             check(whole.subtype == BinarySubtype::Generic, "the subtype of its binary value is not 0")
         }

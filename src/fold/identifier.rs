@@ -35,6 +35,8 @@ impl PatientRule {
         let authority = match &source.authority {
             spec::patient::Authority::Field(field) => Authority::Part(path(*field)?),
             spec::patient::Authority::Text(name) => Authority::Text(name.clone()),
+            // Only FHIR resources have references.
+            spec::patient::Authority::Reference => return None,
         };
         let field = value.field.filter(|_| value.segment.as_str() == "PID")?.into();
         let kind = source.kind.and_then(path);

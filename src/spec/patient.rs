@@ -4,6 +4,10 @@
 /// found by it.
 pub(crate) const PATIENT_FIELD: &str = "patient";
 
+/// The name of the field with the key that references to a FHIR Patient give. The document of the Patient has it, so
+/// that the documents that refer to the Patient are found.
+pub(crate) const PATIENT_REFERENCE_FIELD: &str = "patientReference";
+
 /// The fields from which the patient's key is derived: an identifier, and the authority that assigned it. If they are in
 /// a repeating group, the record has several identifiers, and one of them is chosen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,4 +30,11 @@ pub enum Authority {
     Field(usize),
     /// All identifiers of the dataset are from this authority.
     Text(String),
+    /// The identifier is a reference such as `Patient/17`. The authority of its id is the source system.
+    Reference,
+}
+
+/// Returns the authority of the ids that a source system gives to its Patient resources.
+pub(crate) fn authority_of_references(system: &str) -> String {
+    format!("{system}/Patient")
 }

@@ -16,6 +16,7 @@ mod docs;
 mod doctor;
 mod documentdb;
 mod export;
+mod fhir;
 mod fold;
 mod hl7;
 mod index_builds;

@@ -40,6 +40,7 @@ pub fn view_spec(spec: &Spec) -> Spec {
         plausibility: Vec::new(),
         indexes: Vec::new(),
         patient: None,
+        resources: Vec::new(),
         ..spec.clone()
     }
 }
@@ -112,7 +113,7 @@ fn each_item(path: &str, item: &str, shown: Bson) -> Bson {
 fn deidentified(field: &Field, path: &str) -> Option<Bson> {
     match (field.privacy, &field.kind) {
         // A whole record contains everything, whatever its class.
-        (Privacy::DirectIdentifier, _) | (_, FieldType::Whole | FieldType::PatientKey) => None,
+        (Privacy::DirectIdentifier, _) | (_, FieldType::Whole | FieldType::Resource | FieldType::PatientKey) => None,
         // In all other privacy classes, only the year of a date is shown.
         (_, FieldType::Date | FieldType::Datetime) => Some(year(path)),
         (Privacy::QuasiIdentifier, kind) => quasi(kind, path),

@@ -113,7 +113,7 @@ impl<'a> Load<'a> {
         }
         match self.account.resume(&prior)? {
             Resumed::Yes => {
-                self.continued_after = Some(prior.counts.read);
+                self.continued_after = Some(prior.rows_read());
                 self.document = LoadDocument { state: State::Running, fence: self.document.fence, ..prior };
             }
             Resumed::Gone(name) => {

@@ -34,19 +34,22 @@ impl Load<'_> {
         let write = async move {
             let _closed = places.closed_at_end();
             self.register().await?;
+            // With many types of resources, most types have few.
+            let shares = if plan.spec.is_divided() { (plan.kinds.len() as u64 / 4).max(1) } else { 1 };
+            let records_guess = plan.records_guess() / shares;
             // Another load may have written to a collection before this load had its lease. So the policies are
             // computed again.
             let writer = |(lane, policy): (&LoadTarget<'_>, Policy)| {
                 let (bulk, shards) = (lane.bulk.clone(), lane.shards.clone());
-                Writer::new(bulk, options.limits, policy, shards, plan.key.clone(), plan.records_guess())
+                Writer::new(bulk, options.limits, policy, shards, plan.key.clone(), records_guess)
             };
             let mut writers: Vec<Writer> = self.targets.iter().zip(self.policies()).map(writer).collect();
             let settle = async |settled: Vec<Settled>| {
-                progress.rows_committed.fetch_add(settled[0].chunk.rows(), Ordering::Relaxed);
+                progress.rows_committed.fetch_add(settled[0].chunk.rows_of_all_kinds(), Ordering::Relaxed);
                 self.settle(&settled).await?;
                 recycle(settled, spares);
                 places.put_back();
-                let (read, written) = (self.document.counts.read, self.document.documents_written());
+                let (read, written) = (self.document.rows_read(), self.document.documents_written());
                 progress.tell(|| format!("durable: {read} rows read, {written} documents written"));
                 Ok::<(), Error>(())
             };

@@ -13,7 +13,9 @@ pub(crate) enum RejectKind {
     Rows,
     /// HL7 messages, as they are in the source.
     Messages,
-    /// The position of each message of another reject file, and the reason, as CSV.
+    /// FHIR resources, or entries of Bundles, one per line.
+    Resources,
+    /// The position of each message or resource of another reject file, and the reason, as CSV.
     Positions,
 }
 
@@ -23,12 +25,13 @@ impl RejectKind {
         match self {
             Self::Rows | Self::Positions => "csv",
             Self::Messages => "hl7",
+            Self::Resources => "ndjson",
         }
     }
 }
 
 /// The ends of the names of reject files.
-const EXTENSIONS: [&[u8]; 2] = [b".csv", b".hl7"];
+const EXTENSIONS: [&[u8]; 3] = [b".csv", b".hl7", b".ndjson"];
 
 /// Returns the path of a reject file of the source at `path`. `number` is 1 for the first name, 2 for the second name,
 /// and so on.

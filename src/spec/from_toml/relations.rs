@@ -1,5 +1,6 @@
 //! Reads the parts of a spec that refer to fields by name: identity, plausibility and indexes.
 
+use super::fhir;
 use super::source::{Table, suggest};
 use crate::spec::{Field, FieldType, Identity, Index, OnConflict, Plausibility, Severity, Shape, SpecError};
 
@@ -23,8 +24,22 @@ const SEVERITIES: &[(&str, Severity)] = &[("reject", Severity::Reject), ("warn",
 
 /// Reads `[identity]` and notes its errors. By default the identity consists of all fields. `untyped`
 /// are the fields whose types could not be read.
-pub(super) fn identity(root: &Table<'_>, fields: &[Field], untyped: &[&str], shape: &Shape) -> Identity {
+pub(super) fn identity(
+    root: &Table<'_>,
+    fields: &[Field],
+    untyped: &[&str],
+    shape: &Shape,
+    is_resource: bool,
+) -> Identity {
     let all = || (0..fields.len()).collect();
+    if is_resource && !root.has("identity") {
+        let place = |name: &str| fields.iter().position(|field| field.name == name);
+        let on_conflict = match place(fhir::LAST_UPDATED) {
+            Some(order_by) => OnConflict::Newest { order_by },
+            None => OnConflict::KeepLast,
+        };
+        return Identity { fields: fhir::IDENTITY.into_iter().filter_map(place).collect(), on_conflict };
+    }
     let Some(table) = root.noted(root.table("identity")) else {
         return Identity { fields: all(), on_conflict: OnConflict::KeepFirst };
     };
@@ -162,7 +177,7 @@ fn find(table: &Table<'_>, key: &str, name: &str, fields: &[Field]) -> Result<us
 }
 
 /// Reads every `[[plausibility]]` and notes all errors. `untyped` are the fields whose types could not be read.
-pub(super) fn plausibility(root: &Table<'_>, fields: &[Field], untyped: &[&str], shape: &Shape) -> Vec<Plausibility> {
+pub(super) fn plausibility(root: &Table<'_>, fields: &[Field], untyped: &[String], shape: &Shape) -> Vec<Plausibility> {
     let mut rules: Vec<Plausibility> = Vec::new();
     for table in root.note(root.tables("plausibility")).unwrap_or_default() {
         let Some(rule) = plausibility_rule(&table, fields, untyped, shape) else { continue };
@@ -175,7 +190,7 @@ pub(super) fn plausibility(root: &Table<'_>, fields: &[Field], untyped: &[&str],
     rules
 }
 
-fn plausibility_rule(table: &Table<'_>, fields: &[Field], untyped: &[&str], shape: &Shape) -> Option<Plausibility> {
+fn plausibility_rule(table: &Table<'_>, fields: &[Field], untyped: &[String], shape: &Shape) -> Option<Plausibility> {
     let (name, table) =
         table.opened(&["name", "left", "right", "severity"], "give the rule's name, which reports show")?;
     let severity = table.noted(table.choice("severity", SEVERITIES)).unwrap_or(Severity::Reject);
@@ -183,7 +198,7 @@ fn plausibility_rule(table: &Table<'_>, fields: &[Field], untyped: &[&str], shap
     let left = table.note(side("left", "name the field with the earlier or smaller value"));
     let right = table.note(side("right", "name the field with the later or larger value"));
     let (left, right) = (left?, right?);
-    let are_typed = [left, right].iter().all(|&field| !untyped.contains(&fields[field].name.as_str()));
+    let are_typed = [left, right].iter().all(|&field| !untyped.contains(&fields[field].name));
     table.note(check_sides(&table, [left, right], fields, are_typed, shape))?;
     Some(Plausibility { name: name.to_owned(), left, right, severity })
 }
