@@ -1,14 +1,17 @@
 //! Tests of FHIR resources: loaded, verified and exported with the built-in spec.
 
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use bson::{Bson, Document, doc};
 use serde_json::Value as Json;
 use serde_json::value::RawValue;
 
+use crate::bad_days::{SLOWLY, load, stop_midway, summary};
 use crate::load::{Place, block_on, text};
+use crate::program::medlift;
+use crate::server::{shared, slow_server};
 
 const SPEC: [&str; 2] = ["--spec", "fhir-r4"];
 /// The counts of a load that are compared.
@@ -17,7 +20,7 @@ const ENDS: [&str; 6] = ["read", "written", "already_present", "duplicates", "co
 /// Returns the sums of the counts of all types.
 fn total(summary: &Json) -> Vec<u64> {
     ENDS.iter()
-        .map(|name| summary["total"][name].as_u64().unwrap_or_else(|| panic!("no {name} in {summary}")))
+        .map(|name| summary["total"][name].as_u64().unwrap_or_else(|| panic!("no {name} in {}", summary["total"])))
         .collect()
 }
 
@@ -111,7 +114,7 @@ fn all_sample_resources_are_loaded_proven_and_exported() {
     let summary = place.load(&folder, &options, 0);
     let resources: Vec<String> = samples.iter().map(|path| unpacked(path)).collect();
     let count = resources.iter().map(|text| text.lines().count() as u64).sum::<u64>();
-    assert_eq!(total(&summary), [count, count, 0, 0, 0, 0], "{summary}");
+    assert_eq!(total(&summary), [count, count, 0, 0, 0, 0], "{}", summary["total"]);
     assert_eq!(summary["sources"][0]["format"], "fhir, ndjson");
     let further = summary["further"].as_array().unwrap();
     let equal = std::iter::once(&summary).chain(further).map(|kind| kind["verification"]["equal"].as_u64().unwrap());
@@ -119,5 +122,231 @@ fn all_sample_resources_are_loaded_proven_and_exported() {
     assert!(normal_lines(&export(&place, &[])) == normal_lines(&resources.concat()), "each resource must come back");
     place.run(&[&["verify", text(&folder)], &SPEC[..]].concat()).expect_code(0);
     let again = place.load(&folder, &options, 0);
-    assert_eq!(total(&again), [count, 0, count, 0, 0, 0], "{again}");
+    assert_eq!(total(&again), [count, 0, count, 0, 0, 0], "{}", again["total"]);
+}
+
+const UUIDS: [&str; 2] = ["0123abcd-4567-89ef-0123-456789abcdef", "ffffffff-4567-89ef-0123-456789abcdef"];
+
+/// Returns a Bundle with a Patient and a Condition that refers to it by UUID. The Condition has no id of its own.
+fn bundle(kind: &str, patient: &str) -> String {
+    let [first, second] = UUIDS;
+    format!(
+        r#"{{
+  "resourceType": "Bundle", "id": "b", "type": "{kind}",
+  "link": [{{ "relation": "self", "url": "http://a.example/[]{{}}" }}],
+  "entry": [
+    {{ "fullUrl": "urn:uuid:{second}", "search": {{ "mode": "match" }}, "request": {{ "method": "POST", "url": "Condition" }},
+      "resource": {{ "resourceType": "Condition", "subject": {{ "reference": "urn:uuid:{first}" }},
+        "code": {{ "coding": [{{ "system": "s", "code": "1" }}] }}, "onsetDateTime": "2024-01" }} }},
+    {{ "fullUrl": "urn:uuid:{first}", "response": {{ "status": "201" }},
+      "resource": {{ "resourceType": "Patient", "id": "{patient}", "identifier": [{{ "system": "north", "value": "7" }}] }} }}
+  ],
+  "signature": {{ "data": "entry" }}
+}}
+"#
+    )
+}
+
+#[test]
+fn a_bundle_of_each_kind_gives_the_resources_of_its_entries() {
+    for kind in ["collection", "transaction", "batch", "searchset", "history"] {
+        let place = Place::new("fhir_bundle");
+        let source = place.write("bundle.json", bundle(kind, "p1"));
+        let summary = place.load(&source, &SPEC, 0);
+        assert_eq!(total(&summary), [2, 2, 0, 0, 0, 0], "{}", summary["total"]);
+        assert_eq!(summary["sources"][0]["format"], "fhir, bundle");
+        let condition = find(&place, "Condition", doc! { "id": UUIDS[1] });
+        let search = condition.get_document("_search").unwrap();
+        assert_eq!(search.get_str("subject").unwrap(), "Patient/p1");
+        assert_eq!(search.get("onset"), Some(&Bson::Null));
+        let code = doc! { "code": "1", "system": "s" };
+        assert_eq!(search.get_array("code").unwrap(), &[Bson::from(code)]);
+        let stored = condition.get_document("resource").unwrap().get_document("subject").unwrap();
+        assert_eq!(stored.get_str("reference").unwrap(), format!("urn:uuid:{}", UUIDS[0]));
+        let patient = find(&place, "Patient", doc! { "id": "p1" });
+        assert_eq!(condition.get("patient"), patient.get("patientReference"));
+        assert_ne!(patient.get("patient"), patient.get("patientReference"));
+        // The same resources as NDJSON are the same documents.
+        let exported = place.write("all.ndjson", export(&place, &[]));
+        assert_eq!(fs::read_to_string(&exported).unwrap().lines().count(), 2);
+        if kind == "batch" {
+            // Of the resource without an id, the export has none either.
+            let again = place.load(&exported, &[&SPEC[..], &["--no-verify"]].concat(), 4);
+            assert_eq!(total(&again), [2, 0, 1, 0, 0, 1], "{}", again["total"]);
+        }
+    }
+}
+
+#[test]
+fn several_bundles_arrays_and_single_resources_are_read() {
+    let place = Place::new("fhir_forms");
+    let patient = |id: &str| format!("{{\"resourceType\":\"Patient\",\"id\":\"{id}\"}}");
+    let sources = [
+        ("two.json", format!("[{},{}]", bundle("batch", "b1"), bundle("batch", "b2")), "fhir, bundle", 4),
+        ("one.json", format!("{{\n\"resourceType\":\"Patient\",\n\"id\":\"{}\"\n}}\n", "o1"), "fhir, json", 1),
+        ("array.json", format!("[\n{},\n{}]", patient("a1"), patient("a2")), "fhir, json", 2),
+        ("lines.ndjson", format!("{}\n{}\n", patient("l1"), patient("l2")), "fhir, ndjson", 2),
+        ("empty.json", "{\"resourceType\":\"Bundle\",\"type\":\"batch\"}".to_owned(), "fhir, bundle", 0),
+    ];
+    for (name, content, format, rows) in sources {
+        let source = place.write(name, content);
+        let summary = place.load(&source, &[&SPEC[..], &["--no-verify"]].concat(), 0);
+        assert_eq!(
+            (total(&summary)[0], &summary["sources"][0]["format"]),
+            (rows, &Json::from(format)),
+            "{name}: {}",
+            summary["total"]
+        );
+    }
+    let lines = format!("{}\n", patient("s1"));
+    let run = medlift([
+        "load",
+        "-",
+        "--spec",
+        "fhir-r4",
+        "--json",
+        "--quiet",
+        "--db",
+        &place.database,
+        "--uri",
+        &shared().uri(),
+    ]);
+    run.input(lines).run().expect_code(0);
+    find(&place, "Patient", doc! { "id": "s1" });
+}
+
+#[test]
+fn refused_resources_are_kept_and_loaded_after_their_correction() {
+    let place = Place::new("fhir_rejects");
+    let good = r#"{"resourceType":"Patient","id":"p1"}"#;
+    let wrong = [
+        r#"{"resourceType":"Patient","id":"p2",}"#,
+        r#"{"resourceType":"Patent","id":"p3"}"#,
+        r#"{"id":"p4"}"#,
+        r#"{"resourceType":"Patient","id":"p5","id":"p5"}"#,
+        r#"{"resourceType":"Patient"}"#,
+        "hello",
+    ];
+    let source = place.write("a.ndjson", format!("{good}\n{}\n", wrong.join("\n")));
+    let dry = place.run(&[&["load", "--dry-run", "--json", text(&source)], &SPEC[..]].concat()).expect_code(4);
+    let dry: Json = serde_json::from_str(&dry.stdout).unwrap();
+    assert_eq!(total(&dry), [7, 1, 0, 0, 0, 6], "{dry}");
+    let summary = place.load(&source, &SPEC, 4);
+    assert_eq!(total(&summary), [7, 1, 0, 0, 0, 6], "{}", summary["total"]);
+    assert_eq!(summary["total"]["of_no_kind"], 3, "{}", summary["total"]);
+    let rejects = source.with_file_name("a.ndjson.rejects.ndjson");
+    let listed = [&rejects, &source.with_file_name("a.ndjson.rejects.csv")].map(|path| path.display().to_string());
+    assert_eq!(summary["reject_files"], serde_json::json!(listed));
+    assert_eq!(fs::read_to_string(&rejects).unwrap(), format!("{}\n", wrong.join("\n")));
+    let positions = fs::read_to_string(&listed[1]).unwrap();
+    let rules: Vec<&str> = positions.lines().skip(1).map(|line| line.split(',').nth(3).unwrap()).collect();
+    assert_eq!(rules, ["not_json", "not_fhir", "not_fhir", "not_json", "not_fhir", "not_fhir"]);
+    assert!(!positions.contains("Patent") && !positions.contains("hello"), "no value may be there: {positions}");
+    place.run(&[&["verify", text(&source)], &SPEC[..]].concat()).expect_code(0);
+
+    let corrected = [
+        r#"{"resourceType":"Patient","id":"p2"}"#,
+        r#"{"resourceType":"Patient","id":"p3"}"#,
+        r#"{"fullUrl":"urn:uuid:x","resource":{"resourceType":"Patient","id":"p4"}}"#,
+    ];
+    fs::write(&rejects, corrected.join("\n")).unwrap();
+    let summary = place.load(&rejects, &[&SPEC[..], &["--no-verify"]].concat(), 0);
+    assert_eq!(total(&summary), [3, 3, 0, 0, 0, 0], "{}", summary["total"]);
+
+    // An entry of several lines is one line of the reject file.
+    let bundle = bundle("batch", "p9").replace("\"Condition\",", "\"Unknown\",");
+    let source = place.write("b.json", bundle);
+    let summary = place.load(&source, &[&SPEC[..], &["--no-verify"]].concat(), 4);
+    assert_eq!(total(&summary), [2, 1, 0, 0, 0, 1], "{}", summary["total"]);
+    let rejects = source.with_file_name("b.json.rejects.ndjson");
+    let kept = fs::read_to_string(&rejects).unwrap();
+    assert_eq!(kept.lines().count(), 1);
+    fs::write(&rejects, kept.replace("Unknown", "Condition")).unwrap();
+    let summary = place.load(&rejects, &[&SPEC[..], &["--no-verify"]].concat(), 0);
+    assert_eq!(total(&summary), [1, 1, 0, 0, 0, 0], "{}", summary["total"]);
+}
+
+#[test]
+fn a_resource_that_the_server_refuses_comes_back_as_json() {
+    let place = Place::new("fhir_refused");
+    let patient =
+        |id: &str| format!("{{\"resourceType\":\"Patient\",\"id\":\"{id}\",\"n\":[1.0,1e2,1E2],\"t\":\"a\\n\"}}");
+    let first = place.write("first.ndjson", patient("p0"));
+    place.load(&first, &SPEC, 0);
+    let client = place.collection("Patient").client().database(&place.database);
+    let change = doc! { "collMod": "Patient", "validator": { "id": { "$ne": "p2" } } };
+    block_on(async move { client.run_command(change).await }).unwrap();
+    let source = place.write("a.ndjson", format!("{}\n{}\n", patient("p1"), patient("p2")));
+    let summary = place.load(&source, &[&SPEC[..], &["--no-verify"]].concat(), 4);
+    assert_eq!(total(&summary), [2, 1, 0, 0, 0, 1], "{}", summary["total"]);
+    let kept = fs::read_to_string(source.with_file_name("a.ndjson.rejects.ndjson")).unwrap();
+    assert_eq!(kept, format!("{}\n", patient("p2")));
+}
+
+#[test]
+fn the_same_id_in_two_systems_is_two_resources() {
+    let place = Place::new("fhir_systems");
+    let source = place.write("a.ndjson", "{\"resourceType\":\"Patient\",\"id\":\"p1\"}\n");
+    let load = |options: &[&str]| total(&place.load(&source, &[&SPEC[..], options].concat(), 0));
+    assert_eq!(load(&["--source-system", "north"]), [1, 1, 0, 0, 0, 0]);
+    assert_eq!(load(&["--source-system", "south"]), [1, 1, 0, 0, 0, 0]);
+    assert_eq!(load(&["--source-system", "north"]), [1, 0, 1, 0, 0, 0]);
+    let [north, south] = ["north", "south"].map(|system| find(&place, "Patient", doc! { "source": system }));
+    assert_ne!(north.get("patientReference"), south.get("patientReference"));
+    // A Patient without an identifier is known by its references.
+    assert_eq!(north.get("patient"), north.get("patientReference"));
+    let wrong = place.run(&["load", text(&source), "--source-system", "north"]).expect_code(2);
+    assert!(wrong.stderr.contains("--source-system is only for FHIR resources"), "{}", wrong.stderr);
+}
+
+#[test]
+fn a_killed_load_of_resources_goes_on_and_counts_exactly() {
+    let place = Place::new("fhir_resumed");
+    let resource = |number: u32| {
+        let kind = ["Patient", "Condition", "Observation"][number as usize % 3];
+        let rest = "x".repeat(2_000);
+        format!("{{\"resourceType\":\"{kind}\",\"id\":\"r{}\",\"text\":\"{rest}\"}}\n", number % 4_500)
+    };
+    let source = place.write("a.ndjson", (0..6_000).map(resource).collect::<String>());
+    let server = slow_server();
+    let options = [&SLOWLY[..], &SPEC[..]].concat();
+    let running = load(&server, &place, text(&source), &options).start();
+    stop_midway(running, &server, &place.database, "KILL");
+    let resumed = summary(&load(&server, &place, text(&source), &options).run().expect_code(0));
+    let found = total(&resumed);
+    assert_eq!((found[0], found[1] + found[2], found[3] + found[4], found[5]), (6_000, 4_500, 1_500, 0));
+    let mut documents = 0;
+    for kind in ["Patient", "Condition", "Observation"] {
+        let proof = &of_type(&resumed, kind)["verification"];
+        assert_eq!((&proof["missing"], &proof["different"]), (&0.into(), &0.into()), "{kind}: {proof}");
+        documents += proof["found"].as_u64().unwrap();
+    }
+    assert_eq!(documents, 4_500);
+}
+
+#[test]
+#[ignore = "writes 200 MB; run it with --ignored"]
+fn a_large_bundle_needs_little_memory() {
+    let place = Place::new("fhir_large");
+    let source = place.dir.path().join("bundle.json");
+    let mut file = std::io::BufWriter::new(fs::File::create(&source).unwrap());
+    file.write_all(b"{\"resourceType\":\"Bundle\",\"type\":\"collection\",\"entry\":[").unwrap();
+    for number in 0..100_000 {
+        let comma = if number == 0 { "" } else { "," };
+        let text = "y".repeat(1_900);
+        let entry = format!(
+            "{comma}{{\"resource\":{{\"resourceType\":\"Observation\",\"id\":\"o{number}\",\"note\":\"{text}\"}}}}\n"
+        );
+        file.write_all(entry.as_bytes()).unwrap();
+    }
+    file.write_all(b"]}").unwrap();
+    drop(file);
+    let uri = shared().uri();
+    let running =
+        medlift(["load", text(&source), "--spec", "fhir-r4", "--db", &place.database, "--uri", &uri, "--quiet"])
+            .timeout(std::time::Duration::from_mins(10))
+            .start();
+    let (run, peak_mib) = running.wait_and_measure();
+    run.expect_code(0);
+    assert!(peak_mib <= 400, "{peak_mib} MiB");
 }

@@ -146,7 +146,7 @@ fn a_row_that_is_not_a_resource_is_refused_with_the_reason() {
     }
     check(&rest(",\"id\":\"b\"}"), Reason::NotJson, "in its object twice");
     check(&rest(",\"\\u0069d\":\"b\"}"), Reason::NotJson, "in its object twice");
-    check(&rest(",\"b\":[{\"c\":{\"d\":1,\"d\":2}}]}"), Reason::NotJson, "byte 49 of the row is in its object twice");
+    check(&rest(",\"b\":[{\"c\":{\"d\":1,\"d\":2}}]}"), Reason::NotJson, "byte 53 of the row is in its object twice");
     check(&rest(",\"b\\u0000\":1}"), Reason::NotJson, "U+0000");
     for escape in ["\\ud800", "\\ud800\\u0041", "\\udc00", "\\ud800x"] {
         check(&rest(&format!(",\"b\":\"{escape}\"}}")), Reason::NotJson, "half of a surrogate pair");

@@ -160,3 +160,72 @@ const fn strange(before: usize, place: &mut Place) -> Step {
     place.start = before;
     Break(Some(place.at))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use super::*;
+    use crate::read::{Block, Framing, ReadOptions, Reader};
+
+    /// Returns the rows of a text that is read in pieces of `block_bytes`, each with its line and how it ended.
+    fn rows(text: &str, block_bytes: usize) -> Vec<(String, u64, Ending)> {
+        let options = ReadOptions { block_bytes, sample_bytes: block_bytes, ..ReadOptions::default() };
+        let from = Box::new(Cursor::new(text.as_bytes().to_vec()));
+        let mut reader = Reader::from_read("a", from, 0, &options).expect("it can be read");
+        reader.start(Framing::Entries);
+        let mut found = Vec::new();
+        while let Some(block) = reader.next_block(Block::default()).expect("it can be read") {
+            for span in &block.rows {
+                let row = String::from_utf8(block.row(*span).to_vec()).expect("text");
+                assert!(row.is_empty() || text[span.offset as usize..].starts_with(&row), "{row}: {}", span.offset);
+                found.push((row, span.line, span.ending));
+            }
+        }
+        found
+    }
+
+    #[track_caller]
+    fn check(text: &str, expected: &[(&str, u64, Ending)]) {
+        for block_bytes in [1, 2, 3, 7, 16, 1000] {
+            let found = rows(text, block_bytes);
+            let found: Vec<_> = found.iter().map(|(row, line, ending)| (row.as_str(), *line, *ending)).collect();
+            assert_eq!(found, expected, "{text} in pieces of {block_bytes}");
+        }
+    }
+
+    const TYPE: &str = "\"resourceType\":\"Bundle\"";
+
+    #[test]
+    fn the_items_of_the_array_are_rows() {
+        use Ending::Whole;
+        check(
+            &format!("{{{TYPE},\"entry\":[{{\"a\":1}},{{\"b\":[{{}}]}}]}}"),
+            &[("{\"a\":1}", 1, Whole), ("{\"b\":[{}]}", 1, Whole)],
+        );
+        let around = "\"link\":[{\"entry\":[1]}],\"x\":\"entry\",\"y\":\"\\\"]\",\"z\":{\"entry\":[{}]}";
+        check(
+            &format!("\n{{ {around},\n \"entry\" : [\n  {{\"a\":\n1}} ]\n, {TYPE} ,{around}}}\n"),
+            &[("{\"a\":\n1}", 4, Whole)],
+        );
+        check(&format!("{{{TYPE}}}"), &[]);
+        check(&format!("{{{TYPE},\"entry\":[]}}"), &[]);
+        check(&format!("{{{TYPE},\"entry\":null}}"), &[]);
+        let one = format!("{{{TYPE},\"entry\":[{{}}]}}");
+        for several in [format!("{one}\n{one}"), format!("[{one},{one}]"), format!("{one}{one}\n")] {
+            let lines: Vec<u64> = rows(&several, 9).iter().map(|(_, line, _)| *line).collect();
+            assert_eq!(lines.len(), 2, "{several}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_bundle_is_one_damaged_row() {
+        use Ending::{OpenArray, Truncated, Whole};
+        check("{\"resourceType\":\"Patient\"}", &[("}", 1, Whole)]);
+        check("{\"a\":\"resourceType\",\"Bundle\":1}", &[("}", 1, Whole)]);
+        check(&format!("x{{{TYPE}}}"), &[("x", 1, Whole)]);
+        check(&format!("{{{TYPE},\"entry\":[{{}},{{\"a\""), &[("{}", 1, Whole), ("{\"a\"", 1, Truncated)]);
+        check(&format!("{{{TYPE},\"entry\":[{{}},"), &[("{}", 1, Whole), ("", 1, OpenArray)]);
+        check(&format!("{{{TYPE},\"entry\":[{{}}]"), &[("{}", 1, Whole), ("", 1, OpenArray)]);
+    }
+}

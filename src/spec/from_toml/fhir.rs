@@ -171,3 +171,101 @@ fn parse(table: &Table<'_>, key: &str, text: &str) -> Result<Path, SpecError> {
     let remedy = "a path looks like status, name[0].family, code.coding[*].code, onsetDateTime@date or subject.reference@reference";
     Path::parse(text).map_err(|error| table.wrong(key, format!("`{text}`: {error}"), remedy))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::spec::{Dataset, FieldType};
+
+    fn read(rest: &str) -> Result<Dataset, String> {
+        let text = format!("name = 'x'\n[source]\ntype = 'fhir'\n{rest}");
+        Dataset::from_toml(&text, "test").map_err(|error| error.to_string())
+    }
+
+    const CONDITION: &str = "[[document]]\nresource = 'Condition'\npatient = { reference = 'subject' }\n[document.search]\n\
+        code = { token = 'code.coding', privacy = 'clinical', index = true }\n\
+        onset = { date = ['onsetDateTime', 'onsetPeriod.start'], privacy = 'quasi-identifier' }\n\
+        subject = { reference = 'subject', privacy = 'direct-identifier' }\n";
+
+    #[test]
+    fn each_document_has_the_fields_of_its_resource_and_of_its_search_parameters() {
+        let patient = "[[document]]\nresource = 'Patient'\nname = 'p'\ncollection = 'people'\npatient = { identifier = 'id' }\n\
+            [document.search]\nid = { identifier = 'identifier', privacy = 'none' }\n";
+        let dataset = read(&format!("system = 'north'\n{CONDITION}{patient}")).unwrap();
+        let [condition, patient] = &dataset.kinds[..] else { panic!("two kinds") };
+        let names: Vec<&str> = condition.fields.iter().map(|field| field.name.as_str()).collect();
+        let expected = [
+            "source",
+            "type",
+            "id",
+            "lastUpdated",
+            "patient",
+            "_search.code.code",
+            "_search.code.system",
+            "_search.onset",
+            "_search.subject",
+            "resource",
+        ];
+        assert_eq!(names, expected);
+        assert_eq!((condition.name.as_str(), condition.collection.as_str()), ("Condition", "Condition"));
+        assert_eq!((patient.name.as_str(), patient.collection.as_str()), ("p", "people"));
+        assert_eq!(dataset.columns.resources, ["Condition", "Patient"]);
+        assert_eq!((condition.identity.fields.as_slice(), condition.system()), (&[0, 1, 2][..], "north"));
+        let indexes: Vec<(&str, usize)> =
+            condition.indexes.iter().map(|index| (index.name.as_str(), index.keys.len())).collect();
+        assert_eq!(indexes, [("by_code", 2), ("by_patient", 2)]);
+        let onset = &condition.fields[7];
+        assert_eq!(
+            (onset.column.as_str(), onset.aliases.as_slice()),
+            ("onsetDateTime@date", &["onsetPeriod.start@date".to_owned()][..])
+        );
+        assert_eq!(condition.fields[9].kind, FieldType::Resource);
+        assert!(patient.fields.iter().any(|field| field.name == "patientReference"));
+        assert_eq!(patient.patient.as_ref().map(|source| source.kind.is_some()), Some(true));
+    }
+
+    #[test]
+    fn a_wrong_spec_is_refused_with_the_reason() {
+        let check = |text: &str, part: &str| {
+            let error = read(text).map(drop).expect_err(text);
+            assert!(error.contains(part), "{text}: {error}");
+        };
+        let field = |more: &str| {
+            format!("{CONDITION}[[document.field]]\nname = 'f'\ntype = 'string'\nprivacy = 'none'\n{more}\n")
+        };
+        check(&field("column = 'a b'"), "a key consists of letters");
+        check(&field("column = 'a[*].b'"), "`[*]` names several values, but the field has one");
+        check(&field("column = 'a.b'\nrepeats = true"), "needs `[*]`");
+        check(&field("column = 'a@date'"), "`@date` is for the type datetime");
+        check(&field("column = 'a@x'"), "only `date` and `reference` can follow `@`");
+        let group = |repeats: &str, column: &str| {
+            format!(
+                "{CONDITION}[[document.group]]\nname = 'g'\nrepeats = '{repeats}'\n[[document.field]]\nname = 'g.a'\n\
+                 column = '{column}'\ntype = 'string'\nprivacy = 'none'\n"
+            )
+        };
+        assert!(read(&group("a[*].b", "c[0].d")).is_ok());
+        check(&group("a[*]", "c"), "`a[*]` is not an array");
+        check(&group("a", "c[*]"), "a field of a group has one value");
+        check(&group("a", "@id"), "it has one value for the whole resource");
+        check(&CONDITION.replace("token = 'code.coding', ", ""), "a search parameter has one kind");
+        check(
+            &CONDITION.replace("token = 'code.coding', ", "token = 'a', date = 'b', "),
+            "a search parameter has one kind",
+        );
+        check(&CONDITION.replace("'code.coding', privacy = 'clinical'", "'code.coding'"), "privacy: missing");
+        check(
+            &CONDITION.replace("reference = 'subject' }\n[", "reference = 'patient' }\n["),
+            "there is no field `patient`",
+        );
+        check(&CONDITION.replace("'Condition'", "'condition'"), "not a type of FHIR");
+        check(&CONDITION.replace("resource = 'Condition'", ""), "resource: missing");
+        check(&format!("{CONDITION}{CONDITION}"), "another document has this name");
+        check(
+            &format!("{CONDITION}{}", CONDITION.replace("resource", "name = 'b'\nresource")),
+            "another document has this type",
+        );
+        let table = "name = 'x'\nresource = 'Patient'\n[[field]]\nname = 'a'\ntype = 'string'\nprivacy = 'none'\n";
+        let error = Dataset::from_toml(table, "test").map(drop).unwrap_err().to_string();
+        assert!(error.contains("it is only for FHIR resources"), "{error}");
+    }
+}
