@@ -27,7 +27,7 @@ const SEVERITIES: &[(&str, Severity)] = &[("reject", Severity::Reject), ("warn",
 pub(super) fn identity(
     root: &Table<'_>,
     fields: &[Field],
-    untyped: &[&str],
+    untyped: &[String],
     shape: &Shape,
     is_resource: bool,
 ) -> Identity {
@@ -66,7 +66,7 @@ fn order_field(
     table: &Table<'_>,
     identity: &[usize],
     fields: &[Field],
-    untyped: &[&str],
+    untyped: &[String],
     shape: &Shape,
 ) -> Result<usize, SpecError> {
     let missing = "name the field whose greatest value makes a record the newest, e.g. order_by = \"updated_at\"";
@@ -85,7 +85,7 @@ fn order_field(
         field.kind,
         FieldType::Date | FieldType::Datetime | FieldType::Int32(_) | FieldType::Int64(_) | FieldType::Decimal128(_)
     );
-    if !orders && !untyped.contains(&name) {
+    if !orders && !untyped.iter().any(|untyped| untyped == name) {
         return Err(table.wrong("order_by", format!("`{name}` has the type {}", field.kind.name()), remedy));
     }
     Ok(order_by)
