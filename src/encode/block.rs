@@ -1,6 +1,7 @@
 //! The result of encoding a block: its documents and its rejects.
 
 use super::identity::{Digest, Id};
+use super::version::{OrderField, Version};
 use super::{Originals, Reference};
 use crate::clean::Tally;
 use crate::parse::Notices;
@@ -45,6 +46,8 @@ pub struct EncodedKind {
     pub rows: u64,
     /// Counts of the cells that cleaning changed.
     pub tally: Tally,
+    /// The field that orders documents with the same `_id`, if the spec names one.
+    pub order_field: Option<OrderField>,
 }
 
 impl EncodedBlock {
@@ -58,6 +61,12 @@ impl EncodedKind {
     /// Returns the bytes of a document.
     pub fn document(&self, entry: &Entry) -> &[u8] {
         &self.documents[entry.start as usize..(entry.start + entry.len) as usize]
+    }
+
+    /// Returns the version of a document. It decides which of several documents with the same `_id` is the newest.
+    pub fn version(&self, entry: &Entry) -> Version {
+        let rank = self.order_field.as_ref().map(|field| field.rank(self.document(entry)));
+        Version { rank: rank.unwrap_or_default(), digest: entry.digest }
     }
 
     /// Sorts the documents by `_id`, so that documents that are sent together are adjacent in memory. `memory` is an

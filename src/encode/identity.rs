@@ -107,7 +107,7 @@ impl fmt::Debug for Id {
 
 /// 128 bits of the hash of a document's body. The body is the document without `_id` and lineage. Digests can be added,
 /// and the sum does not depend on their order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Digest(pub u128);
 
 impl Digest {

@@ -21,6 +21,7 @@ mod resource;
 mod steps;
 mod stored;
 pub mod text;
+mod version;
 
 pub use block::EncodedBlock;
 pub(crate) use block::{EncodedKind, Entry};
@@ -40,6 +41,7 @@ pub use stored::Stored;
 pub(crate) use stored::{
     Digester, LINEAGE_FIELD, dotted_fields, fields_that_differ, load_of, same_fields, value_at, whole_of,
 };
+pub(crate) use version::{OrderField, Rank, Version};
 
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@ use super::plan::Plan;
 use super::rejects::s3_address;
 use super::settle::Account;
 use super::stages::{Interrupt, encode_alone};
-use super::verify::{push, sorter_bytes, stop_if_asked};
+use super::verify::{expectation, push, stop_if_asked};
 use crate::encode::Id;
 use crate::error::Error;
 use crate::ledger::Counts;
@@ -43,7 +43,8 @@ pub fn dry_run(
     if let Some(account) = &mut account {
         account.rejects.check_named()?;
     }
-    let mut expectations: Vec<Expectation> = plan.kinds.iter().map(|_| Expectation::new(sorter_bytes(plan))).collect();
+    let rules = plan.kinds.iter().map(|kind| mode.rule(kind.identity.on_conflict));
+    let mut expectations: Vec<Expectation> = rules.map(|rule| expectation(plan, rule)).collect();
     let mut side = ReadSide::default();
     encode_alone(plan, interrupt, progress, |block| {
         side.count(block, plan);
@@ -112,7 +113,7 @@ fn count(
         counts.written += 1;
         counts.duplicates += document.duplicates;
         counts.conflicts += document.conflicts;
-        digest.add(document.digest);
+        digest.add(document.version.digest);
     }
     if rule == OnConflict::Reject && counts.conflicts > 0 {
         let refused = std::mem::take(&mut counts.conflicts);

@@ -9,6 +9,8 @@
 
 mod advice;
 pub mod dry_run;
+#[cfg(test)]
+mod fuzz;
 pub mod load;
 pub mod manifest;
 mod originals;

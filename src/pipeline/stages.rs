@@ -13,8 +13,8 @@ use super::plan::Plan;
 use super::spares::{Spares, empty};
 use crate::clean::{Cleaner, Record};
 use crate::encode::{
-    EncodedBlock, EncodedKind, Encoder, Entry, HASHED_TOGETHER, Id, Lineage, Originals, PatientKey, Reference,
-    ResourceIds,
+    EncodedBlock, EncodedKind, Encoder, Entry, HASHED_TOGETHER, Id, Lineage, OrderField, Originals, PatientKey,
+    Reference, ResourceIds,
 };
 use crate::error::Error;
 use crate::parse::{Cells, Parser};
@@ -231,6 +231,7 @@ struct KindBench {
     /// True if a field contains the whole record.
     has_whole: bool,
     patient: Option<PatientKey>,
+    order_field: Option<OrderField>,
 }
 
 impl Bench {
@@ -249,6 +250,7 @@ impl Bench {
                 record: Record::default(),
                 has_whole: spec.whole().is_some(),
                 patient: PatientKey::new(spec, &plan.key),
+                order_field: OrderField::of(spec),
             }
         };
         let kinds = plan.kinds.iter().map(kind).collect();
@@ -264,8 +266,12 @@ impl Bench {
         debug_assert!(memory.len() == self.kinds.len() && memory.iter().all(Vec::is_empty));
         let first = block.rows.first().copied();
         let entries_max = if self.keeps_whole { 0 } else { block.rows.len() };
-        let kind =
-            |documents| EncodedKind { documents, entries: Vec::with_capacity(entries_max), ..EncodedKind::default() };
+        let kind = |(documents, bench): (Vec<u8>, &KindBench)| EncodedKind {
+            documents,
+            entries: Vec::with_capacity(entries_max),
+            order_field: bench.order_field.clone(),
+            ..EncodedKind::default()
+        };
         let mut encoded = EncodedBlock {
             source: block.source,
             sequence: block.sequence,
@@ -273,7 +279,7 @@ impl Bench {
             first_row: block.first_row,
             first_line: first.map_or(0, |span| span.line),
             first_offset: first.map_or(0, |span| span.offset),
-            kinds: memory.into_iter().map(kind).collect(),
+            kinds: memory.into_iter().zip(&self.kinds).map(kind).collect(),
             originals: Originals::new(Arc::clone(&self.contested)),
             ..EncodedBlock::default()
         };

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::plan::Plan;
 use super::stages::{Interrupt, encode_alone};
 use crate::deployment::schema;
-use crate::encode::{Encoded, EncodedBlock};
+use crate::encode::{Encoded, EncodedBlock, OrderField};
 use crate::error::Error;
 use crate::ledger::{
     CollectionIdentity, LEASE_DEFAULT, Ledger, LedgerError, LoadDocument, SourceIdentity, TargetState,
@@ -14,7 +14,7 @@ use crate::ledger::{
 use crate::reject::RowKinds;
 use crate::report::{Phase, Progress};
 use crate::server::{Failure, Target};
-use crate::spec::Spec;
+use crate::spec::{OnConflict, Spec};
 use crate::spill::SORTER_BYTES_DEFAULT;
 use crate::verify::{self, Excused, Expectation, Expected, OtherLoad, Scan, Share, Verification, Wanted};
 use crate::write::{Bulk, Mode, WriteError};
@@ -90,6 +90,7 @@ pub async fn verify(
         show_values: options.show_values,
         excused: options.excused.clone(),
         share: options.share,
+        order_field: OrderField::of(&plan.kinds[kind]),
         ..verify::Options::new(plan.key.clone())
     };
     let started = Instant::now();
@@ -174,14 +175,14 @@ fn expect(
     progress: &Progress,
 ) -> Result<(Expected, u64), Error> {
     let VerifyOptions { kind, mode, share, .. } = *options;
-    let mut expectation = Expectation::new(SORTER_BYTES_DEFAULT);
+    let rule = mode.rule(plan.kinds[kind].identity.on_conflict);
+    let mut expectation = expectation(plan, rule);
     let mut rejected = 0;
     encode_alone(plan, interrupt, progress, |block| {
         rejected += block.rejects.len() as u64;
         push(&mut expectation, block, kind, share)
     })?;
     stop_if_asked(interrupt)?;
-    let rule = mode.rule(plan.kinds[kind].identity.on_conflict);
     Ok((expectation.settle(rule).map_err(verify::VerifyError::from)?, rejected))
 }
 
@@ -200,7 +201,8 @@ pub async fn expect_all(
         return Ok(None);
     }
     progress.enter(Phase::Verification);
-    let mut expectations: Vec<Expectation> = plan.kinds.iter().map(|_| Expectation::new(sorter_bytes(plan))).collect();
+    let rules = plan.kinds.iter().map(|kind| options.mode.rule(kind.identity.on_conflict));
+    let mut expectations: Vec<Expectation> = rules.map(|rule| expectation(plan, rule)).collect();
     let mut rejected = vec![0; plan.kinds.len()];
     tokio::task::block_in_place(|| {
         encode_alone(plan, interrupt, progress, |block| {
@@ -224,10 +226,15 @@ pub async fn expect_all(
     Ok(Some(Expectations(all?)))
 }
 
-/// Returns the memory for sorting the records of one kind of document. If each row belongs to one kind only, the kinds
-/// share the memory of a table.
-pub(super) fn sorter_bytes(plan: &Plan) -> usize {
-    SORTER_BYTES_DEFAULT / if plan.spec.is_divided() { plan.kinds.len() } else { 1 }
+/// Makes an empty list of records. `rule` says which of several records with one `_id` is expected. If each row belongs to
+/// one kind only, all kinds together have the memory of a table.
+pub(super) fn expectation(plan: &Plan, rule: OnConflict) -> Expectation {
+    let bytes_max = SORTER_BYTES_DEFAULT / if plan.spec.is_divided() { plan.kinds.len() } else { 1 };
+    let expectation = Expectation::new(bytes_max);
+    match rule {
+        OnConflict::Newest { .. } => expectation.with_ranks(bytes_max),
+        _ => expectation,
+    }
 }
 
 /// Adds the records of a block to the expectation, except those whose `_id` is not in the share.
@@ -237,12 +244,14 @@ pub(super) fn push(
     kind: usize,
     share: Share,
 ) -> Result<(), Error> {
-    for entry in &block.kinds[kind].entries {
+    let documents = &block.kinds[kind];
+    for entry in &documents.entries {
         if share != Share::ALL && !share.contains(entry.id) {
             continue;
         }
         let row = block.first_row + u64::from(entry.row);
-        expectation.push(entry.id, entry.digest, block.source as u32, row).map_err(verify::VerifyError::from)?;
+        let version = documents.version(entry);
+        expectation.push(entry.id, version, block.source as u32, row).map_err(verify::VerifyError::from)?;
     }
     Ok(())
 }

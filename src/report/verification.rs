@@ -27,15 +27,16 @@ impl Verification {
 
     /// Returns the first line of the result.
     const fn headline(&self) -> &'static str {
-        match (self.is_clean(), self.refused + self.kept_out, self.others) {
+        match (self.is_clean(), self.refused + self.kept_out + self.superseded, self.others) {
             (true, 0, 0) => "verified: the collection contains exactly the accepted rows of the source",
             (true, 0, _) => "verified: the collection contains all accepted rows of the source, and other documents",
             (true, _, 0) => {
-                "verified: the collection equals the source, except for the records counted as refused or kept as stored"
+                "verified: the collection equals the source, except for the records counted as refused, kept as stored or \
+                 superseded"
             }
             (true, _, _) => {
                 "verified: the collection contains all accepted rows of the source, except for the records counted as \
-                 refused or kept as stored, and other documents"
+                 refused, kept as stored or superseded, and other documents"
             }
             (false, _, _) => "verification found differences",
         }
@@ -51,6 +52,7 @@ impl Verification {
             ("different", self.different, true),
             ("refused by server", self.refused, self.refused > 0),
             ("kept as stored", self.kept_out, self.kept_out > 0),
+            ("superseded", self.superseded, self.superseded > 0),
             ("extra", self.extra, true),
             ("  of which foreign", self.foreign, self.foreign > 0 && self.extra > 0),
             ("other documents", self.others, self.others > 0),
@@ -150,10 +152,11 @@ mod tests {
             Verification { others: 3, ..none() },
             "verified: the collection contains all accepted rows of the source, and other documents",
         );
-        let excused =
-            "verified: the collection equals the source, except for the records counted as refused or kept as stored";
+        let excused = "verified: the collection equals the source, except for the records counted as refused, kept as \
+                       stored or superseded";
         check(Verification { refused: 1, ..none() }, excused);
         check(Verification { kept_out: 1, ..none() }, excused);
+        check(Verification { superseded: 1, ..none() }, excused);
         let differs = "verification found differences";
         check(Verification { missing: 1, ..none() }, differs);
         check(Verification { different: 1, refused: 1, ..none() }, differs);

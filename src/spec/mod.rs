@@ -98,6 +98,12 @@ pub enum OnConflict {
     KeepLast,
     /// The first record stays. The later one is written to the reject file.
     Reject,
+    /// The record with the greatest value in the field `order_by` stays, in whatever order the records are loaded. If
+    /// the values are equal, the record with the greatest digest stays.
+    Newest {
+        /// Index into [`Spec::fields`].
+        order_by: usize,
+    },
 }
 
 /// A rule between two fields of one record: the value of `left` must not be later or greater than the value of `right`.

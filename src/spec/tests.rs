@@ -216,6 +216,8 @@ fn identity_fields_are_sorted_in_document_order() {
     assert_eq!(identity("except = ['b']"), keep_first(&[0]));
     assert_eq!(identity("on_conflict = 'keep-last'").on_conflict, OnConflict::KeepLast);
     assert_eq!(identity("on_conflict = 'reject'").on_conflict, OnConflict::Reject);
+    let newest = identity("fields = ['a']\non_conflict = 'newest'\norder_by = 'b'");
+    assert_eq!(newest.on_conflict, OnConflict::Newest { order_by: 1 });
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::excused::{Excused, ExcusedRange};
 use super::expected::{Expected, ExpectedDocument, ExpectedRange};
 use super::report::{Difference, Kind, RowOfSource, Verification};
 use super::scan::{Range, Scan};
-use crate::encode::{Digest, Digester, HASHED_TOGETHER, Id, IdentityKey, extended_json, load_of};
+use crate::encode::{Digest, Digester, HASHED_TOGETHER, Id, IdentityKey, OrderField, Version, extended_json, load_of};
 
 /// Number of ranges into which Medlift's `_id`s are divided. Such an `_id` is a hash, so all ranges have about the same
 /// number of documents.
@@ -34,6 +34,8 @@ pub struct Options {
     pub excused: Option<Excused>,
     /// The share of the `_id`s that is compared.
     pub share: Share,
+    /// The field that orders documents with the same `_id`, if the spec names one.
+    pub order_field: Option<OrderField>,
 }
 
 /// A share of all `_id`s. The possible `_id`s are divided into `of` equal ranges, and the share is range number
@@ -72,7 +74,15 @@ impl Options {
     /// number of cursors was measured on a machine with two cores that also runs the server. With one cursor, a core
     /// is idle while a reply is compared. A fourth cursor makes almost no difference.
     pub fn new(key: IdentityKey) -> Self {
-        Self { key, differences_max: 100, show_values: false, cursors: 3, excused: None, share: Share::ALL }
+        Self {
+            key,
+            differences_max: 100,
+            show_values: false,
+            cursors: 3,
+            excused: None,
+            share: Share::ALL,
+            order_field: None,
+        }
     }
 }
 
@@ -150,8 +160,9 @@ async fn compare_range(
 ) -> Result<Verification, VerifyError> {
     let excused = options.excused.as_ref().zip(range.expected);
     let excused = excused.map(|(excused, (from, to))| excused.range(from, to)).transpose()?;
+    let order_field = options.order_field.as_ref().filter(|_| expected.newest_wins());
     let expected = range.expected.map(|(from, to)| expected.range(from, to)).transpose()?;
-    let mut join = Join::new(expected, excused, options)?;
+    let mut join = Join { order_field, ..Join::new(expected, excused, options)? };
     let mut scan = scan.range(range.scan.clone());
     let mut digester = Digester::new(options.key.clone());
     while let Some(batch) = scan.next_batch().await? {
@@ -175,6 +186,8 @@ struct Join<'a> {
     excused: Option<ExcusedRange>,
     found: Verification,
     options: &'a Options,
+    /// The field that orders the versions of a document, if a stored document may be newer than the expected one.
+    order_field: Option<&'a OrderField>,
 }
 
 impl<'a> Join<'a> {
@@ -183,7 +196,8 @@ impl<'a> Join<'a> {
         excused: Option<ExcusedRange>,
         options: &'a Options,
     ) -> Result<Self, VerifyError> {
-        let mut join = Self { expected, next: None, excused, found: Verification::default(), options };
+        let found = Verification::default();
+        let mut join = Self { expected, next: None, excused, found, options, order_field: None };
         join.advance()?;
         Ok(join)
     }
@@ -196,7 +210,7 @@ impl<'a> Join<'a> {
             self.found.expected += 1;
             self.found.duplicates += document.duplicates;
             self.found.conflicts += document.conflicts;
-            self.found.source_digest.add(document.digest);
+            self.found.source_digest.add(document.version.digest);
         }
         Ok(std::mem::replace(&mut self.next, next))
     }
@@ -217,8 +231,11 @@ impl<'a> Join<'a> {
                 *self.found.extra_of_load.entry(load).or_default() += 1;
             }
         } else if let Some(expected) = self.advance()? {
-            if expected.digest == digest {
+            let is_newer = |field: &OrderField| Version { rank: field.rank(document), digest } > expected.version;
+            if expected.version.digest == digest {
                 self.found.equal += 1;
+            } else if self.order_field.is_some_and(is_newer) {
+                self.found.superseded += 1;
             } else if self.is_excused(id, Kind::Different)? {
                 self.found.kept_out += 1;
             } else {
@@ -265,7 +282,7 @@ impl<'a> Join<'a> {
     fn list(&mut self, count: u64, kind: Kind, expected: &ExpectedDocument) {
         if count <= self.options.differences_max as u64 {
             let rows = expected.rows.iter().map(|&(source, row)| RowOfSource { source, row }).collect();
-            let wanted = (kind == Kind::Different).then_some((expected.id, expected.digest));
+            let wanted = (kind == Kind::Different).then_some((expected.id, expected.version.digest));
             let difference = Difference { kind, id: expected.id.to_string(), rows, fields: Vec::new(), wanted };
             self.found.listed.push(difference);
         }

@@ -1,7 +1,7 @@
 //! The documents that a collection must contain according to its sources: one for each `_id`, after duplicates and
 //! conflicts are resolved.
 
-use crate::encode::{Digest, Id};
+use crate::encode::{Digest, Id, Rank, Version};
 use crate::spec::OnConflict;
 use crate::spill::{Merge, Sorted, Sorter, SpillError, SpilledEntry};
 
@@ -11,25 +11,42 @@ pub(crate) const ROWS_LISTED_MAX: usize = 10;
 
 /// Collects the records of the sources while they are read again.
 #[derive(Debug)]
-pub struct Expectation(Sorter);
+pub struct Expectation {
+    records: Sorter,
+    /// The ranks of the records, each in the place of the record's digest. Both sorters give the records in the same
+    /// order. `None` if no rank is needed.
+    ranks: Option<Sorter>,
+}
 
 impl Expectation {
     /// Makes an empty list. Its memory has about `bytes_max` bytes, but space for at least 1,000 records. Each time
     /// the memory is full, its records are written to a temporary file, 44 bytes for each record.
     pub fn new(bytes_max: usize) -> Self {
-        Self(Sorter::new(bytes_max))
+        Self { records: Sorter::new(bytes_max), ranks: None }
     }
 
-    /// Adds a record. `digest` is the digest of its document without `_id` and lineage. `source` is the index of its
+    /// Makes the list keep the ranks of the records, which need as much memory again. They are needed if the newest
+    /// record with an `_id` is expected.
+    #[must_use]
+    pub fn with_ranks(self, bytes_max: usize) -> Self {
+        Self { ranks: Some(Sorter::new(bytes_max)), ..self }
+    }
+
+    /// Adds a record. `version` is the content of its document, without `_id` and lineage. `source` is the index of its
     /// source. `row` is its row number in the source, from 1. Records may be added in any order.
-    pub fn push(&mut self, id: Id, digest: Digest, source: u32, row: u64) -> Result<(), SpillError> {
-        self.0.push(SpilledEntry { id, source, row, digest })
+    pub fn push(&mut self, id: Id, version: impl Into<Version>, source: u32, row: u64) -> Result<(), SpillError> {
+        let Version { rank, digest } = version.into();
+        if let Some(ranks) = &mut self.ranks {
+            ranks.push(SpilledEntry { id, source, row, digest: Digest(rank.to_number()) })?;
+        }
+        self.records.push(SpilledEntry { id, source, row, digest })
     }
 
     /// Sorts the records and resolves conflicts. If several records have one `_id` and different content, `on_conflict`
-    /// decides whether the first or the last one is expected. First and last refer to the order of sources and rows.
+    /// decides whether the first, the last or the newest one is expected. First and last refer to the order of sources and rows.
     pub fn settle(self, on_conflict: OnConflict) -> Result<Expected, SpillError> {
-        Ok(Expected { records: self.0.into_sorted()?, on_conflict })
+        let ranks = self.ranks.map(Sorter::into_sorted).transpose()?;
+        Ok(Expected { records: self.records.into_sorted()?, ranks, on_conflict })
     }
 }
 
@@ -37,6 +54,7 @@ impl Expectation {
 #[derive(Debug, Clone)]
 pub struct Expected {
     records: Sorted,
+    ranks: Option<Sorted>,
     on_conflict: OnConflict,
 }
 
@@ -48,9 +66,16 @@ impl Expected {
 
     /// Returns the expected documents with `from <= _id` and, if `to` is given, `_id < to`.
     pub fn range(&self, from: Id, to: Option<Id>) -> Result<ExpectedRange, SpillError> {
-        let mut entries = self.records.range(from, to)?;
-        let next = entries.next().transpose()?;
-        Ok(ExpectedRange { entries, next, on_conflict: self.on_conflict })
+        let entries = self.records.range(from, to)?;
+        let ranks = self.ranks.as_ref().map(|ranks| ranks.range(from, to)).transpose()?;
+        let mut range = ExpectedRange { entries, ranks, next: None, on_conflict: self.on_conflict };
+        range.next = range.read()?;
+        Ok(range)
+    }
+
+    /// Returns true if a stored document that is newer than the expected one is right.
+    pub(super) fn newest_wins(&self) -> bool {
+        matches!(self.on_conflict, OnConflict::Newest { .. })
     }
 }
 
@@ -59,10 +84,10 @@ impl Expected {
 pub struct ExpectedDocument {
     /// The document's `_id`.
     pub id: Id,
-    /// The digest of the document's body.
-    pub digest: Digest,
-    /// Source and row of at most [`ROWS_LISTED_MAX`] records with this content. If `on_conflict` is `KeepLast`, the
-    /// list starts again at each change of content. Example: of the contents A, B, A, only the third row is listed.
+    /// The content of the document.
+    pub version: Version,
+    /// Source and row of at most [`ROWS_LISTED_MAX`] records with this content. If `on_conflict` is `KeepLast`
+    /// or `Newest`, the list starts again at each change of content. Example for `KeepLast`: of the contents A, B, A, only the third row is listed.
     pub rows: Vec<(u32, u64)>,
     /// Number of duplicates. Each record is compared with the content that is expected so far. Example: of the contents
     /// A, A, B, the second A is a duplicate, and B is a conflict.
@@ -75,20 +100,29 @@ pub struct ExpectedDocument {
 #[derive(Debug)]
 pub struct ExpectedRange {
     entries: Merge,
-    next: Option<SpilledEntry>,
+    ranks: Option<Merge>,
+    next: Option<(SpilledEntry, Rank)>,
     on_conflict: OnConflict,
+}
+
+impl ExpectedRange {
+    fn read(&mut self) -> Result<Option<(SpilledEntry, Rank)>, SpillError> {
+        let rank = self.ranks.as_mut().and_then(Iterator::next).transpose()?;
+        let rank = rank.map(|entry| Rank::from_number(entry.digest.0)).unwrap_or_default();
+        Ok(self.entries.next().transpose()?.map(|entry| (entry, rank)))
+    }
 }
 
 impl Iterator for ExpectedRange {
     type Item = Result<ExpectedDocument, SpillError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let first = self.next.take()?;
-        let mut document = ExpectedDocument::new(first);
+        let (first, rank) = self.next.take()?;
+        let mut document = ExpectedDocument::new(first, rank);
         loop {
-            match self.entries.next().transpose() {
+            match self.read() {
                 Err(error) => return Some(Err(error)),
-                Ok(Some(entry)) if entry.id == first.id => document.settle(entry, self.on_conflict),
+                Ok(Some((entry, rank))) if entry.id == first.id => document.settle(entry, rank, self.on_conflict),
                 Ok(next) => {
                     self.next = next;
                     return Some(Ok(document));
@@ -99,20 +133,27 @@ impl Iterator for ExpectedRange {
 }
 
 impl ExpectedDocument {
-    fn new(entry: SpilledEntry) -> Self {
-        Self { id: entry.id, digest: entry.digest, rows: vec![(entry.source, entry.row)], duplicates: 0, conflicts: 0 }
+    fn new(entry: SpilledEntry, rank: Rank) -> Self {
+        let version = Version { rank, digest: entry.digest };
+        Self { id: entry.id, version, rows: vec![(entry.source, entry.row)], duplicates: 0, conflicts: 0 }
     }
 
     /// Adds a record with the same `_id` from a later row.
-    fn settle(&mut self, entry: SpilledEntry, on_conflict: OnConflict) {
-        if entry.digest == self.digest {
+    fn settle(&mut self, entry: SpilledEntry, rank: Rank, on_conflict: OnConflict) {
+        let version = Version { rank, digest: entry.digest };
+        if entry.digest == self.version.digest {
             self.duplicates += 1;
         } else {
             self.conflicts += 1;
-            if on_conflict != OnConflict::KeepLast {
+            let replaces = match on_conflict {
+                OnConflict::KeepLast => true,
+                OnConflict::Newest { .. } => version > self.version,
+                OnConflict::KeepFirst | OnConflict::Reject => false,
+            };
+            if !replaces {
                 return;
             }
-            self.digest = entry.digest;
+            self.version = version;
             self.rows.clear();
         }
         if self.rows.len() < ROWS_LISTED_MAX {
@@ -138,7 +179,7 @@ mod tests {
         let rows = rows.iter().map(|&row| (0, row)).collect();
         let document = ExpectedDocument {
             id: Id([7; 16]),
-            digest: Digest(digest),
+            version: Digest(digest).into(),
             rows,
             duplicates: counts.0,
             conflicts: counts.1,
@@ -162,6 +203,26 @@ mod tests {
     }
 
     #[test]
+    fn the_newest_record_is_expected_in_any_order_of_the_rows() {
+        let settled = |records: &[(u128, u128)]| {
+            let mut expectation = Expectation::new(0).with_ranks(0);
+            for (&(rank, digest), row) in records.iter().zip(1_u64..) {
+                let version = Version { rank: Rank::from_number(rank), digest: Digest(digest) };
+                expectation.push(Id([7; 16]), version, 0, row).expect("in memory");
+            }
+            let expected = expectation.settle(OnConflict::Newest { order_by: 0 }).expect("in memory");
+            let document = expected.range(Id([0; 16]), None).expect("in memory").next().expect("one").unwrap();
+            let rows: Vec<u64> = document.rows.iter().map(|(_, row)| *row).collect();
+            (document.version.digest.0, rows, document.duplicates, document.conflicts)
+        };
+        assert_eq!(settled(&[(1, 9), (2, 5), (1, 9)]), (5, vec![2], 0, 2));
+        assert_eq!(settled(&[(2, 5), (1, 9), (2, 5)]), (5, vec![1, 3], 1, 1));
+        assert_eq!(settled(&[(1, 9), (1, 9), (2, 5)]), (5, vec![3], 1, 1));
+        assert_eq!(settled(&[(2, 5), (2, 6)]), (6, vec![2], 0, 1), "the greater digest decides");
+        assert_eq!(settled(&[(2, 6), (2, 5)]), (6, vec![1], 0, 1), "the greater digest decides");
+    }
+
+    #[test]
     fn at_most_ten_rows_of_a_document_are_listed() {
         let copies: Vec<_> = (1..=5000).map(|row| (1, row)).collect();
         check(&copies, OnConflict::KeepFirst, 1, &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10], (4999, 0));
@@ -177,7 +238,7 @@ mod tests {
             let expected = expectation.settle(rule).expect("in memory");
             let document =
                 expected.range(Id([0; 16]), None).expect("in memory").next().expect("one").expect("in memory");
-            (document.digest.0, document.rows, document.duplicates, document.conflicts)
+            (document.version.digest.0, document.rows, document.duplicates, document.conflicts)
         };
         assert_eq!(settled(OnConflict::KeepFirst), (1, vec![(0, 8)], 0, 4));
         assert_eq!(settled(OnConflict::Reject), (1, vec![(0, 8)], 0, 4));

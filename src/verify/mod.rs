@@ -12,6 +12,7 @@ mod compare;
 mod excused;
 mod expected;
 mod fields;
+mod references;
 mod report;
 mod scan;
 
@@ -19,6 +20,8 @@ pub use compare::{Options, Share, compare};
 pub(crate) use excused::{Excused, Excuses};
 pub use expected::{Expectation, Expected};
 pub use fields::{Wanted, name_fields};
+pub use references::ToNothing;
+pub(crate) use references::{References, Targets};
 #[cfg(test)]
 pub(crate) use report::DifferingField;
 pub use report::{Difference, Kind, OtherLoad, RowOfSource, Verification};

@@ -42,6 +42,9 @@ pub struct Verification {
     /// Documents that are different because the load kept the stored content, or because the server refused the new
     /// content. Counted only when a load verifies itself.
     pub kept_out: u64,
+    /// Documents that are newer than the expected ones, if the spec says that the newest record is stored. Usually
+    /// another load stored them. They are not differences.
+    pub superseded: u64,
     /// Number of extra documents whose lineage names a load, for each load. Documents have a lineage only if they were
     /// loaded with `--lineage`.
     #[serde(skip)]
@@ -178,6 +181,7 @@ impl Verification {
         self.different += part.different;
         self.refused += part.refused;
         self.kept_out += part.kept_out;
+        self.superseded += part.superseded;
         part.extra_of_load.into_iter().for_each(|(load, count)| *self.extra_of_load.entry(load).or_default() += count);
         self.source_digest.add(part.source_digest);
         self.collection_digest.add(part.collection_digest);
@@ -218,6 +222,7 @@ mod tests {
             different: 1_000_000_000 * times,
             refused: 10_000_000_000 * times,
             kept_out: 100_000_000_000 * times,
+            superseded: 1_000_000_000_000 * times,
             extra_of_load: BTreeMap::from([([7; 16], times)]),
             other_loads: Vec::new(),
             listed,

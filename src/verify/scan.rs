@@ -3,11 +3,12 @@
 //! The query for a range uses `min` and `max` on the index `_id_`, not a filter with `$gt`. `$gt` matches only values
 //! of the same BSON type. `min` and `max` also match documents whose `_id` has a type that Medlift never writes.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bson::{Bson, Document, RawBson, RawBsonRef, RawDocument, RawDocumentBuf, doc};
-use futures_util::StreamExt;
+use futures_util::{StreamExt, TryStreamExt};
 use mongodb::Collection;
 use mongodb::options::{FindOptions, Hint, ReadConcern, ReadPreference, SelectionCriteria};
 use mongodb::raw_batch_cursor::{RawBatch, RawBatchCursor};
@@ -84,6 +85,20 @@ impl Scan {
             found.selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary)).into_future()
         };
         patiently(find).await.map_err(|failure| self.error(failure))
+    }
+
+    /// Returns those of these `_id`s that are stored.
+    pub(super) async fn ids_among(&self, ids: &[Id]) -> Result<HashSet<Id>, ScanError> {
+        let ids: Vec<_> = ids.iter().map(|id| id.to_binary()).collect();
+        let find = || {
+            let found = self.collection.find(doc! { "_id": { "$in": ids.clone() } }).projection(doc! { "_id": 1 });
+            let found = found.read_concern(ReadConcern::majority());
+            let found = found.selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary));
+            async move { found.await?.try_collect::<Vec<_>>().await }
+        };
+        let found = patiently(find).await.map_err(|failure| self.error(failure))?;
+        let id = |document: &RawDocumentBuf| Id::from_binary(document.get("_id").ok()??);
+        Ok(found.iter().filter_map(id).collect())
     }
 
     fn error(&self, failure: Failure) -> ScanError {

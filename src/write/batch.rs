@@ -57,11 +57,28 @@ impl Batch {
         }
     }
 
+    /// Returns true if an earlier chunk of this load had the `_id`s of the records.
+    pub(super) fn is_own(&self) -> bool {
+        matches!(self.when_equal, Outcome::Duplicate | Outcome::ReplacedOwn)
+    }
+
+    /// Returns the outcome of a record whose `_id` was found taken, if its content turns out to be stored.
+    ///
+    /// For [`Step::ReplaceOlder`], the stored document has changed since it was older than the record. If a reply was
+    /// lost, an earlier command of this load has probably changed it. Otherwise another program has.
+    pub(super) fn when_taken(&self) -> Outcome {
+        match self.step {
+            Step::ReplaceOlder if self.is_own() => Outcome::ReplacedOwn,
+            Step::ReplaceOlder if self.in_doubt => Outcome::Replaced,
+            _ => Outcome::Present,
+        }
+    }
+
     /// Returns the outcome of a record whose write was acknowledged as durable.
     pub(super) fn when_applied(&self) -> Outcome {
-        match (self.step, self.when_equal) {
-            (Step::Insert, _) => Outcome::Written,
-            (_, Outcome::ReplacedOwn) => Outcome::ReplacedOwn,
+        match self.step {
+            Step::Insert => Outcome::Written,
+            _ if self.is_own() => Outcome::ReplacedOwn,
             _ => Outcome::Replaced,
         }
     }

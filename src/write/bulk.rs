@@ -21,7 +21,8 @@ use super::batch::{Member, Step};
 use super::chunk::KindChunk;
 use super::machine::{Complaint, Reply, Verdict};
 use super::outcome::Refusal;
-use crate::encode::{Digest, Entry, Id, IdentityKey, Stored, dotted_fields, same_fields};
+use super::unchanged::unchanged;
+use crate::encode::{Entry, Id, IdentityKey, Stored, Version, dotted_fields, same_fields};
 use crate::ledger::{Guard, LedgerError};
 use crate::server::{Failure, codes, patiently};
 
@@ -30,6 +31,8 @@ use crate::server::{Failure, codes, patiently};
 pub struct Comparison {
     /// True for a merge: fields that only the stored document has are ignored.
     pub merge: bool,
+    /// True if the newer of two records with the same `_id` is stored.
+    pub newest: bool,
     /// The key of the digests.
     pub key: IdentityKey,
 }
@@ -39,9 +42,12 @@ pub struct Comparison {
 pub struct Compared {
     /// One verdict for each record, in the order of the batch.
     pub verdicts: Vec<Verdict>,
-    /// Records that differ from the stored document, each with the digest of that document. Contains only records that
+    /// Records that differ from the stored document, each with the content of that document. Contains only records that
     /// share their `_id` with other records of the chunk.
-    pub stored: Vec<(Member, Digest)>,
+    pub stored: Vec<(Member, Version)>,
+    /// Records that are newer than the stored document, each with the query that finds this document if it has not
+    /// changed.
+    pub older: Vec<(Member, RawDocumentBuf)>,
 }
 
 /// The records of a batch, with the chunks that contain their documents.
@@ -52,6 +58,8 @@ pub struct Parcel {
     first: u64,
     /// One item for each chunk number from `first` on. `None` if the chunk contains none of the records.
     chunks: Vec<Option<Arc<KindChunk>>>,
+    /// For [`Step::ReplaceOlder`], the queries that find the documents to be replaced, one for each record.
+    queries: Vec<Arc<RawDocumentBuf>>,
 }
 
 impl Parcel {
@@ -66,7 +74,13 @@ impl Parcel {
             }
             chunks[index].get_or_insert_with(|| chunk(member.chunk));
         }
-        Self { members, first, chunks }
+        Self { members, first, chunks, queries: Vec::new() }
+    }
+
+    /// Adds the query that finds the document to be replaced, for each record.
+    #[must_use]
+    pub fn with_queries(self, query: impl Fn(&Member) -> Arc<RawDocumentBuf>) -> Self {
+        Self { queries: self.members.iter().map(query).collect(), ..self }
     }
 
     /// Returns each record with its chunk.
@@ -201,7 +215,8 @@ impl Bulk {
     pub async fn compare(&self, parcel: &Parcel, rule: &Comparison) -> Result<Compared, Failure> {
         let records: Vec<_> = parcel.records().collect();
         let position: HashMap<Id, usize> = records.iter().enumerate().map(|(at, (_, entry))| (entry.id, at)).collect();
-        let mut compared = Compared { verdicts: vec![Verdict::Absent; records.len()], stored: Vec::new() };
+        let mut compared =
+            Compared { verdicts: vec![Verdict::Absent; records.len()], stored: Vec::new(), older: Vec::new() };
         let mut cursor = self
             .documents
             .find(bson::doc! { "_id": { "$in": records.iter().map(|(_, entry)| entry.id.to_binary()).collect::<Vec<_>>() } })
@@ -214,10 +229,21 @@ impl Bulk {
             let Some(&at) = position.get(&theirs.id) else { continue };
             let (chunk, entry) = records[at];
             let found = verdict(chunk.document(entry), &theirs, stored.as_bytes(), rule.merge);
-            compared.verdicts[at] = found;
             let member = parcel.members[at];
-            if found == Verdict::Different && chunk.groups.contains_key(&member.at) {
-                compared.stored.push((member, theirs.digest(&rule.key)));
+            let is_grouped = chunk.groups.contains_key(&member.at);
+            compared.verdicts[at] = found;
+            if found == Verdict::Different && (is_grouped || rule.newest) {
+                let rank = chunk.order_field(entry).map(|field| field.rank(stored.as_bytes()));
+                let version = Version { rank: rank.unwrap_or_default(), digest: theirs.digest(&rule.key) };
+                if is_grouped {
+                    compared.stored.push((member, version));
+                }
+                if rule.newest && version > chunk.version(entry) {
+                    compared.verdicts[at] = Verdict::Newer;
+                } else if let Some(field) = chunk.order_field(entry).filter(|_| rule.newest) {
+                    let is_tie = version.rank == chunk.version(entry).rank;
+                    compared.older.push((member, unchanged(entry.id, field, stored.as_bytes(), is_tie)));
+                }
             }
         }
         Ok(compared)
@@ -245,16 +271,17 @@ fn append_list(bytes: &mut Vec<u8>, name: &str, parcel: &Parcel, step: Step) {
             bytes.push(0);
             bytes.extend_from_slice(document);
         } else {
-            append_update(bytes, &key, entry.id, document, step);
+            let query = parcel.queries.get(at).map(|query| query.as_bytes());
+            append_update(bytes, &key, entry.id, query, document, step);
         }
     }
     bytes.push(0);
     close(bytes, start);
 }
 
-/// Appends `{q: {_id}, u: document, upsert: true}`. For a merge, `u` is `{$set: …}` with the dotted path of each field.
+/// Appends `{q: query, u: document, upsert: true}`. Without a query, `q` is `{_id}`. For a merge, `u` is `{$set: …}` with the dotted path of each field.
 /// A nested document then keeps the fields that the record does not have.
-fn append_update(bytes: &mut Vec<u8>, key: &str, id: Id, document: &[u8], step: Step) {
+fn append_update(bytes: &mut Vec<u8>, key: &str, id: Id, query: Option<&[u8]>, document: &[u8], step: Step) {
     open(bytes, 0x03, key);
     let statement = bytes.len() - 4;
     let mut put = |name: &str, document: &[u8]| {
@@ -263,7 +290,10 @@ fn append_update(bytes: &mut Vec<u8>, key: &str, id: Id, document: &[u8], step: 
         bytes.push(0);
         bytes.extend_from_slice(document);
     };
-    put("q", rawdoc! { "_id": id.to_binary() }.as_bytes());
+    match query {
+        Some(query) => put("q", query),
+        None => put("q", rawdoc! { "_id": id.to_binary() }.as_bytes()),
+    }
     if step == Step::Merge {
         put("u", rawdoc! { "$set": dotted_fields(document) }.as_bytes());
     } else {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::machine::{Earlier, Planned};
 use super::outcome::Policy;
 use super::shards::ShardMap;
-use crate::encode::{EncodedBlock, Entry};
+use crate::encode::{EncodedBlock, Entry, OrderField, Version};
 
 /// Default size of a chunk, in bytes. [`CHUNKS_MAX`] chunks of this size contain about 160 MiB.
 pub const CHUNK_BYTES_DEFAULT: usize = 20 << 20;
@@ -146,17 +146,22 @@ impl Sorted {
         // The sort is fast, because the records of each block are normally already sorted. They only have to be merged.
         entries.sort_by_key(|entry| entry.id);
         let mut sorted = Self { entries, groups: BTreeMap::new() };
-        sorted.keep_one_per_identity(policy);
+        sorted.keep_one_per_identity(policy, |entry| blocks[entry.block as usize].kinds[kind].version(entry));
         sorted
     }
 
-    fn keep_one_per_identity(&mut self, policy: Policy) {
+    /// Keeps the record of each group that is stored if the records are sent one by one. `version` returns the content
+    /// of a record.
+    fn keep_one_per_identity(&mut self, policy: Policy, version: impl Fn(&Entry) -> Version) {
         let mut kept = 0;
         let mut next = 0;
         while next < self.entries.len() {
             let first = self.entries[next];
             let group = self.entries[next..].iter().take_while(|entry| entry.id == first.id).count();
-            self.entries[kept] = if policy.later_wins() { self.entries[next + group - 1] } else { first };
+            let stored = |earlier: Entry, later: &Entry| {
+                if policy.replaces(version(&earlier), version(later)) { *later } else { earlier }
+            };
+            self.entries[kept] = self.entries[next + 1..next + group].iter().fold(first, stored);
             if group > 1 {
                 // The assignment above may have overwritten the first entry of the group, so its copy `first` is used.
                 // The other entries are unchanged, because `kept` is never greater than `next`.
@@ -185,6 +190,16 @@ impl KindChunk {
     /// Returns the BSON document of a record.
     pub fn document(&self, entry: &Entry) -> &[u8] {
         self.blocks[entry.block as usize].kinds[self.kind].document(entry)
+    }
+
+    /// Returns the content of a record, as far as it decides which record is the newest.
+    pub fn version(&self, entry: &Entry) -> Version {
+        self.blocks[entry.block as usize].kinds[self.kind].version(entry)
+    }
+
+    /// Returns the field that orders the records with the same `_id`, if the spec names one.
+    pub(super) fn order_field(&self, entry: &Entry) -> Option<&OrderField> {
+        self.blocks[entry.block as usize].kinds[self.kind].order_field.as_ref()
     }
 
     /// Returns the number of source rows in the chunk's blocks that this kind counts.

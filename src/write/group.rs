@@ -2,7 +2,7 @@
 //! losers, are counted as if each had been sent alone, in source order.
 
 use super::outcome::{Outcome, Policy, Refusal};
-use crate::encode::{Digest, Entry};
+use crate::encode::{Entry, Version};
 use crate::spec::OnConflict;
 
 /// The outcomes of the losers: the records of a group that were not sent.
@@ -19,19 +19,19 @@ pub struct Losers {
 }
 
 impl Losers {
-    /// Counts a group in source order. `stored` is the content that was stored under the `_id` before this group. It is
+    /// Counts a group in source order. `version` returns the content of a record. `stored` is the content that was stored under the `_id` before this group. It is
     /// `None` if no earlier chunk of this load had the `_id`. The first record of the group is then the one to be
     /// written, and is not counted.
-    fn of(group: &[Entry], stored: Option<Digest>, policy: Policy) -> Self {
+    fn of(group: &[Entry], stored: Option<Version>, policy: Policy, version: impl Fn(&Entry) -> Version) -> Self {
         let mut losers = Self::default();
         let mut current = stored;
         for entry in group {
             match current {
-                None => current = Some(entry.digest),
-                Some(digest) if digest == entry.digest => losers.duplicates += 1,
-                Some(_) if policy.later_wins() => {
+                None => current = Some(version(entry)),
+                Some(current) if current.digest == entry.digest => losers.duplicates += 1,
+                Some(earlier) if policy.replaces(earlier, version(entry)) => {
                     losers.conflicts += 1;
-                    current = Some(entry.digest);
+                    current = Some(version(entry));
                 }
                 Some(_) if policy.on_conflict == OnConflict::Reject => losers.refused.push((*entry, Refusal::Conflict)),
                 Some(_) => losers.conflicts += 1,
@@ -49,15 +49,16 @@ impl Losers {
         winner: &Entry,
         group: &[Entry],
         outcome: &mut Outcome,
-        stored: Option<Digest>,
+        stored: Option<Version>,
         policy: Policy,
+        version: impl Fn(&Entry) -> Version,
     ) -> Self {
         if let Outcome::Refused(refusal @ (Refusal::Validation | Refusal::UniqueIndex | Refusal::Server(_))) = *outcome
         {
             return Self::of_refused(winner, group, refusal, stored);
         }
-        let stored = if *outcome == Outcome::Duplicate { Some(winner.digest) } else { stored };
-        let mut losers = Self::of(group, stored, policy);
+        let stored = if *outcome == Outcome::Duplicate { Some(version(winner)) } else { stored };
+        let mut losers = Self::of(group, stored, policy, version);
         if stored.is_none() {
             return losers;
         }
@@ -77,10 +78,10 @@ impl Losers {
 
     /// Counts a group whose winner the server refused. No record of the group was written, so the losers are refused
     /// too. Exception: losers with the content that an earlier chunk stored are duplicates.
-    fn of_refused(winner: &Entry, group: &[Entry], refusal: Refusal, stored: Option<Digest>) -> Self {
+    fn of_refused(winner: &Entry, group: &[Entry], refusal: Refusal, stored: Option<Version>) -> Self {
         let mut losers = Self::default();
         for entry in group.iter().filter(|entry| (entry.block, entry.row) != (winner.block, winner.row)) {
-            if stored == Some(entry.digest) {
+            if stored.is_some_and(|stored| stored.digest == entry.digest) {
                 losers.duplicates += 1;
             } else {
                 let is_same = entry.digest == winner.digest;
@@ -100,7 +101,10 @@ impl Losers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::write::Mode;
+    use crate::encode::Digest;
+    use crate::write::{Mode, Step};
+
+    const NEWEST: OnConflict = OnConflict::Newest { order_by: 0 };
 
     /// Divides the records into two chunks at each position. Checks that the counts do not depend on the position.
     #[track_caller]
@@ -109,17 +113,17 @@ mod tests {
         let entries: Vec<Entry> = contents.bytes().zip(0..).map(|(content, row)| entry(content, row)).collect();
         for cut in 1..=entries.len() {
             let (first, second) = entries.split_at(cut);
-            let mut all = Losers::of(first, None, policy);
+            let mut all = Losers::of(first, None, policy, version);
             let mut of_winner = (0, 0, 0);
             if !second.is_empty() {
-                let stored = if policy.later_wins() { first[cut - 1] } else { first[0] }.digest;
-                let winner = if policy.later_wins() { second[second.len() - 1] } else { second[0] };
-                let mut outcome = match (winner.digest == stored, policy.on_different()) {
+                let (stored, winner) = (winner(first, policy), winner(second, policy));
+                let mut outcome = match (winner.digest == stored.digest, policy.on_different()) {
                     (true, _) => Outcome::Duplicate,
+                    (_, Ok(Step::ReplaceOlder)) if stored.digest > winner.digest => Outcome::Conflict,
                     (_, Ok(_)) => Outcome::ReplacedOwn,
                     (_, Err(outcome)) => outcome,
                 };
-                all.add(Losers::beside(&winner, second, &mut outcome, Some(stored), policy));
+                all.add(Losers::beside(&winner, second, &mut outcome, Some(version(&stored)), policy, version));
                 of_winner = match outcome {
                     Outcome::Duplicate => (1, 0, 0),
                     Outcome::Refused(_) => (0, 0, 1),
@@ -135,6 +139,19 @@ mod tests {
         Entry { digest: Digest(content.into()), row, line: row, ..Entry::default() }
     }
 
+    /// Returns the version of a record. The greater content is newer.
+    fn version(entry: &Entry) -> Version {
+        entry.digest.into()
+    }
+
+    /// Returns the record that is stored after all records of a group.
+    fn winner(group: &[Entry], policy: Policy) -> Entry {
+        let stored = |earlier: Entry, later: &Entry| {
+            if policy.replaces(version(&earlier), version(later)) { *later } else { earlier }
+        };
+        group[1..].iter().fold(group[0], stored)
+    }
+
     #[test]
     fn counts_of_a_group_do_not_depend_on_chunk_boundaries() {
         check("a", OnConflict::KeepFirst, 0, 0, 0);
@@ -145,6 +162,10 @@ mod tests {
         check("abab", OnConflict::KeepLast, 0, 3, 0);
         check("abcbaa", OnConflict::KeepLast, 1, 4, 0);
         check("abcbaa", OnConflict::Reject, 2, 0, 3);
+        check("aab", NEWEST, 1, 1, 0);
+        check("aba", NEWEST, 0, 2, 0);
+        check("baab", NEWEST, 1, 2, 0);
+        check("bcabcc", NEWEST, 2, 3, 0);
     }
 
     /// Checks that every record of a group is counted if the server refuses the winner.
@@ -158,10 +179,10 @@ mod tests {
     ) {
         let policy = Policy { mode: Mode::Insert, on_conflict: rule, empty_at_start: false, is_resumed: false };
         let group: Vec<Entry> = contents.bytes().zip(0..).map(|(content, row)| entry(content, row)).collect();
-        let winner = if policy.later_wins() { group[group.len() - 1] } else { group[0] };
-        let stored = stored.map(|content| Digest(content.into()));
+        let winner = winner(&group, policy);
+        let stored = stored.map(|content| Digest(content.into()).into());
         let mut outcome = Outcome::Refused(Refusal::Validation);
-        let losers = Losers::beside(&winner, &group, &mut outcome, stored, policy);
+        let losers = Losers::beside(&winner, &group, &mut outcome, stored, policy, version);
         let found: Vec<_> = losers.refused.iter().map(|(entry, refusal)| (entry.row, *refusal)).collect();
         assert_eq!((losers.duplicates, losers.conflicts, &found[..]), (duplicates, 0, refused), "{contents}");
         assert_eq!(outcome, Outcome::Refused(Refusal::Validation));
@@ -173,6 +194,7 @@ mod tests {
         check_refused("ab", OnConflict::KeepFirst, None, 0, &[(1, Sibling)]);
         check_refused("aab", OnConflict::Reject, None, 0, &[(1, Validation), (2, Sibling)]);
         check_refused("aba", OnConflict::KeepLast, None, 0, &[(0, Validation), (1, Sibling)]);
+        check_refused("cab", NEWEST, Some(b'b'), 1, &[(1, Sibling)]);
         check_refused("abc", OnConflict::KeepLast, Some(b'b'), 1, &[(0, Sibling)]);
     }
 
@@ -182,7 +204,7 @@ mod tests {
             Policy { mode: Mode::Insert, on_conflict: OnConflict::KeepFirst, empty_at_start: true, is_resumed: false };
         let group = [entry(b'a', 0), entry(b'a', 1), entry(b'b', 2)];
         let mut outcome = Outcome::Refused(Refusal::UniqueIndex);
-        let losers = Losers::beside(&group[0], &group, &mut outcome, None, policy);
+        let losers = Losers::beside(&group[0], &group, &mut outcome, None, policy, version);
         let found: Vec<_> = losers.refused.iter().map(|(entry, refusal)| (entry.row, *refusal)).collect();
         assert_eq!(found, [(1, Refusal::UniqueIndex), (2, Refusal::Sibling)]);
         assert_eq!((losers.duplicates, losers.conflicts), (0, 0));
@@ -196,7 +218,7 @@ mod tests {
         let group = [entry(b'a', 0), second];
         for refusal in [Refusal::Conflict, Refusal::Validation] {
             let mut outcome = Outcome::Refused(refusal);
-            let losers = Losers::beside(&group[0], &group, &mut outcome, Some(Digest(7)), policy);
+            let losers = Losers::beside(&group[0], &group, &mut outcome, Some(Digest(7).into()), policy, version);
             let found: Vec<_> = losers.refused.iter().map(|(entry, _)| entry.block).collect();
             assert_eq!(found, [1], "{refusal:?}");
         }

@@ -69,8 +69,10 @@ pub enum Complaint {
 pub enum Verdict {
     /// The stored content is equal to the record.
     Equal,
-    /// Other content is stored.
+    /// Other content is stored. If the newest record wins, the stored content is older than the record.
     Different,
+    /// The newest record wins, and the stored content is newer than the record.
+    Newer,
     /// Nothing is stored.
     Absent,
 }
@@ -230,11 +232,13 @@ impl Machine {
         // They are read again with read concern majority.
         let when_applied = batch.when_applied();
         self.follow(batch.follow(Step::Compare, applied, when_applied), !reply.durable, actions);
-        self.follow(batch.follow(Step::Compare, taken, Outcome::Present), !reply.durable, actions);
+        // A document that changed after the comparison may change again, so its record is compared after a pause.
+        let pauses = !reply.durable || batch.step == Step::ReplaceOlder;
+        self.follow(batch.follow(Step::Compare, taken, batch.when_taken()), pauses, actions);
         self.follow(batch.follow(batch.step, again, batch.when_equal), true, actions);
     }
 
-    /// Sets the final outcome of a record whose content is stored.
+    /// Sets the final outcome of a record whose content, or newer content, is stored.
     ///
     /// `is_in_doubt` is true if an earlier command of this load may have stored a document under the `_id`, for example
     /// a command whose reply was lost. If the collection was empty when the load began, that document probably comes
@@ -242,29 +246,35 @@ impl Machine {
     fn settle_stored(&mut self, member: Member, outcome: Outcome, is_in_doubt: bool) {
         let chunk = &mut self.chunks[(member.chunk - self.settled) as usize];
         let is_new = chunk.records[member.at as usize].earlier == Earlier::Nothing;
-        let is_others = matches!(outcome, Outcome::Present | Outcome::Replaced);
+        let is_others = matches!(outcome, Outcome::Present | Outcome::Replaced | Outcome::Conflict);
         if is_in_doubt && is_new && is_others {
             chunk.doubts.stored += 1;
             let is_own = self.policy.empty_at_start;
             return self.settle_one(member, if is_own { Outcome::Written } else { outcome });
         }
-        let is_replaced = outcome == Outcome::Duplicate && self.doubt_repeat(member, true);
+        let is_replaced = outcome == Outcome::Duplicate && self.doubt_repeat(member, Verdict::Equal);
         self.settle_one(member, if is_replaced { Outcome::ReplacedOwn } else { outcome });
     }
 
     /// In a resumed load, the interrupted process may have stored this record already, or a later record with the same
-    /// `_id`. If this is likely, counts the outcome as uncertain and returns true. If later records do not replace
-    /// earlier ones, always returns false.
+    /// `_id`. If this is likely, counts the outcome as uncertain and returns true. If no record replaces an earlier one,
+    /// always returns false.
     ///
-    /// `is_equal` is true if the stored content is equal to this record. Example: two records with the same `_id` have
-    /// the contents A and B. When B is compared, the collection should still contain A. If it contains B, the
+    /// `verdict` is the result of comparing the record with the stored document. Example: two records with the same
+    /// `_id` have the contents A and B. When B is compared, the collection should still contain A. If it contains B, the
     /// interrupted process has probably stored B.
-    fn doubt_repeat(&mut self, member: Member, is_equal: bool) -> bool {
-        let later_wins = self.policy.is_resumed && self.policy.later_wins();
+    fn doubt_repeat(&mut self, member: Member, verdict: Verdict) -> bool {
+        let replaces_own = self.policy.is_resumed && self.policy.replaces_own();
         let chunk = &mut self.chunks[(member.chunk - self.settled) as usize];
         let at = member.at as usize;
         let is_repeat = chunk.records[at].earlier != Earlier::Nothing;
-        let is_doubted = later_wins && is_repeat && chunk.equal_and_asked.contains(&at) != is_equal;
+        let was_equal = chunk.equal_and_asked.contains(&at);
+        let is_likely = match verdict {
+            Verdict::Equal => !was_equal,
+            Verdict::Newer => true,
+            Verdict::Different | Verdict::Absent => was_equal,
+        };
+        let is_doubted = replaces_own && is_repeat && is_likely;
         chunk.doubts.repeats += u64::from(is_doubted);
         is_doubted
     }
@@ -279,8 +289,12 @@ impl Machine {
                     self.settle_stored(member, batch.when_equal, batch.in_doubt || self.policy.is_resumed);
                 }
                 Verdict::Absent => absent.push(member),
+                Verdict::Newer => {
+                    self.doubt_repeat(member, *verdict);
+                    self.settle_stored(member, Outcome::Conflict, batch.in_doubt || self.policy.is_resumed);
+                }
                 Verdict::Different => {
-                    self.doubt_repeat(member, false);
+                    self.doubt_repeat(member, *verdict);
                     different.push(member);
                 }
             }
@@ -296,8 +310,7 @@ impl Machine {
         self.follow(again, !batch.is_first_look, actions);
         match self.policy.on_different() {
             Ok(step) => {
-                let own = batch.when_equal == Outcome::Duplicate;
-                let when_applied = if own { Outcome::ReplacedOwn } else { Outcome::Replaced };
+                let when_applied = if batch.is_own() { Outcome::ReplacedOwn } else { Outcome::Replaced };
                 self.follow(batch.follow(step, different, when_applied), false, actions);
             }
             Err(outcome) => different.into_iter().for_each(|member| self.settle_one(member, outcome)),

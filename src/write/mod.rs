@@ -17,6 +17,7 @@ mod shards;
 mod simulation;
 mod step;
 mod sweep;
+mod unchanged;
 mod writer;
 
 pub use batch::{BatchId, Step};

@@ -1,6 +1,7 @@
 //! The outcomes of a record, and the rules that decide them.
 
 use super::step::Step;
+use crate::encode::Version;
 use crate::reject::Reason;
 use crate::spec::OnConflict;
 
@@ -104,20 +105,33 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Decides what to do if other content is stored under a record's `_id`. Returns `Ok` with the next command, or
+    /// Decides what to do if other content is stored under a record's `_id`. If the newest record wins, the stored
+    /// content is older. Returns `Ok` with the next command, or
     /// `Err` with the final outcome if nothing is to be written.
     pub(super) fn on_different(self) -> Result<Step, Outcome> {
         match (self.mode, self.on_conflict) {
             (Mode::Upsert, _) | (Mode::Insert, OnConflict::KeepLast) => Ok(Step::Replace),
             (Mode::Merge, _) => Ok(Step::Merge),
+            (Mode::Insert, OnConflict::Newest { .. }) => Ok(Step::ReplaceOlder),
             (Mode::Insert, OnConflict::KeepFirst) => Err(Outcome::Conflict),
             (Mode::Insert, OnConflict::Reject) => Err(Outcome::Refused(Refusal::Conflict)),
         }
     }
 
-    /// Returns true if the later of two records with the same `_id` and different content is the one to store.
-    pub fn later_wins(self) -> bool {
-        self.mode.rule(self.on_conflict) == OnConflict::KeepLast
+    /// Returns true if the newer of two records with the same `_id` is stored, in whatever order they are loaded.
+    pub fn newest_wins(self) -> bool {
+        matches!(self.mode.rule(self.on_conflict), OnConflict::Newest { .. })
+    }
+
+    /// Returns true if a record can replace an earlier record of the load.
+    pub(super) fn replaces_own(self) -> bool {
+        self.newest_wins() || self.mode.rule(self.on_conflict) == OnConflict::KeepLast
+    }
+
+    /// Returns true if a later record with the content `later` is stored in place of an earlier record with the same
+    /// `_id` and the content `earlier`.
+    pub(super) fn replaces(self, earlier: Version, later: Version) -> bool {
+        self.replaces_own() && (later > earlier || !self.newest_wins())
     }
 }
 
@@ -141,24 +155,30 @@ mod tests {
 
     #[test]
     fn mode_and_conflict_rule_decide_between_two_records() {
-        use OnConflict::{KeepFirst, KeepLast, Reject};
+        use OnConflict::{KeepFirst, KeepLast, Newest, Reject};
+        const NEWEST: OnConflict = Newest { order_by: 0 };
         let conflict = Outcome::Refused(Refusal::Conflict);
+        let version = |digest| Version::from(crate::encode::Digest(digest));
         let table = [
             (Mode::Insert, KeepFirst, Err(Outcome::Conflict), KeepFirst),
             (Mode::Insert, KeepLast, Ok(Step::Replace), KeepLast),
             (Mode::Insert, Reject, Err(conflict), Reject),
+            (Mode::Insert, NEWEST, Ok(Step::ReplaceOlder), NEWEST),
             (Mode::Upsert, KeepFirst, Ok(Step::Replace), KeepLast),
             (Mode::Upsert, KeepLast, Ok(Step::Replace), KeepLast),
             (Mode::Upsert, Reject, Ok(Step::Replace), KeepLast),
             (Mode::Merge, KeepFirst, Ok(Step::Merge), KeepLast),
             (Mode::Merge, KeepLast, Ok(Step::Merge), KeepLast),
             (Mode::Merge, Reject, Ok(Step::Merge), KeepLast),
+            (Mode::Upsert, NEWEST, Ok(Step::Replace), KeepLast),
+            (Mode::Merge, NEWEST, Ok(Step::Merge), KeepLast),
         ];
         for (mode, on_conflict, on_different, rule) in table {
             let policy = Policy { mode, on_conflict, empty_at_start: true, is_resumed: false };
             assert_eq!(policy.on_different(), on_different, "{mode:?} {on_conflict:?}");
             assert_eq!(mode.rule(on_conflict), rule, "{mode:?} {on_conflict:?}");
-            assert_eq!(policy.later_wins(), rule == KeepLast, "{mode:?} {on_conflict:?}");
+            let replaces = [(1, 2), (2, 1)].map(|(earlier, later)| policy.replaces(version(earlier), version(later)));
+            assert_eq!(replaces, [rule == KeepLast || rule == NEWEST, rule == KeepLast], "{mode:?} {on_conflict:?}");
         }
     }
 }

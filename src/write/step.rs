@@ -9,6 +9,9 @@ pub enum Step {
     Compare,
     /// Replaces the stored documents with the records. Inserts a record if no document is stored.
     Replace,
+    /// Replaces the stored documents with the records. Replaces a document only if it is still the one with which the
+    /// record was compared. Inserts a record if no document is stored.
+    ReplaceOlder,
     /// Sets the records' fields in the stored documents. Other fields of the stored documents do not change. Inserts a
     /// record if no document is stored.
     Merge,

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bson::RawDocumentBuf;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -18,7 +19,7 @@ use super::machine::{Action, Doubts, Earlier, Event, Limits, Machine};
 use super::outcome::{Mode, Outcome, Policy, Refusal};
 use super::seen::Seen;
 use super::shards::ShardMap;
-use crate::encode::{Digest, IdentityKey};
+use crate::encode::{Entry, IdentityKey, Version};
 use crate::ledger::Exceptions;
 use crate::outputs::limit_hint;
 use crate::server::{Failure, Patience, codes};
@@ -54,16 +55,20 @@ struct Open {
     chunk: Arc<KindChunk>,
     /// For each entry, whether an earlier chunk of this load contained its `_id`.
     earlier: Vec<Earlier>,
-    /// Digests of documents in the collection. The key is the position of the entry with the same `_id`. Contains only
+    /// Contents of documents in the collection. The key is the position of the entry with the same `_id`. Contains only
     /// documents that differ from their entry, and only if several records of the chunk have the `_id`.
-    stored: HashMap<u32, Digest>,
+    stored: HashMap<u32, Version>,
+    /// The queries that find documents which are older than the entry with the same `_id`. The key is the position of
+    /// the entry.
+    older: HashMap<u32, Arc<RawDocumentBuf>>,
 }
 
 /// The result of an action. The machine receives `event`. `failure` is kept for the error message.
 struct Finished {
     event: Event,
     failure: Option<(BatchId, Failure)>,
-    stored: Vec<(Member, Digest)>,
+    stored: Vec<(Member, Version)>,
+    older: Vec<(Member, RawDocumentBuf)>,
 }
 
 /// Writes the chunks of one kind of document to its collection.
@@ -84,13 +89,21 @@ pub struct Writer {
 }
 
 impl Finished {
+    fn of(event: Event) -> Self {
+        Self { event, failure: None, stored: Vec::new(), older: Vec::new() }
+    }
+
     fn failed(batch: BatchId, failure: Failure) -> Self {
         let event = Event::Failed { batch, transient: failure.is_retryable() };
-        Self { event, failure: Some((batch, failure)), stored: Vec::new() }
+        Self { failure: Some((batch, failure)), ..Self::of(event) }
     }
 }
 
 impl Open {
+    fn new(chunk: KindChunk, earlier: Vec<Earlier>) -> Self {
+        Self { chunk: Arc::new(chunk), earlier, stored: HashMap::new(), older: HashMap::new() }
+    }
+
     fn settle(self, mut outcomes: Vec<Outcome>, doubts: Doubts, policy: Policy) -> Settled {
         let mut losers = Losers::default();
         for (&member, group) in &self.chunk.groups {
@@ -98,19 +111,22 @@ impl Open {
             let winner = &self.chunk.entries[member as usize];
             let came_before = self.earlier[member as usize] != Earlier::Nothing;
             let stored = self.stored.get(&member).copied().filter(|_| came_before);
-            losers.add(Losers::beside(winner, group, outcome, stored, policy));
+            let version = |entry: &Entry| self.chunk.version(entry);
+            losers.add(Losers::beside(winner, group, outcome, stored, policy, version));
         }
-        let exceptions = self.exceptions(&outcomes);
+        let exceptions = self.exceptions(&outcomes, policy);
         Settled { chunk: self.chunk, outcomes, losers, exceptions, doubts }
     }
 
     /// Lists the records that the server refused, and those that were kept out because other content is stored under
     /// their `_id`. A record whose `_id` occurred earlier in this load is not listed as kept out. For such an `_id`,
-    /// the verification itself finds out which record must be stored.
-    fn exceptions(&self, outcomes: &[Outcome]) -> Exceptions {
+    /// the verification itself finds out which record must be stored. If the newest record wins, it also recognises a
+    /// document that is newer than the record.
+    fn exceptions(&self, outcomes: &[Outcome], policy: Policy) -> Exceptions {
         let mut exceptions = Exceptions::default();
         for ((entry, outcome), earlier) in self.chunk.entries.iter().zip(outcomes).zip(&self.earlier) {
             match outcome {
+                Outcome::Conflict if policy.newest_wins() => {}
                 Outcome::Refused(Refusal::Conflict) | Outcome::Conflict if *earlier == Earlier::Nothing => {
                     exceptions.kept_out.push(entry.id);
                 }
@@ -138,7 +154,7 @@ impl Writer {
         Self {
             bulk,
             policy,
-            comparison: Comparison { merge: policy.mode == Mode::Merge, key },
+            comparison: Comparison { merge: policy.mode == Mode::Merge, newest: policy.newest_wins(), key },
             machine: Machine::new(limits, policy, shards.count()),
             shards,
             seen: Seen::new(records_guess),
@@ -169,8 +185,11 @@ impl Writer {
                 Some(finished) = self.under_way.next() => {
                     self.note(&finished);
                     self.failures.extend(finished.failure);
-                    for (member, digest) in finished.stored {
-                        self.chunks.get_mut(&member.chunk).map(|open| open.stored.insert(member.at, digest));
+                    for (member, version) in finished.stored {
+                        self.chunks.get_mut(&member.chunk).map(|open| open.stored.insert(member.at, version));
+                    }
+                    for (member, query) in finished.older {
+                        self.chunks.get_mut(&member.chunk).map(|open| open.older.insert(member.at, Arc::new(query)));
                     }
                     self.machine.on(finished.event)
                 }
@@ -234,26 +253,31 @@ impl Writer {
             return Ok(self.machine.on(Event::Passed));
         }
         let planned = chunk.planned(&earlier, &self.shards);
-        self.chunks.insert(self.chunks_taken, Open { chunk: Arc::new(chunk), earlier, stored: HashMap::new() });
+        self.chunks.insert(self.chunks_taken, Open::new(chunk, earlier));
         self.chunks_taken += 1;
         Ok(self.machine.on(Event::Chunk(planned)))
     }
 
     fn send(&self, batch: BatchId, step: Step, members: Vec<Member>) {
         let (bulk, rule) = (self.bulk.clone(), self.comparison.clone());
-        let parcel = Parcel::new(members, |chunk| Arc::clone(&self.chunks[&chunk].chunk));
+        let mut parcel = Parcel::new(members, |chunk| Arc::clone(&self.chunks[&chunk].chunk));
+        if step == Step::ReplaceOlder {
+            parcel = parcel.with_queries(|member| Arc::clone(&self.chunks[&member.chunk].older[&member.at]));
+        }
         let call = async move {
             if step == Step::Compare {
                 let compared = bulk.compare(&parcel, &rule).await?;
-                return Ok((Event::Compared(batch, compared.verdicts), compared.stored));
+                let event = Event::Compared(batch, compared.verdicts);
+                let (stored, older) = (compared.stored, compared.older);
+                return Ok(Finished { stored, older, ..Finished::of(event) });
             }
             let reply = bulk.send(step, &parcel).await?;
-            Ok((Event::Replied(batch, reply), Vec::new()))
+            Ok(Finished::of(Event::Replied(batch, reply)))
         };
         self.under_way.push(Box::pin(async move {
             // Runs as a separate task, so that one command can be built while another waits for its answer.
             match tokio::spawn(call).await.unwrap_or_else(|stopped| std::panic::resume_unwind(stopped.into_panic())) {
-                Ok((event, stored)) => Finished { event, failure: None, stored },
+                Ok(finished) => finished,
                 Err(failure) => Finished::failed(batch, failure),
             }
         }));
@@ -262,7 +286,7 @@ impl Writer {
     fn wait(&self, batch: BatchId, delay_ms: u64) {
         self.under_way.push(Box::pin(async move {
             tokio::time::sleep(Duration::from_millis(delay_ms)).await;
-            Finished { event: Event::Elapsed(batch), failure: None, stored: Vec::new() }
+            Finished::of(Event::Elapsed(batch))
         }));
     }
 
@@ -279,7 +303,7 @@ mod tests {
 
     use super::super::machine::{Planned, Reply};
     use super::*;
-    use crate::encode::{Entry, Id};
+    use crate::encode::{Digest, EncodedBlock, EncodedKind, Id};
     use crate::server::Unreachable;
     use crate::spec::OnConflict;
 
@@ -290,12 +314,17 @@ mod tests {
         Entry { id: Id([number; 16]), digest: Digest(content.into()), row: content.into(), ..Entry::default() }
     }
 
+    fn one_block() -> Arc<Vec<EncodedBlock>> {
+        let kinds = vec![EncodedKind::default()];
+        Arc::new(vec![EncodedBlock { kinds, ..EncodedBlock::default() }])
+    }
+
     /// Makes an unfinished chunk with one record for each item of `earlier`. The `_id`s are numbered from 0.
     fn open(earlier: &[Earlier]) -> Open {
         let entries = (0..earlier.len() as u8).map(|number| entry(number, 0)).collect();
-        let (blocks, groups) = (Arc::default(), BTreeMap::new());
+        let (blocks, groups) = (one_block(), BTreeMap::new());
         let chunk = KindChunk { blocks, kind: 0, entries, groups, is_settled: false };
-        Open { chunk: Arc::new(chunk), earlier: earlier.to_vec(), stored: HashMap::new() }
+        Open::new(chunk, earlier.to_vec())
     }
 
     #[test]
@@ -327,13 +356,13 @@ mod tests {
         let mut open = open(&[earlier]);
         let group = vec![entry(0, 0), entry(0, 1)];
         open.chunk = Arc::new(KindChunk {
-            blocks: Arc::default(),
+            blocks: one_block(),
             kind: 0,
             entries: vec![group[0]],
             groups: BTreeMap::from([(0, group)]),
             is_settled: false,
         });
-        open.stored.insert(0, Digest(1));
+        open.stored.insert(0, Digest(1).into());
         let settled = open.settle(vec![Outcome::Conflict], Doubts::default(), PLAIN);
         assert_eq!((settled.losers.duplicates, settled.losers.conflicts), (duplicates, conflicts), "{earlier:?}");
     }
@@ -377,7 +406,7 @@ mod tests {
             assert_eq!(writer.repeated.len(), 2);
             let reply = Reply { durable: true, errors: Vec::new() };
             let event = Event::Replied(batches[1], reply);
-            writer.note(&Finished { event, failure: None, stored: Vec::new() });
+            writer.note(&Finished::of(event));
             let first = writer.machine.repetition(batches[0]).map(|(first, _)| first);
             assert_eq!(writer.repeated.keys().copied().collect::<Vec<_>>(), Vec::from_iter(first));
         });

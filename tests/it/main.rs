@@ -30,6 +30,7 @@ mod leftovers;
 mod limits;
 mod load;
 mod newcomer;
+mod newest;
 mod options;
 mod outputs;
 mod owners;

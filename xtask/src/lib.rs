@@ -6,6 +6,7 @@ pub mod ci;
 pub mod compose_test;
 pub mod demo;
 pub mod deny;
+pub mod fuzz;
 pub mod kubernetes;
 mod left_out;
 pub mod model;

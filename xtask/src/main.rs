@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use testkit::{Error, Result, mongod};
 use xtask::{
-    aws_test, bench, ci, compose_test, demo, deny, kubernetes, model, mutants, picture, release, slurm_test, tidy,
+    aws_test, bench, ci, compose_test, demo, deny, fuzz, kubernetes, model, mutants, picture, release, slurm_test, tidy,
 };
 
 const USAGE: &str = "usage: cargo xtask COMMAND
@@ -13,6 +13,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   test, ci          everything that CI runs: format, tidy, clippy, tests, docs, deny, Kubernetes, Slurm, containers, release
   mongod            print the path of a mongod; download one if none is installed
   tidy              check the source against the project's rules
+  fuzz [SECONDS] [TARGET…] change sources at random and check how they are read; targets: hl7, json
   deny              check the dependencies against deny.toml
   compose-test      build the containers, start the stack, test it and remove it
   aws-test [SECTION…] check deploy/aws without an AWS account; sections: static, stack, array, member, load
@@ -37,6 +38,7 @@ fn run(arguments: &[&str]) -> Result<()> {
         ["test" | "ci"] => ci::run(),
         ["mongod"] => mongod::find().map(|path| println!("{}", path.display())),
         ["tidy"] => tidy::run(),
+        ["fuzz", arguments @ ..] => fuzz::run(arguments),
         ["deny"] => deny::run(),
         ["compose-test"] => compose_test::run(),
         ["aws-test", sections @ ..] => aws_test::run(sections),

@@ -15,7 +15,7 @@ mod separators;
 mod time;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub(crate) use charset::Charset;
 pub(crate) use escape::Decoder;

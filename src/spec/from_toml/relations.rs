@@ -1,11 +1,15 @@
 //! Reads the parts of a spec that refer to fields by name: identity, plausibility and indexes.
 
-use super::fhir;
 use super::source::{Table, suggest};
 use crate::spec::{Field, FieldType, Identity, Index, OnConflict, Plausibility, Severity, Shape, SpecError};
 
-const CONFLICTS: &[(&str, OnConflict)] =
-    &[("keep-first", OnConflict::KeepFirst), ("keep-last", OnConflict::KeepLast), ("reject", OnConflict::Reject)];
+/// The values of `on_conflict`. The index in `Newest` is a placeholder.
+const CONFLICTS: &[(&str, OnConflict)] = &[
+    ("keep-first", OnConflict::KeepFirst),
+    ("keep-last", OnConflict::KeepLast),
+    ("reject", OnConflict::Reject),
+    ("newest", OnConflict::Newest { order_by: 0 }),
+];
 
 /// Limits of MongoDB: secondary indexes per collection, and keys per index.
 /// <https://www.mongodb.com/docs/manual/reference/limits/#indexes>
@@ -17,21 +21,59 @@ const INDEX_NAME_BYTES_MAX: usize = 1024;
 
 const SEVERITIES: &[(&str, Severity)] = &[("reject", Severity::Reject), ("warn", Severity::Warn)];
 
-/// Reads `[identity]` and notes its errors. By default the identity consists of all fields.
-pub(super) fn identity(root: &Table<'_>, fields: &[Field], shape: &Shape, is_resource: bool) -> Identity {
+/// Reads `[identity]` and notes its errors. By default the identity consists of all fields. `untyped`
+/// are the fields whose types could not be read.
+pub(super) fn identity(root: &Table<'_>, fields: &[Field], untyped: &[String], shape: &Shape) -> Identity {
     let all = || (0..fields.len()).collect();
-    if is_resource && !root.has("identity") {
-        let fields = fhir::IDENTITY.iter().filter_map(|name| fields.iter().position(|field| field.name == *name));
-        return Identity { fields: fields.collect(), on_conflict: OnConflict::KeepLast };
-    }
     let Some(table) = root.noted(root.table("identity")) else {
         return Identity { fields: all(), on_conflict: OnConflict::KeepFirst };
     };
-    table.only(&["fields", "except", "on_conflict"]);
-    Identity {
-        fields: indices(&table, fields, shape).unwrap_or_else(all),
-        on_conflict: table.noted(table.choice("on_conflict", CONFLICTS)).unwrap_or(OnConflict::KeepFirst),
+    table.only(&["fields", "except", "on_conflict", "order_by"]);
+    let identity = indices(&table, fields, shape);
+    let newest = || order_field(&table, identity.as_deref().unwrap_or_default(), fields, untyped, shape);
+    let on_conflict = match table.note(table.choice("on_conflict", CONFLICTS)) {
+        Some(Some(OnConflict::Newest { .. })) => {
+            table.note(newest()).map_or(OnConflict::KeepFirst, |order_by| OnConflict::Newest { order_by })
+        }
+        rule => {
+            if rule.is_some() && table.has("order_by") {
+                let problem = "only the rule \"newest\" compares records by a field";
+                table.add(table.wrong("order_by", problem, "add on_conflict = \"newest\", or remove the key"));
+            }
+            rule.flatten().unwrap_or(OnConflict::KeepFirst)
+        }
+    };
+    Identity { fields: identity.unwrap_or_else(all), on_conflict }
+}
+
+/// Reads `order_by` and returns the index of the field. `identity` are the indices of the identity's fields.
+fn order_field(
+    table: &Table<'_>,
+    identity: &[usize],
+    fields: &[Field],
+    untyped: &[String],
+    shape: &Shape,
+) -> Result<usize, SpecError> {
+    let missing = "name the field whose greatest value makes a record the newest, e.g. order_by = \"updated_at\"";
+    let name = table.needed_text("order_by", missing)?;
+    let order_by = find(table, "order_by", name, fields)?;
+    let field = &fields[order_by];
+    let remedy = "name a field of type date, datetime, int32, int64 or decimal128";
+    if !shape.arrays_of(field).is_empty() {
+        return Err(table.wrong("order_by", format!("`{name}` can have several values in a document"), remedy));
     }
+    if identity.contains(&order_by) {
+        let problem = format!("`{name}` belongs to the identity, so it does not order records with the same identity");
+        return Err(table.wrong("order_by", problem, "leave it out of the identity, or name another field"));
+    }
+    let orders = matches!(
+        field.kind,
+        FieldType::Date | FieldType::Datetime | FieldType::Int32(_) | FieldType::Int64(_) | FieldType::Decimal128(_)
+    );
+    if !orders && !untyped.iter().any(|untyped| untyped == name) {
+        return Err(table.wrong("order_by", format!("`{name}` has the type {}", field.kind.name()), remedy));
+    }
+    Ok(order_by)
 }
 
 /// Returns the indices of the identity's fields, ascending. Returns `None` after it has noted an error.

@@ -266,14 +266,20 @@ fn check_repeat_of_resumed(on_conflict: OnConflict, earlier: Earlier, verdict: V
 }
 
 #[test]
-fn a_repeat_in_a_resumed_load_is_uncertain_only_if_the_later_record_wins() {
+fn a_repeat_in_a_resumed_load_is_uncertain_only_if_a_record_can_replace_an_earlier_one() {
     use OnConflict::{KeepFirst, KeepLast};
+    const NEWEST: OnConflict = OnConflict::Newest { order_by: 0 };
     check_repeat_of_resumed(KeepFirst, Earlier::Other, Verdict::Equal, 0);
     check_repeat_of_resumed(KeepFirst, Earlier::Equal, Verdict::Different, 0);
     check_repeat_of_resumed(KeepLast, Earlier::Other, Verdict::Equal, 1);
     check_repeat_of_resumed(KeepLast, Earlier::Other, Verdict::Different, 0);
     check_repeat_of_resumed(KeepLast, Earlier::Equal, Verdict::Equal, 0);
     check_repeat_of_resumed(KeepLast, Earlier::Equal, Verdict::Different, 1);
+    check_repeat_of_resumed(NEWEST, Earlier::Other, Verdict::Equal, 1);
+    check_repeat_of_resumed(NEWEST, Earlier::Other, Verdict::Different, 0);
+    check_repeat_of_resumed(NEWEST, Earlier::Other, Verdict::Newer, 1);
+    check_repeat_of_resumed(NEWEST, Earlier::Equal, Verdict::Equal, 0);
+    check_repeat_of_resumed(NEWEST, Earlier::Equal, Verdict::Newer, 1);
 }
 
 #[test]

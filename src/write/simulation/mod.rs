@@ -2,9 +2,10 @@
 //! The failures are lost commands, lost replies, write concern errors, and rollbacks after a change of the primary.
 //! Some records are duplicates, and the server refuses some.
 
+mod newest;
 mod owners;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use proptest::prelude::*;
 
@@ -12,9 +13,11 @@ use super::batch::{BatchId, Member, Step};
 use super::chunk::CHUNKS_MAX;
 use super::machine::{Action, Complaint, Doubts, Earlier, Event, Limits, Machine, Planned, Reply, Verdict};
 use super::outcome::{Mode, Outcome, Policy, Refusal};
+use crate::encode::{Digest, Version};
 use crate::spec::OnConflict;
 
-/// A record of the simulated source: its identity and its content. The content is a number below [`OTHERS`].
+/// A record of the simulated source: its identity and its content. The content is a number below [`OTHERS`]. Of two
+/// contents, the greater one is newer.
 type Record = (u16, u8);
 
 /// This bit of a stored content stands for a field that another program wrote. A merge keeps the bit; a replacement
@@ -51,18 +54,30 @@ const fn merged(before: u8, content: u8) -> u8 {
     before & !(OTHERS - 1) | content
 }
 
+/// Returns true if a record adds nothing to the stored content.
+fn is_equal(stored: u8, content: u8, policy: Policy) -> bool {
+    stored == content || policy.mode == Mode::Merge && merged(stored, content) == stored
+}
+
+fn version(content: u8) -> Version {
+    Digest(content.into()).into()
+}
+
 impl Server {
     fn current(&self, id: u16) -> Option<u8> {
         self.applied.get(&id).or_else(|| self.durable.get(&id)).copied()
     }
 
-    fn write(&mut self, step: Step, records: &[Record]) -> Vec<(u32, Complaint)> {
+    /// Executes a write. `read` has the contents with which the records were compared.
+    fn write(&mut self, step: Step, records: &[Record], read: &[Option<u8>]) -> Vec<(u32, Complaint)> {
         let mut errors = Vec::new();
         for (position, &(id, content)) in records.iter().enumerate() {
             let before = self.current(id);
             if id == REFUSED {
                 errors.push((position as u32, Complaint::Refused(Refusal::Validation)));
-            } else if step == Step::Insert && before.is_some() {
+            } else if before.is_some()
+                && (step == Step::Insert || step == Step::ReplaceOlder && before != read[position])
+            {
                 errors.push((position as u32, Complaint::Taken));
             } else {
                 let merges = step == Step::Merge;
@@ -76,24 +91,30 @@ impl Server {
         self.durable.append(&mut self.applied);
     }
 
-    fn verdict(&self, (id, content): Record, mode: Mode) -> Verdict {
+    fn verdict(&self, (id, content): Record, policy: Policy) -> Verdict {
         match self.durable.get(&id) {
             None => Verdict::Absent,
-            Some(&stored) if stored == content || mode == Mode::Merge && merged(stored, content) == stored => {
-                Verdict::Equal
-            }
+            Some(&stored) if is_equal(stored, content, policy) => Verdict::Equal,
+            Some(&stored) if policy.newest_wins() && stored > content => Verdict::Newer,
             Some(_) => Verdict::Different,
         }
     }
 
-    fn event(&mut self, batch: BatchId, step: Step, records: &[Record], mode: Mode, fault: Fault) -> Event {
+    fn event(
+        &mut self,
+        (batch, step): (BatchId, Step),
+        records: &[Record],
+        read: &[Option<u8>],
+        policy: Policy,
+        fault: Fault,
+    ) -> Event {
         if fault == Fault::CommandLost {
             return Event::Failed { batch, transient: true };
         }
         if step == Step::Compare {
-            return Event::Compared(batch, records.iter().map(|&record| self.verdict(record, mode)).collect());
+            return Event::Compared(batch, records.iter().map(|&record| self.verdict(record, policy)).collect());
         }
-        let errors = self.write(step, records);
+        let errors = self.write(step, records, read);
         match fault {
             Fault::RolledBack => self.applied.clear(),
             _ => self.make_durable(),
@@ -112,7 +133,9 @@ type SettledChunk = (u64, Vec<Outcome>, Doubts);
 /// A process that writes the chunks. The server executes each command immediately. The answers arrive in any order.
 struct Process {
     machine: Machine,
-    mode: Mode,
+    policy: Policy,
+    /// The contents with which records were compared, for [`Step::ReplaceOlder`].
+    read: HashMap<Member, Option<u8>>,
     /// The chunks that the process writes. Chunks that an earlier process committed are not among them.
     chunks: Vec<Vec<Record>>,
     /// Number of shards of the collection.
@@ -136,7 +159,8 @@ impl Process {
             seen.extend(chunk.iter().copied());
         }
         let chunks = chunks.to_vec();
-        Self { machine, mode: policy.mode, chunks, shards, coming, settled: 0, waiting: VecDeque::new() }
+        let (read, waiting) = (HashMap::new(), VecDeque::new());
+        Self { machine, policy, read, chunks, shards, coming, settled: 0, waiting }
     }
 
     /// Returns how many different events may happen next. Returns 0 at the end.
@@ -168,7 +192,13 @@ impl Process {
                     let first = shards.next();
                     assert!(shards.all(|shard| Some(shard) == first), "a command must go to one shard: {records:?}");
                     let fault = faults.pop_front().unwrap_or(Fault::None);
-                    self.waiting.push_back(server.event(batch, step, &records, self.mode, fault));
+                    if step == Step::Compare {
+                        let stored = |(id, _): &Record| server.durable.get(id).copied();
+                        self.read.extend(members.iter().copied().zip(records.iter().map(stored)));
+                    }
+                    let read: Vec<Option<u8>> =
+                        members.iter().map(|member| self.read.get(member).copied().flatten()).collect();
+                    self.waiting.push_back(server.event((batch, step), &records, &read, self.policy, fault));
                 }
                 Action::Delay(batch, delay_ms) => {
                     assert!(delay_ms <= 5_000);
@@ -210,7 +240,13 @@ fn fault() -> impl Strategy<Value = Fault> {
 }
 
 fn policy() -> impl Strategy<Value = (Mode, OnConflict)> {
-    let rule = prop_oneof![Just(OnConflict::KeepFirst), Just(OnConflict::KeepLast), Just(OnConflict::Reject)];
+    let newest = OnConflict::Newest { order_by: 0 };
+    let rule = prop_oneof![
+        1 => Just(OnConflict::KeepFirst),
+        1 => Just(OnConflict::KeepLast),
+        1 => Just(OnConflict::Reject),
+        2 => Just(newest)
+    ];
     let mode = prop_oneof![2 => Just(Mode::Insert), 1 => Just(Mode::Upsert), 1 => Just(Mode::Merge)];
     (mode, rule)
 }
@@ -219,16 +255,14 @@ fn policy() -> impl Strategy<Value = (Mode, OnConflict)> {
 /// load without failures must have.
 fn model(chunks: &[Vec<Record>], stored: &BTreeMap<u16, u8>, policy: Policy) -> (BTreeMap<u16, u8>, Vec<Vec<Outcome>>) {
     let (mut held, mut came) = (stored.clone(), BTreeSet::new());
-    let is_equal =
-        |before, content| before == content || policy.mode == Mode::Merge && merged(before, content) == before;
     let mut outcome = |&(id, content): &Record| {
         let is_own = !came.insert(id);
         match held.get(&id) {
             _ if id == REFUSED => Outcome::Refused(Refusal::Validation),
-            Some(&before) if is_equal(before, content) && is_own => Outcome::Duplicate,
-            Some(&before) if is_equal(before, content) => Outcome::Present,
-            Some(_) if !policy.later_wins() => {
-                policy.on_different().expect_err("stored content must be kept if the earlier record wins")
+            Some(&before) if is_equal(before, content, policy) && is_own => Outcome::Duplicate,
+            Some(&before) if is_equal(before, content, policy) => Outcome::Present,
+            Some(&before) if !policy.replaces(version(before), version(content)) => {
+                policy.on_different().err().unwrap_or(Outcome::Conflict)
             }
             before => {
                 let outcome =

@@ -318,12 +318,17 @@ fn message_like() -> impl Strategy<Value = Vec<u8>> {
         .prop_map(|(header, pieces, end)| [header.as_bytes(), pieces.concat().as_bytes(), &end].concat())
 }
 
+/// Divides a message into its smallest parts, and joins them again. Returns `None` if the text is not a message.
+pub(crate) fn joined_again(text: &[u8]) -> Option<Vec<u8>> {
+    let mut index = Index::default();
+    let message = Message::split(text, &mut index).ok()?;
+    Some(written(&tree(message), &names(message), message.separators()))
+}
+
 proptest! {
     #[test]
     fn the_parts_of_a_message_joined_again_are_the_message(text in message_like()) {
-        let mut index = Index::default();
-        if let Ok(message) = Message::split(&text, &mut index) {
-            let again = written(&tree(message), &names(message), message.separators());
+        if let Some(again) = joined_again(&text) {
             prop_assert_eq!(again.escape_ascii().to_string(), text.escape_ascii().to_string());
         }
     }

@@ -1,0 +1,187 @@
+//! Versions of a document: which of two documents with the same `_id` is newer. Needed for `on_conflict = "newest"`.
+
+use std::sync::Arc;
+
+use bson::{RawBsonRef, RawDocument};
+
+use super::identity::Digest;
+use super::stored::value_at;
+use crate::spec::{Decimal, FieldType, OnConflict, Spec};
+
+/// The value of the field that orders the versions, as a number that has the same order. Zero stands for null and for a
+/// value of another type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Rank(u128);
+
+/// The content of a document as far as it decides which of two documents is newer: the one with the greater rank. If
+/// the ranks are equal, the one with the greater digest. Equal versions have equal content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Version {
+    /// The rank of the document. It is zero if the spec has no field that orders.
+    pub rank: Rank,
+    /// The digest of the document's body.
+    pub digest: Digest,
+}
+
+/// The field that orders the versions of a document. Its values have one BSON type.
+#[derive(Debug, Clone)]
+pub struct OrderField {
+    name: Arc<str>,
+    kind: OrderKind,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum OrderKind {
+    Integer,
+    Time,
+    Decimal,
+}
+
+impl OrderField {
+    /// Returns the field that orders the documents of a spec. `None` if the spec has no such field.
+    pub fn of(spec: &Spec) -> Option<Self> {
+        let OnConflict::Newest { order_by } = spec.identity.on_conflict else { return None };
+        let field = &spec.fields[order_by];
+        let kind = match field.kind {
+            FieldType::Date | FieldType::Datetime => OrderKind::Time,
+            FieldType::Decimal128(_) => OrderKind::Decimal,
+            _ => OrderKind::Integer,
+        };
+        Some(Self { name: field.name.as_str().into(), kind })
+    }
+
+    /// Returns the dotted name of the field.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns the value of the field in a document.
+    pub(crate) fn value<'a>(&self, document: &'a [u8]) -> Option<RawBsonRef<'a>> {
+        value_at(RawDocument::from_bytes(document).ok()?, &self.name)
+    }
+
+    /// Returns the rank of a document.
+    pub fn rank(&self, document: &[u8]) -> Rank {
+        let rank = match (self.kind, self.value(document)) {
+            (OrderKind::Integer, Some(RawBsonRef::Int32(number))) => Some(of_integer(number.into())),
+            (OrderKind::Integer, Some(RawBsonRef::Int64(number))) => Some(of_integer(number)),
+            (OrderKind::Time, Some(RawBsonRef::DateTime(time))) => Some(of_integer(time.timestamp_millis())),
+            (OrderKind::Decimal, Some(RawBsonRef::Decimal128(number))) => {
+                Decimal::from_bson(number.bytes()).map(of_decimal)
+            }
+            _ => None,
+        };
+        rank.unwrap_or_default()
+    }
+}
+
+/// Zero is the rank of null, so the smallest integer has the rank 1.
+fn of_integer(number: i64) -> Rank {
+    Rank(u128::from(number.abs_diff(i64::MIN)) + 1)
+}
+
+/// Scales the number to 34 digits, so that equal numbers such as 1.0 and 1.00 have the same rank. The greater of two
+/// such numbers has the greater exponent, or the same exponent and the greater digits.
+fn of_decimal(number: Decimal) -> Rank {
+    /// 34 digits need fewer bits. The 14 bits before them are the exponent, and the first bit is the sign.
+    const DIGIT_BITS: u32 = 113;
+    const ZERO: u128 = 1 << 127;
+    let Decimal { negative, mut coefficient, mut exponent } = number;
+    if coefficient == 0 {
+        return Rank(ZERO);
+    }
+    while coefficient < 10_u128.pow(Decimal::DIGITS_MAX as u32 - 1) {
+        (coefficient, exponent) = (coefficient * 10, exponent - 1);
+    }
+    let exponent = u128::from((exponent + (1 << 13)).unsigned_abs());
+    let size = exponent << DIGIT_BITS | coefficient;
+    Rank(if negative { ZERO - size } else { ZERO + size })
+}
+
+impl Rank {
+    /// Returns the rank as a number, for a temporary file.
+    pub(crate) fn to_number(self) -> u128 {
+        self.0
+    }
+
+    /// Returns the rank of a number that [`to_number`](Self::to_number) has returned.
+    pub(crate) fn from_number(number: u128) -> Self {
+        Self(number)
+    }
+}
+
+impl From<Digest> for Version {
+    /// Returns the version of a document without rank.
+    fn from(digest: Digest) -> Self {
+        Self { digest, ..Self::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cmp::Ordering;
+
+    use bson::{Bson, DateTime, Decimal128, doc};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const TOML: &str = "name = 'a'\n[identity]\nfields = ['id']\non_conflict = 'newest'\norder_by = 'at.value'\n\
+                        [[field]]\nname = 'id'\ntype = 'string'\nprivacy = 'none'\n\
+                        [[field]]\nname = 'at.value'\ntype = 'KIND'\npresence = 'nullable'\nprivacy = 'none'\n";
+
+    fn rank(kind: &str, value: impl Into<Bson>) -> Rank {
+        let spec = Spec::from_toml(&TOML.replace("KIND", kind), "test").unwrap();
+        let document = bson::serialize_to_vec(&doc! { "_id": 1, "id": "x", "at": { "value": value.into() } }).unwrap();
+        OrderField::of(&spec).unwrap().rank(&document)
+    }
+
+    #[test]
+    fn null_and_values_of_another_type_are_the_oldest() {
+        for (kind, oldest) in [
+            ("int32", Bson::Int32(i32::MIN)),
+            ("int64", Bson::Int64(i64::MIN)),
+            ("datetime", DateTime::MIN.into()),
+            ("date", DateTime::from_millis(-1).into()),
+            ("decimal128", "-9.999999999999999999999999999999999E+6144".parse::<Decimal128>().unwrap().into()),
+        ] {
+            for other in [Bson::Null, "2024-01-31".into(), Bson::Double(7.0), vec![oldest.clone()].into()] {
+                assert_eq!(rank(kind, other.clone()), Rank::default(), "{kind}, {other}");
+            }
+            assert!(rank(kind, oldest.clone()) > Rank::default(), "{kind}, {oldest}");
+        }
+        let without = bson::serialize_to_vec(&doc! { "_id": 1, "id": "x" }).unwrap();
+        let spec = Spec::from_toml(&TOML.replace("KIND", "date"), "test").unwrap();
+        assert_eq!(OrderField::of(&spec).unwrap().rank(&without), Rank::default());
+    }
+
+    #[test]
+    fn of_two_versions_the_greater_rank_is_newer_and_then_the_greater_digest() {
+        let version = |rank: u128, digest: u128| Version { rank: Rank(rank), digest: Digest(digest) };
+        assert!(version(2, 1) > version(1, 9));
+        assert!(version(2, 3) > version(2, 2));
+        assert_eq!(Rank::from_number(Rank(7 << 99).to_number()), Rank(7 << 99));
+    }
+
+    fn decimal() -> impl Strategy<Value = Decimal> {
+        let exponent = prop_oneof![3 => -5..5, 1 => -6_176..=6_111];
+        let coefficient = prop_oneof![0..20_u128, Just(10_u128.pow(33)), 0..10_u128.pow(34)];
+        let number = (any::<bool>(), coefficient, exponent);
+        number.prop_map(|(negative, coefficient, exponent)| Decimal { negative, coefficient, exponent })
+    }
+
+    proptest! {
+        #[test]
+        fn ranks_have_the_order_of_the_values(left in any::<i64>(), right in any::<i64>(), small in any::<(i32, i32)>()) {
+            let (older, newer) = (left.min(right), left.max(right));
+            prop_assert_eq!(of_integer(older).cmp(&of_integer(newer)), older.cmp(&newer));
+            prop_assert_eq!(of_integer(small.0.into()).cmp(&of_integer(small.1.into())), small.0.cmp(&small.1));
+        }
+
+        #[test]
+        fn ranks_of_decimals_have_the_order_of_the_numbers(left in decimal(), right in decimal()) {
+            let order: Ordering = left.compare(right);
+            prop_assert_eq!(of_decimal(left).cmp(&of_decimal(right)), order, "{:?} {:?}", left, right);
+        }
+    }
+}
