@@ -89,7 +89,9 @@ impl Load<'_> {
                 self.ledger.put_exceptions(&after, kind, state.exceptions, &list).await.map_err(keeping)?;
                 state.exceptions += 1;
             }
-            if state.collection_uuid.is_none() {
+            // A type of resources that has not occurred yet has no collection.
+            let is_absent = self.document.is_divided && state.counts.read == 0;
+            if state.collection_uuid.is_none() && !is_absent {
                 state.collection_uuid = schema::uuid(&self.targets[kind].target).await?;
             }
         }

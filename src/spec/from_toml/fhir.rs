@@ -266,7 +266,7 @@ mod tests {
         check(&CONDITION.replace("'code.coding', privacy = 'clinical'", "'code.coding'"), "privacy: missing");
         check(
             &CONDITION.replace("reference = 'subject' }\n[", "reference = 'patient' }\n["),
-            "there is no field `patient`",
+            "`patient` is not a single text",
         );
         check(&CONDITION.replace("'Condition'", "'condition'"), "not a type of FHIR");
         check(&CONDITION.replace("resource = 'Condition'", ""), "resource: missing");
