@@ -58,7 +58,7 @@ impl VerifyArgs {
         if let Some(path) = self.share.manifest.take() {
             return self.verify_manifest(&path);
         }
-        let plan = self.reading.plan(self.reading.dataset()?, &progress)?;
+        let plan = self.reading.plan_and_tell(&progress)?;
         self.connection.refuse_collection(&plan)?;
         let options = self.options();
         let (quiet, json, ignore_extra) = (self.reading.quiet, self.reading.json, self.ignore_extra);
