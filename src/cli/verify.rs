@@ -75,7 +75,7 @@ impl VerifyArgs {
             }
             let _bar = Bar::start(&progress, quiet);
             let mut proofs = Vec::new();
-            let expected = expect_all(&plan, &options, interrupt, &progress).await?;
+            let expected = expect_all(&plan, &options, interrupt, &progress)?;
             for (kind, (spec, target)) in plan.targets(&target).enumerate() {
                 let options = VerifyOptions { kind, expected: expected.clone(), ..options.clone() };
                 let proof = verify(&plan, &target, &options, interrupt, &progress).await?;

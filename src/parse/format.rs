@@ -87,11 +87,9 @@ impl Format {
     pub fn framing(self) -> Framing {
         match self {
             Self::Csv(dialect) => Framing::Delimited(dialect),
-            Self::Ndjson => Framing::Lines,
-            Self::Json => Framing::Documents,
+            Self::Ndjson | Self::Fhir(FhirForm::Ndjson) => Framing::Lines,
+            Self::Json | Self::Fhir(FhirForm::Json) => Framing::Documents,
             Self::Hl7 => Framing::Hl7,
-            Self::Fhir(FhirForm::Ndjson) => Framing::Lines,
-            Self::Fhir(FhirForm::Json) => Framing::Documents,
             Self::Fhir(FhirForm::Bundle) => Framing::Entries,
         }
     }

@@ -199,7 +199,9 @@ impl Plan {
             return counts;
         }
         let mut sum = Counts::default();
-        counts.iter().for_each(|counts| sum.add(counts));
+        for counts in &counts {
+            sum.add(counts);
+        }
         vec![sum]
     }
 
@@ -373,7 +375,9 @@ fn bundle_ids(
     reader.start(format.framing());
     let mut spare = Block::default();
     while let Some(block) = reader.next_block(spare)? {
-        block.rows.iter().for_each(|span| ids.add_entry(block.row(*span)));
+        for span in &block.rows {
+            ids.add_entry(block.row(*span));
+        }
         spare = block;
     }
     Ok((!ids.is_empty()).then(|| Arc::new(ids)))

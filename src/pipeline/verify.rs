@@ -191,7 +191,7 @@ fn expect(
 ///
 /// # Errors
 /// The same as for [`expect`].
-pub async fn expect_all(
+pub fn expect_all(
     plan: &Plan,
     options: &VerifyOptions,
     interrupt: &Interrupt,

@@ -295,7 +295,8 @@ fn the_same_id_in_two_systems_is_two_resources() {
     assert_ne!(north.get("patientReference"), south.get("patientReference"));
     // A Patient without an identifier is known by its references.
     assert_eq!(north.get("patient"), north.get("patientReference"));
-    let wrong = place.run(&["load", text(&source), "--source-system", "north"]).expect_code(2);
+    let table = place.write("a.csv", "Name,Age\nann,1\n");
+    let wrong = place.run(&["load", text(&table), "--source-system", "north"]).expect_code(2);
     assert!(wrong.stderr.contains("--source-system is only for FHIR resources"), "{}", wrong.stderr);
 }
 

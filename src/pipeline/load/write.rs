@@ -35,8 +35,8 @@ impl Load<'_> {
             let _closed = places.closed_at_end();
             self.register().await?;
             // With many types of resources, most types have few.
-            let shares = if plan.spec.is_divided() { (plan.kinds.len() as u64 / 4).max(1) } else { 1 };
-            let records_guess = plan.records_guess() / shares;
+            let divisor = if plan.spec.is_divided() { (plan.kinds.len() as u64 / 4).max(1) } else { 1 };
+            let records_guess = plan.records_guess() / divisor;
             // Another load may have written to a collection before this load had its lease. So the policies are
             // computed again.
             let writer = |(lane, policy): (&LoadTarget<'_>, Policy)| {

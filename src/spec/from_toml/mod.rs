@@ -94,10 +94,10 @@ fn check_kind(table: &Table<'_>, kind: &Spec, earlier: &[Spec]) -> Result<(), Sp
         return Err(table.wrong("collection", problem, "give each document a collection of its own"));
     }
     if kind.is_divided() {
-        return match earlier.iter().any(|other| other.resources == kind.resources) {
-            true => Err(table.wrong("resource", "another document has this type", "describe each type once")),
-            false => Ok(()),
-        };
+        if earlier.iter().any(|other| other.resources == kind.resources) {
+            return Err(table.wrong("resource", "another document has this type", "describe each type once"));
+        }
+        return Ok(());
     }
     check_arrays(table, kind, earlier)?;
     check_aliases(table, kind, earlier)
@@ -166,9 +166,10 @@ fn document(
     let patient = patient::read(table, &parts.fields, &parts.groups);
     let Parts { resource, fields, tables, untyped, groups, group_tables, indexes: of_search } = parts;
     let shape = Names { fields: &fields, tables, groups, group_tables, may_share_columns: is_fhir }.check()?;
-    let identity = match is_fhir && !table.has("identity") {
-        true => fhir::identity(&fields),
-        false => relations::identity(table, &fields, &untyped, &shape),
+    let identity = if is_fhir && !table.has("identity") {
+        fhir::identity(&fields)
+    } else {
+        relations::identity(table, &fields, &untyped, &shape)
     };
     let plausibility = relations::plausibility(table, &fields, &untyped, &shape);
     let mut indexes = relations::indexes(table, &fields, &shape);
