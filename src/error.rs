@@ -5,6 +5,7 @@ use crate::export::ExportError;
 use crate::fold::shell::FoldError;
 use crate::ledger::{CollectionIdentity, Held, LedgerError};
 use crate::parse::LayoutError;
+use crate::patient::SearchError;
 use crate::read::ReadError;
 use crate::s3::Problem;
 use crate::server::{Failure, ServerError, Target};
@@ -40,6 +41,9 @@ pub enum Error {
     /// Documents cannot be written to the collection, or the writer's temporary file cannot be used.
     #[error(transparent)]
     Write(#[from] WriteError),
+    /// The documents of a patient cannot be found.
+    #[error(transparent)]
+    Patient(#[from] SearchError),
     /// The ledger cannot be read or written.
     #[error("cannot {doing} the ledger `medlift_runs`: {failure}")]
     Ledger {
@@ -257,6 +261,7 @@ impl Error {
             _ if self.is_passing() => 6,
             Self::Server(error) => error.exit_code(),
             Self::Fold(error) => error.exit_code(),
+            Self::Patient(error) => error.exit_code(),
             Self::Read(error) => error.exit_code(),
             Self::RejectObject { problem, .. } => problem.exit_code(),
             Self::Deployment(error) => error.exit_code(),

@@ -142,8 +142,8 @@ impl Generator {
         }
     }
 
-    /// Returns true if the row's own random number makes the row a new admission. If the number makes the row a
-    /// duplicate, returns false, although `kind` may find no earlier row to copy.
+    /// Returns true if the row's own random number makes the row a new admission. Returns false for a row that `kind`
+    /// makes a new admission only because there is no earlier row to copy.
     fn is_own(&self, row: u64) -> bool {
         let share = Random::new(self.seed, 2 * row + 1).below(1000);
         share >= 100 && (share < 980 || self.damage != Damage::Heavy)
@@ -203,7 +203,7 @@ impl Generator {
             mix_case(random, &mut out[start..]);
         }
         if flaw == Some(Flaw::Undecodable) {
-            // In UTF-8 this byte is invalid here, and in windows-1252 it has no character.
+            // This byte cannot be decoded: it is invalid in UTF-8 here, and has no character in windows-1252.
             out.push(0x81);
         }
     }

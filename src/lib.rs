@@ -40,6 +40,8 @@ pub mod server;
 
 pub mod deployment;
 
+pub mod patient;
+
 pub mod report;
 
 pub mod error;

@@ -41,7 +41,7 @@ pub fn collection_fault(name: &str) -> Option<&'static str> {
         _ if name.starts_with("system.") => "names that begin with `system.` are reserved for the server",
         _ if name.contains(".system.") => "names that contain `.system.` are reserved for the server",
         _ if name.starts_with('.') => "a collection's name cannot begin with a dot",
-        // The shortest name of a database has one byte.
+        // The shortest name of a database has one byte. A name that is too long there is too long in every database.
         _ if is_too_long("d", name) => TOO_LONG,
         _ => return None,
     })

@@ -36,8 +36,8 @@ pub fn open_private(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Opens a file as [`open_private`] does, but does not change the mode of an existing file. The file may belong to
-/// somebody else.
+/// Opens a file as [`open_private`] does, but does not change the mode of an existing file, because the file may belong
+/// to somebody else.
 pub fn open_unchanged(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(PRIVATE_MODE).open(path)
 }
@@ -375,7 +375,7 @@ mod tests {
             let path = directory.path().join(format!("{before:o}"));
             fs::write(&path, "kept").expect("written");
             fs::set_permissions(&path, Permissions::from_mode(before)).expect("set");
-            // If the mode forbids opening the file, only root can open it.
+            // If the mode forbids opening the file, only root can open it. For other users, this mode is not tested.
             if let Ok(file) = open_unchanged(&path) {
                 assert_eq!(mode(&path), before);
                 make_private(&file).expect("set");
@@ -420,7 +420,7 @@ mod tests {
         assert_eq!(directories, ["a", "/", "."].map(PathBuf::from));
     }
 
-    /// Only root can create a device, and only root could change its mode.
+    /// Tests something only if root runs it. Only root can create a device, and only root could change its mode.
     #[test]
     fn the_mode_of_a_device_is_not_changed() {
         let directory = tempfile::tempdir().expect("a directory");

@@ -51,7 +51,7 @@ impl Contender {
         Self { name: name.into(), prepare: vec![Step::Drop], command, beside: Vec::new(), accepted: &[0] }
     }
 
-    /// Sets the steps before each measurement. Without this call, the database is dropped.
+    /// Sets the steps before each measurement. Without this call, the only step is to drop the database.
     pub(crate) fn after(mut self, prepare: Vec<Step>) -> Self {
         self.prepare = prepare;
         self
@@ -88,16 +88,25 @@ impl Tools<'_> {
         Contender::new("medlift verify", self.medlift_command("verify", csv, arguments)).after(Vec::new())
     }
 
+    /// A command of Medlift with the collections that the spec names.
+    pub(crate) fn medlift_into_own(&self, name: &str, verb: &str, source: &Path, arguments: &[&str]) -> Contender {
+        Contender { accepted: &[0, 4], ..Contender::new(name, self.command(verb, source, arguments)) }
+    }
+
     fn medlift_command(&self, verb: &str, csv: &Path, arguments: &[&str]) -> Vec<String> {
-        let mut command = vec![text(&self.inputs.medlift), verb.to_owned(), text(csv)];
-        command.extend(["--uri", &self.uri, "--db", DATABASE, "--collection", COLLECTION].map(str::to_owned));
-        command.extend(["--json", "--quiet"].map(str::to_owned));
+        self.command(verb, csv, &[&["--collection", COLLECTION], arguments].concat())
+    }
+
+    fn command(&self, verb: &str, source: &Path, arguments: &[&str]) -> Vec<String> {
+        let mut command = vec![text(&self.inputs.medlift), verb.to_owned(), text(source)];
+        command.extend(["--uri", &self.uri, "--db", DATABASE, "--json", "--quiet"].map(str::to_owned));
         command.extend(arguments.iter().map(|&argument| argument.to_owned()));
         command
     }
 
     /// `medlift load --manifest` by this number of workers. Their reject files are in the directory `rejects`, which is
-    /// emptied first: otherwise a load would find the files of a load that the server no longer knows.
+    /// emptied first. Reason: the database is dropped, so its ledger no longer knows the files of the previous
+    /// contender, and Medlift does not overwrite such files.
     pub(crate) fn workers(&self, name: &str, manifest: &Path, rejects: &Path, workers: u64) -> Contender {
         let mut all = (0..workers).map(|index| {
             let mut command = vec![text(&self.inputs.medlift), "load".to_owned()];

@@ -1,11 +1,14 @@
 //! Prepares what a benchmark needs: release builds, a Python environment, source files, encoded documents.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
+
+use crate::records;
 use testkit::{Doing, Error, Result, cargo, on_path, root, target_dir};
 
 /// Column types in mongoimport's syntax. All other columns are strings.
@@ -102,6 +105,18 @@ impl Inputs {
         run("generating rows", &mut generate).map(|()| path)
     }
 
+    /// Writes synthetic HL7 v2 messages, and returns the file.
+    pub(crate) fn messages(&self, count: u64) -> Result<PathBuf> {
+        let path = self.dir.join(format!("messages-{count}.hl7"));
+        records::write_messages(&path, count).map(|()| path)
+    }
+
+    /// Writes synthetic FHIR resources, and returns the file.
+    pub(crate) fn resources(&self, count: u64) -> Result<PathBuf> {
+        let path = self.dir.join(format!("resources-{count}.ndjson"));
+        records::write_resources(&path, count).map(|()| path)
+    }
+
     /// Writes exactly the documents that a load of `csv` sends, in the same order, and returns the file.
     pub(crate) fn documents(&self, csv: &Path) -> Result<PathBuf> {
         let path = csv.with_extension("bson");
@@ -129,6 +144,15 @@ pub(crate) fn for_mongoimport(csv: &Path) -> Result<(PathBuf, String)> {
     let path = csv.with_extension("headless.csv");
     let header = filter_lines(csv, &path, |line| line > 0)?;
     Ok((path, header.split(',').map(typed).collect::<Vec<_>>().join(",")))
+}
+
+/// Writes a file in which each row occurs once.
+pub(crate) fn without_duplicates(csv: &Path) -> Result<PathBuf> {
+    let path = csv.with_extension("unique.csv");
+    let text = fs::read_to_string(csv).doing(|| format!("reading {}", csv.display()))?;
+    let mut known = HashSet::new();
+    let rows: String = text.split_inclusive('\n').filter(|row| known.insert(*row)).collect();
+    fs::write(&path, rows).doing(|| format!("writing {}", path.display())).map(|()| path)
 }
 
 /// Writes a file with the header and every second row.

@@ -11,6 +11,7 @@ mod ledger;
 mod machine;
 mod options;
 mod outcome;
+mod records;
 mod replay;
 mod scenario;
 mod stand;

@@ -8,10 +8,11 @@ use testkit::{Doing, Error, Result, root};
 
 const USAGE: &str = "usage: cargo xtask bench [OPTION…]
   --rows N,…             numbers of rows [load: 55500,1000000,10000000; upsert, ready, workers: 1000000;
-                         constants: 500000]; cache always has 4000000
+                         messages, resources: 200000; constants: 500000]; cache always has 4000000
   --runs N               number of measurements of each contender [3]
-  --only NAME,…          scenarios: load, upsert, ready, cache, workers, constants [all]
+  --only NAME,…          scenarios: load, upsert, ready, cache, workers, messages, resources, constants [all]
   --contenders NAME,…    contenders whose names begin with one of these names [all]
+  --duplicates yes|no    whether the synthetic tables contain equal rows [yes, about 1 %]
   --cache-mb N           the server's cache, at least 256 [1024]; the scenario cache always has 256
   --out FILE             file for the results as JSON [benches/results/DATE.json]";
 
@@ -23,6 +24,8 @@ pub(crate) struct Options {
     pub(crate) runs: usize,
     pub(crate) scenarios: Vec<Scenario>,
     pub(crate) contenders: Vec<String>,
+    /// Whether the synthetic tables contain equal rows. If two parts of a load contain equal rows, the load takes longer.
+    pub(crate) has_duplicates: bool,
     pub(crate) cache_mb: u32,
     pub(crate) out: PathBuf,
 }
@@ -34,6 +37,7 @@ impl Options {
             runs: 3,
             scenarios: Scenario::ALL.into(),
             contenders: Vec::new(),
+            has_duplicates: true,
             cache_mb: 1024,
             out: PathBuf::new(),
         };
@@ -44,6 +48,7 @@ impl Options {
                 "--runs" => options.runs = number(value)?,
                 "--only" => options.scenarios = list(value, scenario)?,
                 "--contenders" => options.contenders = list(value, |name| Ok(name.to_owned()))?,
+                "--duplicates" if ["yes", "no"].contains(&value) => options.has_duplicates = value == "yes",
                 "--cache-mb" => options.cache_mb = number(value)?,
                 "--out" => options.out = PathBuf::from(value),
                 _ => return Err(Error::failed(USAGE)),
@@ -108,7 +113,15 @@ mod tests {
             [(Scenario::Load, 10_000_000), (Scenario::Ready, 1_000_000)].iter().all(|wanted| plan.contains(wanted))
         );
         assert!(options.admits("mongoimport -j 4") && !options.admits("medlift"));
-        for wrong in [&["--rows"][..], &["--rows", "many"], &["--only", "x"], &["--runs", "0"], &["--nonsense", "1"]] {
+        assert!(!Options::parse(&["--duplicates", "no"]).expect("valid").has_duplicates);
+        for wrong in [
+            &["--rows"][..],
+            &["--duplicates", "some"],
+            &["--rows", "many"],
+            &["--only", "x"],
+            &["--runs", "0"],
+            &["--nonsense", "1"],
+        ] {
             assert!(Options::parse(wrong).is_err(), "{wrong:?}");
         }
     }

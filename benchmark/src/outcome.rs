@@ -167,7 +167,8 @@ pub(crate) fn median(values: Vec<f64>) -> f64 {
     quartile(values, 2)
 }
 
-/// Returns the value below which this number of quarters of the values is. Interpolates between two values.
+/// Returns a quartile of the values: for `quarters` 1 the lower quartile, for 2 the median, for 3 the upper quartile.
+/// Interpolates between two values.
 pub(crate) fn quartile(mut values: Vec<f64>, quarters: usize) -> f64 {
     values.sort_by(f64::total_cmp);
     let Some(last) = values.len().checked_sub(1) else { return f64::NAN };

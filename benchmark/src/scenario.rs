@@ -7,6 +7,7 @@ use crate::contender::{Contender, Step, Tools, empty_collection, index_on};
 use crate::inputs::{self, Inputs};
 use crate::options::Options;
 use crate::outcome::{self, Outcome};
+use crate::records;
 use crate::replay::Pace;
 use crate::stand::{DATABASE, Stand};
 use crate::workers;
@@ -40,13 +41,25 @@ pub(crate) enum Scenario {
     Cache,
     /// A load that is divided into parts. First one process loads all parts, then several workers share them.
     Workers,
+    /// HL7 v2 messages: stored, and stored and folded.
+    Messages,
+    /// FHIR resources.
+    Resources,
     /// The constants of the model of large loads (`cargo xtask model`).
     Constants,
 }
 
 impl Scenario {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Load, Self::Upsert, Self::Ready, Self::Cache, Self::Workers, Self::Constants];
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Load,
+        Self::Upsert,
+        Self::Ready,
+        Self::Cache,
+        Self::Workers,
+        Self::Messages,
+        Self::Resources,
+        Self::Constants,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -55,6 +68,8 @@ impl Scenario {
             Self::Ready => "ready",
             Self::Cache => "cache",
             Self::Workers => "workers",
+            Self::Messages => "messages",
+            Self::Resources => "resources",
             Self::Constants => "constants",
         }
     }
@@ -64,6 +79,7 @@ impl Scenario {
         match self {
             Self::Load => &[55_500, 1_000_000, 10_000_000],
             Self::Upsert | Self::Ready | Self::Workers => &[1_000_000],
+            Self::Messages | Self::Resources => &[200_000],
             Self::Constants => &[500_000],
             Self::Cache => &[4_000_000],
         }
@@ -81,25 +97,32 @@ pub(crate) fn run(scenario: Scenario, rows: u64, options: &Options, inputs: &Inp
     let cache_mb = if scenario == Scenario::Cache { CACHE_SCENARIO_MB } else { options.cache_mb };
     let mut stand = Stand::start(cache_mb, inputs)?;
     let tools = Tools { inputs, uri: stand.uri(), address: stand.address() };
-    let csv = inputs.csv(rows)?;
+    let source = match scenario {
+        Scenario::Messages => inputs.messages(rows)?,
+        Scenario::Resources => inputs.resources(rows)?,
+        _ if !options.has_duplicates => inputs::without_duplicates(&inputs.csv(rows)?)?,
+        _ => inputs.csv(rows)?,
+    };
     let mut note = String::new();
     let mut contenders = match scenario {
         Scenario::Load => {
-            let documents = inputs.documents(&csv)?;
+            let documents = inputs.documents(&source)?;
             let pace = best_pace(&mut stand, &tools, &documents)?;
             note = format!("; floor in batches of {} over {} connections", pace.batch_docs, pace.connections);
-            loads(&tools, rows, &csv, &documents, pace)?
+            loads(&tools, rows, &source, &documents, pace)?
         }
-        Scenario::Upsert => upserts(&tools, &csv)?,
-        Scenario::Ready => readies(&tools, &csv)?,
-        Scenario::Cache => outgrown(&tools, &csv)?,
-        Scenario::Workers => workers::contenders(&tools, &csv)?,
-        Scenario::Constants => constants(&tools, &csv)?,
+        Scenario::Upsert => upserts(&tools, &source)?,
+        Scenario::Ready => readies(&tools, &source)?,
+        Scenario::Cache => outgrown(&tools, &source)?,
+        Scenario::Workers => workers::contenders(&tools, &source)?,
+        Scenario::Messages => records::messages(&tools, &source)?,
+        Scenario::Resources => records::resources(&tools, &source)?,
+        Scenario::Constants => constants(&tools, &source)?,
     };
     contenders.retain(|contender| options.admits(&contender.name));
     let order = if scenario == Scenario::Workers { Order::Random } else { Order::Given };
     let results = take_turns(&mut stand, &contenders, options.runs, order)?;
-    let findings = if scenario == Scenario::Workers { workers::findings(&csv, rows, &results)? } else { Vec::new() };
+    let findings = if scenario == Scenario::Workers { workers::findings(&source, rows, &results)? } else { Vec::new() };
     Ok(Outcome { scenario: scenario.name(), rows, cache_mb, server: stand.version()?, note, results, findings })
 }
 

@@ -1,6 +1,6 @@
-//! The scenario `workers`: loads one table in parts, by one process and by several workers that start at the same moment.
-//! Each of them loads once with as many parts as there are workers, and once with many small parts. The difference shows
-//! how much time a part costs in addition to its rows.
+//! The scenario `workers`: loads one table in parts, by one process and by several workers that start at the same
+//! moment. Each of them loads once with as many parts as there are workers, and once with many small parts. The
+//! difference shows how much time a part costs in addition to its rows.
 
 use std::path::{Path, PathBuf};
 
@@ -72,8 +72,7 @@ fn seconds(result: &outcome::Result) -> f64 {
     result.median(|sample: &Sample| sample.seconds)
 }
 
-/// Returns by how much each further part extends the load. The two contenders load the same rows in few and in many
-/// parts.
+/// Returns how many seconds each additional part costs. The two contenders load the same rows in few and in many parts.
 fn seconds_per_part(few: &outcome::Result, many: &outcome::Result) -> Result<f64> {
     let (few_parts, many_parts) = (parts(few)?, parts(many)?);
     Ok((seconds(many) - seconds(few)) / (many_parts - few_parts).max(1.0))

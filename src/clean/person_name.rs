@@ -5,8 +5,8 @@
 //! punctuation such as a hyphen, and after `O'` and `Mc`. No part starts after any other apostrophe. After `Mac` no
 //! part starts, because the letters do not show whether a name is written `MacDonald` or `Macdonald`.
 //!
-//! This is also the right letter case for titles (Mr., Dr., Prof.), for Jr. and Sr., and for degrees with dots (M.D.,
-//! Ph.D.). Degrees and numerals without dots are listed in [`SUFFIXES`].
+//! The same rules are right for titles (Mr., Dr., Prof.), for Jr. and Sr., and for degrees with dots (M.D., Ph.D.).
+//! They are wrong for degrees and numerals without dots (MD, III). [`SUFFIXES`] lists these with their usual spelling.
 
 use unicode_normalization::char::is_combining_mark;
 

@@ -19,9 +19,9 @@ use super::{Cli, output, tool_options};
 /// The text that is shown in place of an argument that may contain a password.
 const HIDDEN: &str = "***";
 
-/// The ids of the arguments that may contain a connection string or a password. `query` is in the list for another
-/// reason: a filter in JSON with an `@` looks like a connection string.
-const MAY_HOLD_PASSWORDS: [&str; 5] = ["uri", "password", "positional", "sources", "query"];
+/// The ids of the arguments that may contain a connection string or a password. `query` and `authority` are in the list for
+/// another reason: a filter in JSON with an `@` looks like a connection string, and an authority can be a URL.
+const MAY_HOLD_PASSWORDS: [&str; 6] = ["uri", "password", "positional", "sources", "query", "authority"];
 
 /// The short options that have no value. `-p` may follow them in one argument, for example `-np`.
 const SHORT_FLAGS: [char; 3] = ['n', 'v', 'y'];

@@ -129,12 +129,13 @@ impl LoadArgs {
         if let Some(path) = self.workers.share.manifest.take() {
             return self.load_manifest(&path, progress);
         }
-        let plan = self.reading.plan(self.reading.dataset()?, &progress)?;
+        let plan = self.reading.plan(&progress)?;
         self.connection.refuse_collection(&plan)?;
         progress.bytes_total = plan.size_bytes();
         let json = self.reading.json;
         self.rejects = self.rejects.take().map_or_else(rejects_setting, |path| Ok(Some(path)))?;
-        let summary = if self.dry_run { self.dry_run(&plan, &progress) } else { self.load(&plan, &progress) }?;
+        let mut summary = if self.dry_run { self.dry_run(&plan, &progress) } else { self.load(&plan, &progress) }?;
+        summary.notes.splice(..0, plan.detected_spec());
         output::print(&summary, json)?;
         Ok(exit_code(&summary))
     }

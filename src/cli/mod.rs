@@ -16,6 +16,7 @@ mod load;
 mod number;
 mod output;
 mod passwords;
+mod patient;
 mod plan;
 mod prompt;
 mod provision;
@@ -71,6 +72,8 @@ enum Command {
     Export(Box<export::ExportArgs>),
     /// Bring patients, visits and results up to date with the stored HL7 v2 messages
     Fold(Box<fold::FoldArgs>),
+    /// List the documents of one patient in all collections that you may read
+    Patient(Box<patient::PatientArgs>),
     /// Generate synthetic admissions with the typical errors of hospital data
     Generate(generate::GenerateArgs),
     /// Set up a deployment: collection, validator, indexes, view, roles and users
@@ -103,6 +106,7 @@ pub(crate) fn run() -> Result<ExitCode, Error> {
         Command::Verify(args) => args.run(),
         Command::Export(args) => args.run(),
         Command::Fold(args) => args.run(),
+        Command::Patient(args) => args.run(),
         Command::Generate(args) => args.run(),
         Command::Provision(args) => args.run(),
         Command::Doctor(args) => args.run(),

@@ -51,7 +51,7 @@ impl PlanArgs {
         connection.take_uri(self.reading.positional())?;
         let settings = settings::load()?;
         let progress = self.reading.progress();
-        let plan = self.reading.plan(self.reading.dataset()?, &progress)?;
+        let plan = self.reading.plan_and_tell(&progress)?;
         if self.collection.is_some() && plan.kinds.len() > 1 {
             return Err(Error::Usage(
                 "the spec describes several kinds of documents and names a collection for each; leave out --collection"

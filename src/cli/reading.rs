@@ -15,7 +15,7 @@ use medlift::spec::{Dataset, Sign};
 
 use super::dataset::DatasetArgs;
 use super::number::whole;
-use super::settings;
+use super::{output, settings};
 
 /// The options for sources.
 #[derive(Debug, Args)]
@@ -136,13 +136,10 @@ impl ReadingArgs {
         Progress::new(self.verbose > 0)
     }
 
-    /// Reads the dataset spec that the user gave, or returns the built-in one.
-    pub(super) fn dataset(&self) -> Result<Dataset, Error> {
-        self.dataset.dataset()
-    }
-
-    /// Examines all sources and determines their layouts: delimiter, columns and date formats.
-    pub(super) fn plan(&self, dataset: impl Into<Dataset>, progress: &Progress) -> Result<Plan, Error> {
+    /// Examines all sources and determines their layouts: delimiter, columns and date formats. If the user gave no spec,
+    /// the format of the sources decides which built-in spec is used.
+    pub(super) fn plan(&self, progress: &Progress) -> Result<Plan, Error> {
+        let dataset = self.dataset.path.as_deref().map(Dataset::from_file).transpose()?;
         let sources: Vec<String> = self
             .sources
             .iter()
@@ -161,17 +158,25 @@ impl ReadingArgs {
         // Show progress already now, because the first bytes of standard input or of a pipe may be late.
         let _bar = Bar::start(progress, self.quiet);
         let workers = self.workers.into();
-        Plan::new(
-            dataset,
-            identity_key()?,
-            &Wishes {
-                sources,
-                encoding: self.encoding,
-                layout: self.layout(),
-                system: self.source_system.clone(),
-                workers,
-            },
-        )
+        let wishes = Wishes {
+            sources,
+            encoding: self.encoding,
+            layout: self.layout(),
+            system: self.source_system.clone(),
+            workers,
+        };
+        let key = identity_key()?;
+        match dataset {
+            Some(dataset) => Plan::new(dataset, key, &wishes),
+            None => Plan::detect(key, &wishes),
+        }
+    }
+
+    /// Makes the plan like [`plan`](Self::plan). If the spec was detected, tells the user.
+    pub(super) fn plan_and_tell(&self, progress: &Progress) -> Result<Plan, Error> {
+        let plan = self.plan(progress)?;
+        plan.detected_spec().iter().filter(|_| !self.quiet).for_each(output::tell);
+        Ok(plan)
     }
 
     fn layout(&self) -> LayoutOptions {
@@ -315,8 +320,7 @@ mod tests {
         let refused = |kind: &str| {
             let line = ["x", path.path().to_str().expect("UTF-8"), "--headerline", "--type", kind];
             let reading = Typed::try_parse_from(line).unwrap_or_else(|error| panic!("{error}")).reading;
-            let error =
-                reading.plan(medlift::spec::Spec::built_in(), &Progress::default()).err().expect("the file is empty");
+            let error = reading.plan(&Progress::default()).err().expect("the file is empty");
             error.to_string().contains("--headerline")
         };
         assert_eq!(["csv", "tsv", "json"].map(refused), [false, false, true]);
@@ -325,7 +329,7 @@ mod tests {
     #[test]
     fn a_command_without_a_source_is_refused() {
         let reading = Typed::try_parse_from(["x"]).unwrap_or_else(|error| panic!("{error}")).reading;
-        let error = reading.plan(medlift::spec::Spec::built_in(), &Progress::default()).err().expect("no source");
+        let error = reading.plan(&Progress::default()).err().expect("no source");
         assert!(matches!(error, Error::Usage(_)) && error.to_string().contains("no source is given"), "{error}");
     }
 }

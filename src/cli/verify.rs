@@ -58,7 +58,7 @@ impl VerifyArgs {
         if let Some(path) = self.share.manifest.take() {
             return self.verify_manifest(&path);
         }
-        let plan = self.reading.plan(self.reading.dataset()?, &progress)?;
+        let plan = self.reading.plan_and_tell(&progress)?;
         self.connection.refuse_collection(&plan)?;
         let options = self.options();
         let (quiet, json, ignore_extra) = (self.reading.quiet, self.reading.json, self.ignore_extra);
@@ -75,7 +75,7 @@ impl VerifyArgs {
             }
             let _bar = Bar::start(&progress, quiet);
             let mut proofs = Vec::new();
-            let expected = expect_all(&plan, &options, interrupt, &progress).await?;
+            let expected = expect_all(&plan, &options, interrupt, &progress)?;
             for (kind, (spec, target)) in plan.targets(&target).enumerate() {
                 let options = VerifyOptions { kind, expected: expected.clone(), ..options.clone() };
                 let proof = verify(&plan, &target, &options, interrupt, &progress).await?;

@@ -43,7 +43,7 @@ fn add_doubts(filter: &Document, spec: &Spec, doubts: &mut Vec<String>) {
 }
 
 fn add_doubts_of_field(path: &str, value: &Bson, spec: &Spec, doubts: &mut Vec<String>) {
-    // A number in a path is a position in an array: `names.0.family`.
+    // A number in a path is a position in an array, and not part of a name: `names.0.family`.
     let is_name = |part: &&str| part.parse::<usize>().is_err();
     let name = path.split('.').filter(is_name).collect::<Vec<_>>().join(".");
     let is_below = |above: &str, below: &str| below.strip_prefix(above).is_some_and(|rest| rest.starts_with('.'));
@@ -94,7 +94,7 @@ fn doubt(path: &str, wanted: Wanted, value: &Bson) -> Option<String> {
         Bson::ObjectId(_) => (None, "an ObjectId"),
         _ => return None,
     };
-    // A document of another program can have an ObjectId as its `_id`.
+    // A filter may compare the `_id` with an ObjectId, because documents of other programs can have such an `_id`.
     let is_binary = wanted == Wanted::Binary && found == Some(Wanted::Uuid);
     if wanted == Wanted::Any || found == Some(wanted) || is_binary || wanted == Wanted::Uuid && found.is_none() {
         return None;

@@ -31,8 +31,8 @@ pub struct ExportOptions {
     pub dates: Vec<Option<DateFormat>>,
     /// Largest number of documents to write. `None` means all.
     pub limit: Option<u64>,
-    /// True if documents that do not fit the spec are left out. If false, such a document is an error in CSV, and is
-    /// written unchanged to NDJSON.
+    /// True if documents that do not fit the spec are left out. If false, such a document is an error for CSV and
+    /// HL7, and is written unchanged to NDJSON.
     pub skip_foreign: bool,
 }
 
@@ -100,8 +100,8 @@ pub enum ExportError {
         /// The error of the operating system.
         cause: io::Error,
     },
-    /// Documents that do not fit the spec cannot be written. A CSV cannot contain any of them, because it has only the
-    /// fields of the spec. In NDJSON, only documents that are not valid BSON cause this error.
+    /// Documents do not fit the spec and cannot be written. A CSV or HL7 file has only documents that fit the spec. An
+    /// NDJSON file also has other documents, if they are valid BSON.
     #[error(
         "cannot export: {} the spec; leave such documents out with --skip-foreign, export as NDJSON, or give the spec with \
          which they were loaded; the first: {}",

@@ -29,7 +29,8 @@ impl<'a> Rows<'a> {
         if let ExportFormat::Csv { delimiter } = options.format {
             let names =
                 columns.iter().filter(|column| !spec.is_derived(column)).map(|column| match spec.source.format {
-                    // Paths such as `MSH-9.1` say little to a reader, and a CSV cannot be loaded with such a spec.
+                    // The columns of such a spec are paths such as `MSH-9.1`, which say little to a reader. So the
+                    // header has the names of the fields. A CSV cannot be loaded with such a spec in any case.
                     Some(FormatName::Hl7 | FormatName::Fhir) => column.name.as_str(),
                     _ => column.column,
                 });
@@ -145,9 +146,10 @@ fn begins_like_text(name: &str) -> bool {
 
 /// Writes one line of a CSV.
 ///
-/// If all cells are empty, the first is quoted, because a load skips blank rows. In a file with one column, a cell such
-/// as `a;b` is quoted, because a load could take its `;` for the delimiter. The header of such a file does not show the
-/// delimiter.
+/// If all cells are empty, the first is quoted, because a load skips blank rows.
+///
+/// In a file with one column, a cell such as `a;b` is quoted. Reason: the header of such a file has no delimiter, so a
+/// load could take the `;` for the delimiter.
 fn write_row(cells: &[String], delimiter: u8, out: &mut Vec<u8>) {
     let is_empty = cells.iter().all(String::is_empty);
     let cells = cells.iter().enumerate().map(|(position, cell)| {

@@ -7,6 +7,7 @@ use super::step::{Context, Step, named};
 use super::{Key, Merge, Merges, Order, adt, oru};
 use crate::encode::{Id, IdentityKey};
 use crate::parse::hl7::{Charset, Decoder, Index, Message, Problem};
+use crate::spec::Zone;
 
 /// What a message says about the documents of the state. The event of a message that changes no state has no steps.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,7 +23,7 @@ pub struct Event {
 pub struct Reader {
     identity: IdentityKey,
     rule: PatientRule,
-    offset_min: i32,
+    zone: Zone,
     charset: Charset,
     index: Index,
 }
@@ -33,16 +34,17 @@ pub struct Reader {
 pub struct BadMessage(#[from] Problem);
 
 impl Reader {
-    /// Makes a reader. `rule` says which identifier stands for a patient. `offset_min` is the offset from UTC, in minutes, of times without offset. `charset` is the
+    /// Makes a reader. `rule` says which identifier stands for a patient. `zone` is the
+    /// time zone of times without offset. `charset` is the
     /// character set of messages that do not name theirs.
-    pub(crate) fn new(identity: IdentityKey, rule: PatientRule, offset_min: i32, charset: Charset) -> Self {
-        Self { identity, rule, offset_min, charset, index: Index::default() }
+    pub(crate) fn new(identity: IdentityKey, rule: PatientRule, zone: Zone, charset: Charset) -> Self {
+        Self { identity, rule, zone, charset, index: Index::default() }
     }
 
     /// Returns the event of a message. `id` is the message's `_id`.
     pub fn event(&mut self, id: Id, bytes: &[u8]) -> Result<Event, BadMessage> {
         let message = Message::split(bytes, &mut self.index)?;
-        let fields = Fields { decoder: Decoder::new(message, self.charset)?, offset_min: self.offset_min };
+        let fields = Fields { decoder: Decoder::new(message, self.charset)?, zone: self.zone };
         let order = order(message, &fields, id);
         let context = Context { message, fields, identity: &self.identity, rule: &self.rule, order: &order };
         let mut steps = match &type_and_event(message, &fields) {

@@ -6,6 +6,7 @@ use bson::{DateTime, RawArrayBuf, RawBson, RawDocumentBuf};
 use super::keys::Identifier;
 use super::slot::Slot;
 use crate::parse::hl7::{Decoder, Element, Time};
+use crate::spec::Zone;
 
 /// What a field says about a value.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,8 +53,8 @@ pub(super) type Part = (&'static CStr, usize, usize);
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Fields {
     pub decoder: Decoder,
-    /// The offset from UTC, in minutes, of times without offset.
-    pub offset_min: i32,
+    /// The time zone of times without offset.
+    pub zone: Zone,
 }
 
 impl Fields {
@@ -78,7 +79,7 @@ impl Fields {
     /// Returns the time in the first component of the first repetition. A text that is not a time says nothing.
     pub(super) fn time(&self, field: Element<'_>) -> Said<Time> {
         match self.text(first(field)) {
-            Said::Is(text) => Time::read(text.as_bytes(), self.offset_min).map_or(Said::Nothing, Said::Is),
+            Said::Is(text) => Time::read(text.as_bytes(), self.zone).map_or(Said::Nothing, Said::Is),
             Said::Delete => Said::Delete,
             Said::Nothing => Said::Nothing,
         }

@@ -27,6 +27,18 @@ impl Kind {
     }
 }
 
+/// Returns the names of the collections with the documents of the state: `patients`, `visits` and `results`. They are in
+/// the database of the messages.
+pub fn collections() -> [&'static str; 3] {
+    Kind::ALL.map(Kind::collection)
+}
+
+/// Returns the name of the collection that notes which messages are folded. `messages` is the name of the collection
+/// with the messages.
+pub fn notes_of(messages: &str) -> String {
+    format!("{messages}.folded")
+}
+
 /// The key of a document of the state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {

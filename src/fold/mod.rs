@@ -32,6 +32,6 @@ mod tests;
 pub use document::{State, Unreadable};
 pub use event::{BadMessage, Event, Reader};
 pub use folding::{Advanced, advance, fold};
-pub use keys::{Identifier, Key, Kind};
+pub use keys::{Identifier, Key, Kind, collections, notes_of};
 pub use merges::{Merge, Merges};
 pub use order::Order;

@@ -5,8 +5,8 @@ use super::random::Random;
 const CONSONANTS: &[u8; 16] = b"bdfghjklmnprstvz";
 const VOWELS: &[u8; 5] = b"aeiou";
 const SYLLABLES: u64 = 80;
-/// Endings of names. A name has two syllables of two letters each, and an ending. Therefore different numbers give
-/// different names.
+/// Endings of names. A name has two syllables of two letters each, and then one of these endings. Each number below
+/// [`NAMES`] gives another combination, and therefore another name.
 const ENDS: [&str; 8] = ["", "n", "r", "s", "l", "nd", "rt", "ck"];
 
 /// Number of different names.

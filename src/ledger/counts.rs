@@ -87,7 +87,7 @@ mod tests {
         for (read, conserved) in [(30, false), (31, true), (32, false)] {
             assert_eq!(Counts { read, ..ends }.are_conserved(), conserved, "{read} rows");
         }
-        // The following counts are parts of other counts.
+        // The following counts are parts of other counts, so they do not change the sum.
         let parts = Counts { replaced: 1, refused_by_server: 1, refused_for_conflict: 1, in_doubt: 1, ..ends };
         assert!(Counts { read: 31, repeats_in_doubt: 1, ..parts }.are_conserved());
     }

@@ -79,6 +79,7 @@ fn text_of(path: &str) -> String {
 fn state_of(process: u32) -> Option<(String, String)> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
     // Field 2 is the name of the program. It is in parentheses and may contain any character, even `)`.
+    // So it ends at the last `)`.
     let (_, after_name) = stat.rsplit_once(')')?;
     let mut fields = after_name.split_whitespace();
     let state = fields.next()?.to_owned();

@@ -283,14 +283,14 @@ struct LoadKey<'a> {
     sources: Vec<&'a Version>,
 }
 
-/// The `_id`s of records that the verification of their load *excuses*: these records, and no others, may be missing or
-/// different.
+/// The `_id`s of records that the verification of their load *excuses*: it does not count them as differences, although
+/// their documents are missing or different.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Exceptions {
-    /// The server refused the record. Either nothing is stored under its `_id`, or content that was stored before.
+    /// The server refused the record. Its document may be missing, or have the content that was stored before.
     pub refused: Vec<Id>,
-    /// Other content, not from this load, was stored under the `_id` and was kept. A document with this `_id` must
-    /// still be stored.
+    /// Other content, not from this load, was stored under the `_id` and was kept. The document may be different, but
+    /// must not be missing.
     pub kept_out: Vec<Id>,
 }
 
@@ -454,7 +454,8 @@ impl RejectsState {
 pub struct SegmentsOf {
     /// The fence of the owner's lease.
     pub fence: i64,
-    /// The number of the owner's last segment. The numbers begin after the last segment of the owner before.
+    /// The number of the owner's last segment. The owner's first segment has the number after the last segment of the
+    /// previous owner.
     pub last: u32,
 }
 

@@ -240,7 +240,8 @@ impl Ledger {
     /// If the server cannot be read.
     pub async fn has_overlapping_loads(&self, load: &LoadDocument) -> Result<bool, LedgerError> {
         let mut filter = self.with_collection(Document::new());
-        // While the parts of a load are written, the load's own document does not change.
+        // While the parts of a load are written, the load's own document does not change. So such a load is recognized
+        // by its state, and not by the time of the last change.
         let is_in_parts = doc! { "manifest": { "$exists": true }, "state": { "$in": UNFINISHED.to_vec() } };
         let has_changed = doc! { "updated": { "$gte": load.started }, "state": { "$ne": "dropped" } };
         filter.insert("_id", doc! { "$ne": load.id });
@@ -325,9 +326,10 @@ impl Ledger {
     ///    key of one of these loads.
     /// 4. In all other cases, the identity is `wanted`.
     ///
-    /// Two loads may call this function at the same time. Then each finds the lease of the other, so rule 1 (no other
-    /// load is active) applies to neither. Each call also increases the revision in the identity's document. A load
-    /// writes only if the revision is still the one that it read. Otherwise the call starts again from the beginning.
+    /// Two loads may call this function at the same time. Then each finds the lease of the other, so rule 1 applies to
+    /// neither. A call writes only if the identity's document still has the revision that it read, and increases the
+    /// revision. So only one of the two calls succeeds. The other one begins again, finds the identity that the first
+    /// one stored, and follows rule 2.
     ///
     /// # Errors
     /// If the ledger cannot be read, or no journaled majority acknowledges the write.

@@ -72,15 +72,24 @@ impl Format {
         fhir::type_of(text.strip_prefix(b"[").unwrap_or(text)).is_some()
     }
 
+    /// Returns the name of the built-in spec that is used for a source of this format if the user gives no spec. `sample` is
+    /// the beginning of the source.
+    pub fn built_in_spec(self, sample: &[u8]) -> &'static str {
+        match self {
+            Self::Hl7 => "hl7v2",
+            Self::Fhir(_) => "fhir-r4",
+            Self::Ndjson | Self::Json if Self::is_fhir(sample) => "fhir-r4",
+            Self::Csv(_) | Self::Ndjson | Self::Json => "admissions",
+        }
+    }
+
     /// Returns how the text of a source is divided into rows.
     pub fn framing(self) -> Framing {
         match self {
             Self::Csv(dialect) => Framing::Delimited(dialect),
-            Self::Ndjson => Framing::Lines,
-            Self::Json => Framing::Documents,
+            Self::Ndjson | Self::Fhir(FhirForm::Ndjson) => Framing::Lines,
+            Self::Json | Self::Fhir(FhirForm::Json) => Framing::Documents,
             Self::Hl7 => Framing::Hl7,
-            Self::Fhir(FhirForm::Ndjson) => Framing::Lines,
-            Self::Fhir(FhirForm::Json) => Framing::Documents,
             Self::Fhir(FhirForm::Bundle) => Framing::Entries,
         }
     }

@@ -114,7 +114,7 @@ impl Layout {
         layout.array_of_field = array_of_field(spec, &columns);
         layout.dates = given_dates(spec, &columns, options)?;
         if format == Format::Hl7 {
-            let of_messages = DateFormat::Hl7 { offset_minutes: spec.source.offset_minutes };
+            let of_messages = DateFormat::Hl7 { zone: spec.source.zone };
             for (_, date) in spec.fields.iter().zip(&mut layout.dates).filter(|(field, _)| is_date(field)) {
                 date.get_or_insert(of_messages);
             }

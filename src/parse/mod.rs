@@ -23,7 +23,7 @@ pub use cells::Cells;
 pub(crate) use columns::REJECT_COLUMNS;
 pub(crate) use csv::DELIMITERS;
 pub(crate) use csv::write_line;
-pub use dates::DateFormat;
+pub use dates::{DateFormat, parse_date};
 pub(crate) use error::LayoutError;
 pub use fhir::BundleIds;
 pub use format::{FhirForm, Format};

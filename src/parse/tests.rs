@@ -7,7 +7,7 @@ use super::*;
 use crate::read::{Ending, RowSpan};
 use crate::reject::{Reason, Reject};
 use crate::spec::{
-    Constraints, Field, FieldType, Identity, OnConflict, Presence, Privacy, Shape, Sign, SourceFormat, Spec,
+    Constraints, Field, FieldType, Identity, OnConflict, Presence, Privacy, Shape, Sign, SourceFormat, Spec, Zone,
 };
 
 fn field(name: &str, kind: FieldType, presence: Presence) -> Field {
@@ -379,7 +379,7 @@ fn the_error_for_unknown_dates_describes_how_they_are_written() {
 fn the_command_line_takes_precedence_over_the_spec() {
     let source = SourceFormat {
         format: Some(FormatName::Json),
-        offset_minutes: 0,
+        zone: Zone::UTC,
         delimiter: Some(b';'),
         quote: Some(Sign::None),
         escape: Some(Sign::Byte(b'\\')),

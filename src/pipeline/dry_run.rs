@@ -43,7 +43,8 @@ pub fn dry_run(
     if let Some(account) = &mut account {
         account.rejects.check_named()?;
     }
-    let mut expectations: Vec<Expectation> = plan.kinds.iter().map(|kind| expectation(plan, kind, mode)).collect();
+    let rules = plan.kinds.iter().map(|kind| mode.rule(kind.identity.on_conflict));
+    let mut expectations: Vec<Expectation> = rules.map(|rule| expectation(plan, rule)).collect();
     let mut side = ReadSide::default();
     encode_alone(plan, interrupt, progress, |block| {
         side.count(block, plan);

@@ -8,7 +8,7 @@ use crate::ledger::{Counts, Reading, SourceIdentity};
 use crate::parse::{BundleIds, Charset, DateFormat, FhirForm, Format, FormatName, Layout, LayoutError, LayoutOptions};
 use crate::read::{self, Block, Encoding, Origin, ReadError, ReadOptions, Reader};
 use crate::server::Target;
-use crate::spec::{Dataset, Sign, Spec};
+use crate::spec::{Dataset, Sign, SourceFormat, Spec};
 
 use crate::error::Error;
 
@@ -45,6 +45,8 @@ pub struct Plan {
     /// The user's options for reading the sources, as the ledger stores them. They are part of the load's key.
     pub reading: Reading,
     options: ReadOptions,
+    /// Whether the spec was chosen by the format of the sources, because the user gave none.
+    is_spec_detected: bool,
 }
 
 /// The number of records in the first part of a source, and the size of that part on disk. They are used to estimate
@@ -79,24 +81,62 @@ impl Plan {
     /// If a source cannot be read, if it has a header but no rows, if its format cannot be determined, or if its
     /// columns or dates do not match the spec.
     pub fn new(dataset: impl Into<Dataset>, key: IdentityKey, wishes: &Wishes) -> Result<Self, Error> {
-        let Dataset { columns: mut spec, mut kinds } = dataset.into();
-        if let Some(system) = &wishes.system {
-            for spec in kinds.iter_mut().chain([&mut spec]) {
-                spec.system = Some(system.clone());
-            }
-            if !spec.is_divided() {
-                let problem = "--source-system is only for FHIR resources; give their spec, e.g. --spec fhir-r4";
-                return Err(Error::Usage(problem.into()));
-            }
-        }
-        let options = ReadOptions { encoding: wishes.encoding, ..ReadOptions::default() };
+        let Dataset { columns: spec, kinds } = wishes.with_system(dataset.into())?;
+        let options = wishes.read_options();
         let layout = wishes.layout.or(&spec.source);
         let sources = read::expand(&wishes.sources)?
             .into_iter()
             .enumerate()
-            .map(|(index, origin)| SourcePlan::new(origin, index, &spec, &options, &layout))
+            .map(|(index, origin)| {
+                let reader = Reader::open(&origin, index, &options)?;
+                let format = detect(&origin, &reader, &layout)?;
+                SourcePlan::new((origin, index), reader, format, &spec, &options, &layout)
+            })
             .collect::<Result<_, _>>()?;
-        Ok(Self { spec, kinds, key, sources, workers: wishes.workers, reading: reading(wishes), options })
+        let (workers, reading) = (wishes.workers, reading(wishes));
+        Ok(Self { spec, kinds, key, sources, workers, reading, options, is_spec_detected: false })
+    }
+
+    /// Makes a plan like [`new`](Self::new), for a user who gave no spec. The format of the sources decides which built-in
+    /// spec is used.
+    ///
+    /// # Errors
+    /// The same as for [`new`](Self::new). Also if two sources need different specs.
+    pub fn detect(key: IdentityKey, wishes: &Wishes) -> Result<Self, Error> {
+        let options = wishes.read_options();
+        let mut chosen: Option<(&'static str, Dataset)> = None;
+        let mut sources: Vec<SourcePlan> = Vec::new();
+        for (index, origin) in read::expand(&wishes.sources)?.into_iter().enumerate() {
+            let reader = Reader::open(&origin, index, &options)?;
+            let format = detect(&origin, &reader, &wishes.layout)?;
+            let name = format.built_in_spec(reader.sample());
+            let (first, dataset) = match &mut chosen {
+                Some(chosen) => chosen,
+                none => none.insert((name, wishes.with_system(built_in(name))?)),
+            };
+            if *first != name {
+                return Err(Error::Usage(format!(
+                    "{} needs the spec {first}, but {} needs the spec {name}; use a command for each, or give --spec",
+                    sources[0].origin.name(),
+                    origin.name()
+                )));
+            }
+            let (spec, layout) = (&dataset.columns, wishes.layout.or(&dataset.columns.source));
+            // The spec may say more about the format than the content does.
+            let says_nothing = spec.source == SourceFormat::default();
+            let format = if says_nothing { format } else { detect(&origin, &reader, &layout)? };
+            sources.push(SourcePlan::new((origin, index), reader, format, spec, &options, &layout)?);
+        }
+        let Dataset { columns: spec, kinds } = chosen.ok_or(ReadError::NoSource)?.1;
+        let is_spec_detected = spec.option().is_some();
+        let (workers, reading) = (wishes.workers, reading(wishes));
+        Ok(Self { spec, kinds, key, sources, workers, reading, options, is_spec_detected })
+    }
+
+    /// Returns the message that says which spec was chosen by the format of the sources. Returns `None` if the user gave a
+    /// spec, or if it is the spec that is used by default.
+    pub fn detected_spec(&self) -> Option<String> {
+        self.is_spec_detected.then(|| format!("spec {} (detected)", self.spec.option().unwrap_or(&self.spec.name)))
     }
 
     /// Returns the identities of the sources, with their hashes. Reads every file once. Standard input and other
@@ -159,7 +199,9 @@ impl Plan {
             return counts;
         }
         let mut sum = Counts::default();
-        counts.iter().for_each(|counts| sum.add(counts));
+        for counts in &counts {
+            sum.add(counts);
+        }
         vec![sum]
     }
 
@@ -231,7 +273,35 @@ fn reading(wishes: &Wishes) -> Reading {
     }
 }
 
+/// Determines the format of a source.
+fn detect(origin: &Origin, reader: &Reader, wishes: &LayoutOptions) -> Result<Format, Error> {
+    let wrong = |problem| Error::Layout { source_name: origin.name().to_owned(), problem };
+    Format::detect(reader.sample(), wishes).map_err(wrong)
+}
+
+fn built_in(name: &str) -> Dataset {
+    Dataset::built_in(name).expect("every format has a built-in spec, which a test checks")
+}
+
 impl Wishes {
+    /// Sets the name of the source system in a dataset, if the user gave one.
+    fn with_system(&self, mut dataset: Dataset) -> Result<Dataset, Error> {
+        if self.system.is_some() && !dataset.columns.is_divided() {
+            let problem = "--source-system is only for FHIR resources; give their spec, e.g. --spec fhir-r4";
+            return Err(Error::Usage(problem.into()));
+        }
+        if let Some(system) = &self.system {
+            for spec in dataset.kinds.iter_mut().chain([&mut dataset.columns]) {
+                spec.system = Some(system.clone());
+            }
+        }
+        Ok(dataset)
+    }
+
+    fn read_options(&self) -> ReadOptions {
+        ReadOptions { encoding: self.encoding, ..ReadOptions::default() }
+    }
+
     /// Makes the options again from the form in which the ledger and the manifest store them (see [`reading`]).
     pub(super) fn from_reading(sources: Vec<String>, reading: &Reading, workers: usize) -> Self {
         let byte = |text: &Option<String>| text.as_ref().and_then(|text| text.bytes().next());
@@ -255,15 +325,14 @@ impl Wishes {
 
 impl SourcePlan {
     fn new(
-        origin: Origin,
-        index: usize,
+        (origin, index): (Origin, usize),
+        reader: Reader,
+        format: Format,
         spec: &Spec,
         options: &ReadOptions,
         wishes: &LayoutOptions,
     ) -> Result<Self, Error> {
-        let reader = Reader::open(&origin, index, options)?;
         let wrong = |problem| Error::Layout { source_name: origin.name().to_owned(), problem };
-        let format = Format::detect(reader.sample(), wishes).map_err(wrong)?;
         let read_as = options.encoding.filter(|given| *given != Encoding::Windows1252).unwrap_or(reader.encoding());
         if format == Format::Hl7 && read_as != Encoding::Utf8 {
             return Err(wrong(LayoutError::EncodingOfMessages { encoding: read_as.name() }));
@@ -306,7 +375,9 @@ fn bundle_ids(
     reader.start(format.framing());
     let mut spare = Block::default();
     while let Some(block) = reader.next_block(spare)? {
-        block.rows.iter().for_each(|span| ids.add_entry(block.row(*span)));
+        for span in &block.rows {
+            ids.add_entry(block.row(*span));
+        }
         spare = block;
     }
     Ok((!ids.is_empty()).then(|| Arc::new(ids)))

@@ -265,7 +265,8 @@ impl Bench {
     pub fn encode(&mut self, block: &Block, memory: Vec<Vec<u8>>) -> EncodedBlock {
         debug_assert!(memory.len() == self.kinds.len() && memory.iter().all(Vec::is_empty));
         let first = block.rows.first().copied();
-        let entries_max = if self.keeps_whole { 0 } else { block.rows.len() };
+        // Of many types of resources, a block has few.
+        let entries_max = if self.keeps_whole && self.kinds.len() > 1 { 0 } else { block.rows.len() };
         let kind = |(documents, bench): (Vec<u8>, &KindBench)| EncodedKind {
             documents,
             entries: Vec::with_capacity(entries_max),

@@ -192,12 +192,12 @@ struct Collector {
 
 impl Collector {
     fn new(plan: &Plan, kind: usize, options: &VerifyOptions) -> Self {
-        let spec = &plan.kinds[kind];
+        let rule = options.mode.rule(plan.kinds[kind].identity.on_conflict);
         Self {
             kind,
-            rule: options.mode.rule(spec.identity.on_conflict),
+            rule,
             share: options.share,
-            expectation: expectation(plan, spec, options.mode),
+            expectation: expectation(plan, rule),
             references: References::new(sorter_bytes(plan)),
             references_elsewhere: 0,
             rejected: 0,
@@ -248,7 +248,7 @@ fn expect(plan: &Plan, options: &VerifyOptions, interrupt: &Interrupt, progress:
 ///
 /// # Errors
 /// The same as for [`expect`].
-pub async fn expect_all(
+pub fn expect_all(
     plan: &Plan,
     options: &VerifyOptions,
     interrupt: &Interrupt,
@@ -270,17 +270,17 @@ pub async fn expect_all(
     Ok(Some(Expectations(all?)))
 }
 
-/// Makes an empty list of the records of one kind of document.
-pub(super) fn expectation(plan: &Plan, kind: &Spec, mode: Mode) -> Expectation {
+/// Makes an empty list of records. `rule` says which of several records with one `_id` is expected.
+pub(super) fn expectation(plan: &Plan, rule: OnConflict) -> Expectation {
     let expectation = Expectation::new(sorter_bytes(plan));
-    match mode.rule(kind.identity.on_conflict) {
+    match rule {
         OnConflict::Newest { .. } => expectation.with_ranks(sorter_bytes(plan)),
         _ => expectation,
     }
 }
 
-/// Returns the memory for sorting the records of one kind of document. If each row belongs to one kind only, the kinds
-/// share the memory of a table.
+/// Returns the memory for sorting the records of one kind of document. If each row belongs to one kind only, all kinds
+/// together have the memory of a table.
 fn sorter_bytes(plan: &Plan) -> usize {
     SORTER_BYTES_DEFAULT / if plan.spec.is_divided() { plan.kinds.len() } else { 1 }
 }

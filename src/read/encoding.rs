@@ -84,8 +84,8 @@ fn is_first_byte(byte: u8) -> bool {
 /// Determines the encoding of a source. `raw` is the beginning of the source, and `wanted` is the encoding that the
 /// user gave.
 ///
-/// HL7 messages stay as they are, because each message names its own character set. The result is then UTF-8, also if
-/// `wanted` is another encoding.
+/// HL7 messages are not decoded, because each message names its own character set. The result is then UTF-8, even if
+/// `wanted` is another encoding: the decoder copies UTF-8 without a change.
 ///
 /// If `wanted` is `None`, the first of these rules that applies decides:
 /// - A byte order mark shows the encoding.

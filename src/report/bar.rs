@@ -78,7 +78,7 @@ impl Bar {
         }
         let progress = progress.clone();
         let bar = ProgressBar::new_spinner();
-        // indicatif draws nothing on a terminal without cursor movement.
+        // indicatif draws nothing on a terminal without cursor movement. Such a terminal gets lines, like a log.
         let ticker = if std::io::stderr().is_terminal() && !bar.is_hidden() {
             let style = ProgressStyle::with_template("{spinner} {msg}");
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));

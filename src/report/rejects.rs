@@ -438,9 +438,8 @@ mod tests {
         check_tail("by hand\n", &[], "1\n2\n", "by hand\n");
     }
 
-    /// Runs the test with this name again, in a new process. In this process, a file can have at most one block (512
-    /// or 1,024 bytes, depending on the shell). The limit applies to a whole process, so it would disturb the other
-    /// tests.
+    /// Runs the test with this name again, in a new process in which a file can have at most one block (512 or 1,024
+    /// bytes, depending on the shell). In the process of the other tests, this limit would apply to them too.
     fn run_with_limited_files(name: &str) {
         let script = "trap '' XFSZ; ulimit -f 1; exec \"$0\" \"$@\"";
         let mut limited = Command::new("sh");

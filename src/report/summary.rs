@@ -56,8 +56,8 @@ pub struct LoadSummary {
     /// Messages about the ledger and about files. For example, why an interrupted load was not resumed, or which file
     /// was not changed.
     pub notes: Vec<String>,
-    /// The times of the command. `None` if the load is divided into parts, because its worker also loads parts of it:
-    /// the times are then in the result of the worker.
+    /// The times of the command. `None` if the load is divided into parts. The result of the worker that ended the load
+    /// has the times then, because this worker may also have loaded parts.
     #[serde(flatten)]
     pub times: Option<Times>,
     /// The reason why the load was not verified, if it was not.
@@ -151,7 +151,7 @@ const ENCODING_OF_MESSAGES: &str = "each message in its own character set";
 impl SourceNote {
     /// Creates the note about a source. `name` is its name.
     pub fn new(name: &str, encoding: &str, layout: &Layout, spec: &Spec, noticed: &Notices) -> Self {
-        // The format of times in HL7 messages and FHIR resources is fixed.
+        // The format of times in HL7 messages and FHIR resources is fixed, so it is not shown.
         let shown = if layout.format.keeps_whole() { &[][..] } else { &layout.dates };
         let dates = spec.fields.iter().zip(shown);
         Self {

@@ -25,8 +25,8 @@ use super::problem::{Cause, Facts, Failed, Problem, cause_of, innermost};
 pub(crate) struct Limits {
     /// A request is repeated at most this long if no byte is received.
     pub(crate) patience: Duration,
-    /// The first connection is tried at most this long. The time is short, because a connection often fails because of
-    /// a wrong setting.
+    /// The first connection is tried at most this long. The time is short: if the first connection fails, often a
+    /// setting is wrong.
     pub(crate) first_contact: Duration,
     /// If a connection delivers nothing for this number of seconds, it is closed and the request is repeated.
     pub(crate) stall_seconds: u64,
@@ -218,7 +218,7 @@ impl Bucket {
             // An empty piece is not sent, because the reader would take it for the end of the object.
             if !bytes.is_empty() {
                 range.start += bytes.len() as u64;
-                // This fails only if the reader was dropped. A dropped reader also stops this task.
+                // An error is ignored: it means that the reader was dropped, and a dropped reader also stops this task.
                 let _ = reader.send(Ok(bytes));
             }
         }
@@ -229,7 +229,8 @@ impl Bucket {
         Tries { patience: Patience::new(self.limits.patience), contact: None }
     }
 
-    /// Returns the attempts of a request that is sent before the load, when a connection may never have worked.
+    /// Returns the attempts of a request that is sent before the load. Attempts without a connection have the short
+    /// limit `Limits::first_contact`, because the settings may be wrong.
     fn first_tries(&self) -> Tries {
         Tries { contact: Some(Patience::new(self.limits.first_contact)), ..self.tries() }
     }

@@ -1,5 +1,5 @@
-//! Requests to S3, or to a store with the same interface: addresses, credentials, reads and writes of objects. Failed
-//! requests are repeated as long as they may succeed later.
+//! Requests to S3, or to a store with the same interface: addresses, credentials, reads and writes of objects. If a
+//! failed request may succeed later, it is repeated for a limited time.
 //!
 //! This module does not know what an object contains.
 

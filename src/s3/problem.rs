@@ -1,4 +1,5 @@
-//! The reasons why an object in S3 cannot be read or written. Most of them are determined from the errors of `object_store`.
+//! The reasons why an object in S3 cannot be read or written. Most of them are determined from the errors of
+//! `object_store`.
 //!
 //! A message may contain the error code of a reply of S3, but no other text of the reply. Reason: a reply can contain
 //! parts of a signature.

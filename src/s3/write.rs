@@ -118,13 +118,14 @@ impl Upload<'_> {
         Ok(())
     }
 
-    /// Makes the object from the parts. Returns false if an object with this key exists. If the reply to an attempt was
-    /// lost, this can be the object itself: compare its mark.
+    /// Makes the object from the parts. Returns false if an object with this key exists. An attempt whose reply was
+    /// lost may have made that object. To find this out, the caller compares the object's mark.
     pub(super) async fn complete(self) -> Result<bool, Problem> {
         let complete = || self.bucket.store.complete_multipart(self.key, &self.id, self.parts.clone());
         match self.bucket.patiently("s3:PutObject", complete).await? {
             Ok(_) => Ok(true),
-            // After a lost reply, the store may no longer know the upload.
+            // `Replaced`: an object with this key exists. `NoObject`: the store does not know the upload any more. An
+            // attempt whose reply was lost has then probably made the object.
             Err(Problem::Replaced | Problem::NoObject) => {
                 self.abort().await;
                 Ok(false)
@@ -136,7 +137,7 @@ impl Upload<'_> {
         }
     }
 
-    /// Removes the parts. Ignores errors: a rule of the bucket can remove them later.
+    /// Removes the parts. Errors are ignored, because a rule of the bucket can remove the parts later.
     pub(super) async fn abort(&self) {
         let _ = self.bucket.store.abort_multipart(self.key, &self.id).await;
     }

@@ -46,8 +46,8 @@ pub struct Destination {
     account: Option<Account>,
     /// The name of the writer, according to the settings.
     writer: String,
-    /// If the name in `database` is misspelled, the user is probably stored in one of these databases: the one that
-    /// `DB_NAME` names, or the default database.
+    /// The database that `DB_NAME` names, and the default database. If the name in `database` is misspelled, the user
+    /// is probably stored in one of these. They are searched only to explain a failed sign-in.
     usual_databases: Vec<String>,
     /// The product behind the connection, if the user names it.
     product: Option<Product>,

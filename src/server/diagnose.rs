@@ -132,8 +132,8 @@ pub(super) async fn open(
     databases: (&str, &[String]),
     tell: Tell<'_>,
 ) -> Result<Client, Failure> {
-    // Every signed-in user may run `connectionStatus`. Without a sign-in, `listCollections` succeeds only if the server
-    // has no access control.
+    // The command tests the sign-in. Every signed-in user may run `connectionStatus`. Without a sign-in,
+    // `listCollections` succeeds only if the server has no access control.
     let command = if options.credential.is_some() {
         doc! { "connectionStatus": 1 }
     } else {

@@ -43,17 +43,17 @@ struct Limit {
     needed_for: &'static [Purpose],
 }
 
-/// Elastic clusters have none of these features.
+/// The features that DocumentDB lacks, at least in some versions. Elastic clusters have none of them.
 const LIMITS: [Limit; 9] = [
-    // The table lists the commands `update` and `findAndModify`, and the update operators, but no pipeline in an
-    // update. Users report that such updates fail, for example gravitee-io/gravitee-access-management#5832.
+    // Amazon's table lists the commands `update` and `findAndModify`, and the update operators. It does not list
+    // pipelines in updates. Users report that such updates fail (gravitee-io/gravitee-access-management#5832).
     Limit {
         feature: "updates with an aggregation pipeline",
         used_for: "the leases and checkpoints of the ledger",
         since: &[],
         needed_for: &[Purpose::Load],
     },
-    // The table has the other system variables.
+    // Amazon's table lists the other system variables, but not `$$NOW`.
     Limit {
         feature: "the variable $$NOW",
         used_for: "the server's time in the ledger, and the years in the view for analysts",
@@ -66,7 +66,7 @@ const LIMITS: [Limit; 9] = [
         since: &[],
         needed_for: &[Purpose::Load, Purpose::Read],
     },
-    // The page "Functional differences".
+    // Source: Amazon's page "Functional differences".
     Limit {
         feature: "users and roles outside the database admin",
         used_for: "the users that provisioning creates",
@@ -92,7 +92,7 @@ const LIMITS: [Limit; 9] = [
         since: &[(5, 0, 0)],
         needed_for: &[Purpose::Administer],
     },
-    // The page "Authentication using SCRAM-SHA-256".
+    // Source: Amazon's page "Authentication using SCRAM-SHA-256".
     Limit {
         feature: "sign-in with SCRAM-SHA-256",
         used_for: "the users that provisioning creates",
@@ -146,15 +146,15 @@ fn version_of(text: &str) -> Option<Version> {
     Some((next()?, next()?, next()?))
 }
 
-/// Returns true if the hosts are those of a cluster of Amazon DocumentDB. Its certificate is only valid for these
-/// names, so a connection with TLS uses them.
+/// Returns true if the host names are those that Amazon gives to clusters of DocumentDB. A connection with TLS must use
+/// these names, because the cluster's certificate is valid only for them.
 fn is_of_amazon(address: &str) -> bool {
     [".docdb.", ".docdb-elastic."].iter().any(|part| address.contains(part)) && address.contains(".amazonaws.com")
 }
 
 impl Target {
-    /// Returns the engine if the target is Amazon DocumentDB. That is so if the user says so, or if the address is one
-    /// of Amazon's.
+    /// Returns the engine if the target is Amazon DocumentDB, otherwise `None`. If the user names the product, this
+    /// decides. Otherwise the address decides.
     ///
     /// # Errors
     /// If the server cannot be queried about its version.
@@ -175,7 +175,8 @@ impl Target {
             let doing = "read the version of the server".to_owned();
             ServerError::Command { doing, failure }
         })?;
-        // A server that is not DocumentDB does not know this command.
+        // An error is ignored: a server that is not DocumentDB does not know this command. The version is then that of
+        // `buildInfo`.
         let engine = ask("getEngineVersion").await.ok();
         Ok(Some(Engine::of(engine.as_ref(), &build, &self.address)))
     }

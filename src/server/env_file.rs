@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use super::Secret;
 
-/// Returns the text of an `.env` file with these variables added. An empty line `NAME=` gets the value, otherwise a new
-/// line is added at the end. All other bytes stay as they are.
+/// Returns the text of an `.env` file with these variables added. If the text has a line `NAME=` without a value, the
+/// value is added to this line. Otherwise a new line is added at the end. All other bytes stay as they are.
 ///
 /// # Errors
 /// The text is not a valid `.env` file. Or the addition would change another variable, for example because the line

@@ -170,8 +170,8 @@ fn key_and_uuid(listed: &Document) -> Option<(Document, Bson)> {
     Some((listed.get_document("key").ok()?.clone(), listed.get("uuid")?.clone()))
 }
 
-/// Reads the documents of `config.chunks` of one collection, which are sorted by `min`. Each is a range, because
-/// `moveRange` moves a part of one chunk.
+/// Reads the documents of `config.chunks` of one collection, which are sorted by `min`. Each document becomes one
+/// range. All `_id`s of a range are on one shard: if the server moves a part of a range, it divides the range.
 fn ranges(chunks: &[Document]) -> Vec<Owned> {
     let range = |chunk: &Document| {
         let from = chunk.get_document("min").ok()?.get("_id")?;

@@ -16,6 +16,7 @@ mod range;
 mod shape;
 mod source;
 mod spelling;
+mod zone;
 
 use std::path::Path;
 
@@ -30,6 +31,7 @@ pub(crate) use shape::{Group, Node};
 pub use source::{FormatName, Sign, SourceFormat};
 pub use spelling::trim;
 pub(crate) use spelling::{ID_COLUMN, closest, column_key, is_blank, same_spelling};
+pub use zone::Zone;
 
 /// The TOML text of the built-in spec that Medlift uses if the user gives no spec.
 pub const ADMISSIONS: &str = include_str!("../../specs/admissions.toml");

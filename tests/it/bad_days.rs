@@ -13,8 +13,8 @@ use crate::load::{Place, block_on, counts, spec_without_age, text};
 use crate::program::{Run, Running, medlift};
 use crate::server::{fail_point, heal, server_with_fail_points, server_with_slow_inserts, slow_server};
 
-/// With these options, a load writes runs of 1 MiB in batches of 125 documents, one batch after another. It then takes
-/// so long that a test can interrupt it in the middle.
+/// With these options, a load writes chunks of 1 MiB in batches of 125 documents, one batch after another. It then
+/// takes so long that a test can interrupt it in the middle.
 pub(crate) const SLOWLY: [&str; 6] = ["--run-size", "1", "--batch-size", "125", "-j", "1"];
 
 /// A source with this number of [long rows](Place::long_rows) has five blocks of 1 MiB. A test can interrupt its load
@@ -93,8 +93,9 @@ fn a_load_without_a_server_names_the_address_and_leaves_no_file() {
 fn a_killed_load_is_resumed_and_counts_as_if_it_had_not_been_killed() {
     let built_in = medlift(["spec", "show"]).run().expect_code(0).stdout;
     check_resumed_load("KILL", SLOW_ROWS, built_in);
-    // This spec causes conflicts: some records are not stored, because an earlier record has the same `_id`. If the
-    // load is killed and resumed, and such a record occurs once more, it must not count as a duplicate.
+    // With this spec, some records lose a conflict: an earlier record has the same `_id`, so they are not stored. If
+    // the file contains such a record again after the place at which the killed load is resumed, this copy must count
+    // as a conflict too, not as a duplicate.
     check_resumed_load("KILL", SLOW_ROWS, spec_without_age("keep-first"));
 }
 

@@ -81,7 +81,7 @@ fn a_load_a_proof_and_an_export_read_and_write_at_majority() {
     };
     run(&["load", text(&one)], 0);
     run(&["load", text(&two), "--mode", "upsert"], 0);
-    // The collection has the ages of the second load, not those of `one`. Because the documents differ, the
+    // The collection has the ages of the second load, not those of the file `one`. Because the documents differ, the
     // verification reads them again by their `_id`s.
     run(&["verify", text(&one)], 5);
     run(&["export"], 0);

@@ -1,4 +1,4 @@
-//! Tests of connections to a real server, and of the failure for each cause.
+//! Tests of connections to a real server, and of the message for each cause of a failure.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -320,7 +320,7 @@ fn passwords_are_read_from_files_and_the_environment_overrides_the_env_file() {
         Destination::settle(&reads, &settings, "admissions").is_ok(),
         "without a password of a reader or loader, the settings must select the writer for reading"
     );
-    // An editor on Windows may write a byte order mark.
+    // An editor on Windows may write a byte order mark. It is not part of the first name.
     std::fs::write(dir.path().join(".env"), "\u{feff}READER_USER=reader\nREADER_PASS=\n").expect("writes");
     let settings = Settings::from_parts(std::iter::empty(), dir.path()).expect("reads");
     let unset = Destination::settle(&reads, &settings, "admissions");

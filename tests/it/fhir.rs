@@ -295,8 +295,30 @@ fn the_same_id_in_two_systems_is_two_resources() {
     assert_ne!(north.get("patientReference"), south.get("patientReference"));
     // A Patient without an identifier is known by its references.
     assert_eq!(north.get("patient"), north.get("patientReference"));
-    let wrong = place.run(&["load", text(&source), "--source-system", "north"]).expect_code(2);
+    let table = place.write("a.csv", "Name,Age\nann,1\n");
+    let wrong = place.run(&["load", text(&table), "--source-system", "north"]).expect_code(2);
     assert!(wrong.stderr.contains("--source-system is only for FHIR resources"), "{}", wrong.stderr);
+}
+
+#[test]
+fn the_version_that_was_changed_last_is_stored_in_whatever_order() {
+    let version = |time: &str, note: &str| {
+        format!(
+            "{{\"resourceType\":\"Patient\",\"id\":\"p1\",\"meta\":{{\"lastUpdated\":\"{time}\"}},\"note\":\"{note}\"}}\n"
+        )
+    };
+    let [old, new] = [version("2024-01-01T00:00:00Z", "old"), version("2024-01-01T00:00:00.001+00:00", "new")];
+    for (first, second, written) in [(&old, &new, 1), (&new, &old, 0)] {
+        let place = Place::new("fhir_newest");
+        let [first, second] =
+            [("first.ndjson", first), ("second.ndjson", second)].map(|(name, text)| place.write(name, text));
+        place.load(&first, &SPEC, 0);
+        let summary = place.load(&second, &SPEC, 0);
+        assert_eq!((total(&summary)[1], total(&summary)[5]), (written, 0), "{}", summary["total"]);
+        let stored = find(&place, "Patient", doc! {});
+        assert_eq!(stored.get_document("resource").unwrap().get_str("note").unwrap(), "new");
+        place.run(&[&["verify", text(&first), text(&second)], &SPEC[..]].concat()).expect_code(0);
+    }
 }
 
 #[test]

@@ -130,8 +130,8 @@ fn a_killed_fold_is_repeated() {
     place.fold(&[]);
     let before = place.state();
     let (folded, visits) = (place.collection("messages.folded"), place.collection("visits"));
-    // As after a kill before the last step: the documents are written, or some of them, but the messages are not noted
-    // as folded.
+    // Simulates a kill before the last step. No message is noted as folded. First all documents are written, then all
+    // except one.
     let last = bson::Binary { subtype: BinarySubtype::Generic, bytes: [[0; 16], [0xff; 16]].concat() };
     for written in [0, 1] {
         block_on(async {
@@ -151,7 +151,8 @@ fn the_order_of_loading_does_not_change_a_byte() {
     let messages = stream();
     all.load_messages("all.hl7", &messages);
     all.fold(&[]);
-    // The latest message first, and each part folded before the next one arrives. The last part repeats a message.
+    // Loads the messages in reverse order, four at a time, and folds them each time. At the end, one message is loaded
+    // again.
     let mut reversed = messages.clone();
     reversed.reverse();
     reversed.push(messages[4].clone());
@@ -189,7 +190,7 @@ fn a_rebuild_corrects_and_removes_what_no_message_says() {
     assert_eq!(place.check().different, 0);
     block_on(async { patients.delete_one(doc! { "name": "of another program" }).await.expect("still there") });
     assert_eq!(place.state(), before);
-    // The admission of P2 is no longer stored.
+    // Deletes the message with the admission of P2. Without its admission, the visit is provisional.
     block_on(async { messages.delete_one(doc! { "controlId": "M2" }).await.expect("deleted") });
     place.fold(&["--rebuild"]);
     assert!(place.one("visits", doc! { "number.value": "V2" }).get_bool("provisional").unwrap());

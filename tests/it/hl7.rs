@@ -8,6 +8,8 @@ use bson::spec::BinarySubtype;
 use bson::{Document, doc};
 
 use crate::load::{ENDS, Place, block_on, counts, text};
+use crate::program::medlift;
+use crate::server::shared;
 
 const SPEC: [&str; 2] = ["--spec", "hl7v2"];
 
@@ -50,7 +52,7 @@ fn messages_are_stored_once_with_their_header_and_patient() {
     assert_eq!(identifiers[1], doc! { "value": "2", "authority": "GOODHEALTH", "type": "MR" }.into());
     assert_eq!(stored.get_binary_generic("message").unwrap(), second.as_bytes());
 
-    // The MR number identifies the patient, although it is not the first.
+    // The MR number identifies the patient, although it is not the first of the identifiers.
     let patient = |message: &Document| {
         let key = message.get("patient").and_then(|key| match key {
             bson::Bson::Binary(key) if key.subtype == BinarySubtype::Uuid => Some(key.bytes.clone()),
@@ -90,7 +92,7 @@ fn an_export_has_the_original_bytes_whatever_the_framing() {
         assert!(is_in, "{}", message.escape_ascii());
     }
     assert_eq!(exported.len(), crlf.len() + 2 + cr.len() + 1 + latin.len() + 1);
-    // The same messages, in other frames, are the same documents.
+    // The exported messages have other frames, but give the same documents. So all three are already present.
     let summary = place.load(&out, &SPEC, 0);
     assert_eq!(counts(&summary, &ENDS), [3, 0, 3, 0, 0]);
     let csv = place.run(&[&["export", "--type", "csv"], &SPEC[..]].concat()).expect_code(0).stdout;
@@ -120,7 +122,7 @@ fn a_spec_and_a_source_must_be_of_the_same_format() {
     let place = Place::new("hl7_formats");
     let messages = place.write("adt.hl7", admission("1", "M1"));
     let table = place.write("a.csv", "Name,Age\nAnn,1\n");
-    let found = place.run(&["load", text(&messages)]).expect_code(1);
+    let found = place.run(&["load", text(&messages), "--spec", "admissions"]).expect_code(1);
     assert!(
         found.stderr.contains("the source has HL7 v2 messages, but the spec built-in:admissions"),
         "{}",
@@ -212,7 +214,8 @@ fn damaged_messages_are_kept_as_they_are_corrected_and_loaded() {
         assert!(line.starts_with(start) && line.contains(part), "{line}: {start} {part}");
         assert!(!line.contains("2026-01-02") && !line.contains("hello"), "no value may be there: {line}");
     }
-    // The same load again finds its files. A pattern leaves them out.
+    // The same load again uses the same reject files. A pattern such as `*.hl7` leaves reject files out, so only the
+    // source is read.
     let again = place.load(&source.with_file_name("*.hl7"), &SPEC, 4);
     assert_eq!((&again["reject_files"], again["counts"]["read"].as_u64()), (&serde_json::json!(listed), Some(5)));
 
@@ -244,4 +247,71 @@ fn a_message_that_the_server_refuses_is_rejected_as_it_was() {
     assert_eq!(fs::read_to_string(&named).unwrap(), format!("{}\n", messages[1]));
     let found = positions(&place.dir.path().join("refused.csv"));
     assert!(found.len() == 1 && found[0].contains(",,failed_validation,"), "{found:?}");
+}
+
+#[test]
+fn without_a_spec_the_content_of_the_sources_chooses_it() {
+    let place = Place::new("hl7_detected");
+    let uri = shared().uri();
+    let run = |arguments: &[&str]| {
+        let program = medlift(arguments.iter().chain(&["--uri", &uri, "--db", &place.database]));
+        program.input(admission("1", "M1")).run()
+    };
+    let detected = "spec hl7v2 (detected)";
+    let adt = place.write("adt.txt", admission("1", "M1"));
+    let table = place.sample("a.csv", 3, "none");
+    let dry = place.load(&adt, &["--dry-run"], 0);
+    assert_eq!((&dry["notes"][0], dry["counts"]["written"].as_u64()), (&detected.into(), Some(1)));
+    let summary = place.load(&adt, &[], 0);
+    assert_eq!((counts(&summary, &ENDS), &summary["notes"][0]), (vec![1, 1, 0, 0, 0], &detected.into()));
+    assert_eq!(text_of(&find(&place, doc! {}), "controlId"), "M1");
+    let verified = run(&["verify", text(&adt)]).expect_code(0);
+    assert!(verified.stderr.contains(detected), "{}", verified.stderr);
+    let piped = run(&["load", "-"]).expect_code(0);
+    assert!(piped.stdout.contains(&format!("  {detected}\n")), "{}", piped.stdout);
+    let manifest = place.dir.path().join("manifest.json");
+    let plan = medlift(["plan", text(&adt), "--out", text(&manifest)]).run().expect_code(0);
+    assert!(plan.stderr.contains(detected), "{}", plan.stderr);
+    place.run(&["load", "--manifest", text(&manifest)]).expect_code(0);
+    let tables = place.load(&table, &["--dry-run"], 0);
+    assert!(!tables["notes"].to_string().contains("detected"), "{tables}");
+
+    let mixed = run(&["load", text(&table), text(&adt)]).expect_code(2);
+    for part in ["a.csv needs the spec admissions", "adt.txt needs the spec hl7v2", "or give --spec"] {
+        assert!(mixed.stderr.contains(part), "{}", mixed.stderr);
+    }
+}
+
+#[test]
+fn local_times_are_read_in_the_time_zone_of_the_spec() {
+    let place = Place::new("hl7_zone");
+    let spec = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("specs/hl7v2.toml")).unwrap();
+    let spec = spec.replacen("type = \"hl7\"", "type = \"hl7\"\ntime_zone = \"Europe/Berlin\"", 1);
+    let spec = place.write("ours.toml", spec);
+    let times = [
+        ("20260102030000", "2026-01-02T02:00:00Z"),
+        ("20260702030000", "2026-07-02T01:00:00Z"),
+        // This time occurs twice, and the next one does not occur.
+        ("20261025023000", "2026-10-25T00:30:00Z"),
+        ("20260329023000", "2026-03-29T01:30:00Z"),
+        ("20260702030000+0500", "2026-07-01T22:00:00Z"),
+    ];
+    let message = |(number, (time, _)): (usize, &(&str, &str))| {
+        format!(
+            "MSH|^~\\&|A|B|||{time}||ADT^A08|M{number}|P|2.5\rEVN||{time}\rPID|1||1^^^B\rPV1|1|I|W1||||||||||||||||V{number}"
+        )
+    };
+    let messages: Vec<String> = times.iter().enumerate().map(message).collect();
+    let source = place.write("adt.hl7", messages.join("\r"));
+    place.load(&source, &["--spec", text(&spec)], 0);
+    place.run(&["fold", "--spec", text(&spec)]).expect_code(0);
+    for (number, (_, expected)) in times.into_iter().enumerate() {
+        let expected = bson::DateTime::parse_rfc3339_str(expected).unwrap();
+        let stored = find(&place, doc! { "controlId": format!("M{number}") });
+        assert_eq!(stored.get_datetime("sentAt").unwrap(), &expected, "M{number}");
+        let visits = place.collection("visits");
+        let number = format!("V{number}");
+        let visit = block_on(async { visits.find_one(doc! { "number.value": number }).await }).unwrap().unwrap();
+        assert_eq!(visit.get_document("asOf").unwrap().get_datetime("at").unwrap(), &expected);
+    }
 }

@@ -97,7 +97,7 @@ fn a_load_succeeds_if_the_primary_steps_down_during_an_index_build() {
     held.wait_for_build();
     let admin = held.client.database("admin");
     block_on(async move {
-        // The connection may break before the reply arrives.
+        // The result is ignored, because the connection may break before the reply arrives.
         let _ = admin.run_command(doc! { "replSetStepDown": 2, "force": true }).await;
     });
     std::thread::sleep(Duration::from_millis(500));

@@ -14,7 +14,7 @@ use crate::server::{delay, release, server_with_fail_points, shared, wait_for_a_
 /// The time for which the server blocks a command. The interrupted program must end before this time is over.
 const BLOCKED_MS: i32 = 15_000;
 
-/// The bytes that a pipe holds on Linux. A writer then waits for a reader.
+/// A pipe holds this many bytes on Linux. When it is full, the writing program waits for the reader.
 const PIPE_BYTES: usize = 65_536;
 
 fn block(server: &Server, command: &str, database: &str) {

@@ -229,7 +229,8 @@ fn the_proof_of_each_kind_excuses_its_own_refused_documents() {
     }
 }
 
-/// When the load begins, the collection of the first kind is empty, but the collection of the second kind is not.
+/// When the load begins, the collection of the second kind already contains a document of another program. The
+/// verification counts it under `others`, not under `extra`.
 #[test]
 fn documents_of_others_are_allowed_where_a_kind_found_them() {
     let place = Place::new("kinds_others");

@@ -1,5 +1,5 @@
-//! Tests of a dataset other than admissions. Only its spec is different. The dataset has decimals, booleans, nested
-//! fields, optional columns, and an identity of two fields.
+//! Tests of a dataset other than admissions. Medlift needs only a spec to load it. The dataset has decimals, booleans,
+//! nested fields, optional columns, and an identity of two fields.
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
-//! Tests of the messages and decisions that a new user meets: the commands in hints work as printed, `--drop` keeps what
-//! surrounds the documents, and a wrong name is reported before anything is written.
+//! Tests of what a new user meets first: the commands in hints work as printed, `--drop` keeps what surrounds the
+//! documents, and a wrong name is reported before anything is written.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -183,7 +183,7 @@ fn the_first_user_of_a_new_server_is_made_without_a_sign_in() {
     });
     let plan = provision().expect_code(0);
     assert!(plan.stdout.contains("create user writer") && !plan.stderr.contains("notice"), "{plan:?}");
-    // The shared server accepts everybody.
+    // The shared server requires no sign-in. A notice must say so.
     let place = Place::new("everybody");
     let open = ["provision", "--plan", "--uri", &shared().uri(), "--db", &place.database];
     let open = USERS.into_iter().fold(medlift(open), |program, (name, value)| program.env(name, value));
@@ -248,7 +248,7 @@ fn a_wrong_name_is_refused_before_a_connection() {
     check(&[&load[..], &["-c", ""]].concat(), "--collection: `` is not a valid name of a collection");
     check(&["export", "-c", "system.foo"], "--collection: `system.foo` is not a valid name of a collection");
     check(&["verify", text(&path), "-d", "a.b"], "--db: `a.b` is not a valid name of a database");
-    // The name of the de-identified view is longer than that of its collection.
+    // This name of a collection is valid, but the name of its de-identified view is too long.
     let settings = USERS
         .into_iter()
         .fold(medlift(["provision", "-c", &"x".repeat(240)]), |program, (name, value)| program.env(name, value));

@@ -93,7 +93,7 @@ fn a_killed_process_is_known_to_be_gone_and_nobody_waits() {
     };
     let stalled: Json = serde_json::from_str(&runs(&["list", "--json"]).expect_code(0).stdout).unwrap();
     assert_eq!((&stalled[0]["state"], &stalled[0]["worker_has_ended"]), (&"stalled".into(), &true.into()), "{stalled}");
-    // The lease has not expired, and the process is not waited for.
+    // The lease has not expired. But its process has ended, so `--watch` does not wait for it.
     let watched = runs(&["show", stalled[0]["load"].as_str().unwrap(), "--watch"]).expect_code(6);
     for part in ["stalled\n", ", since 20", "; the process has ended", "run the same command again", text(&path)] {
         assert!(watched.stdout.contains(part), "{part}: {}", watched.stdout);
@@ -200,7 +200,7 @@ fn a_renewal_is_one_command() {
         };
         let before = point("alwaysOn").await;
         assert!(matches!(ledger.renew("k", fence).await, Err(failure) if failure.is_retryable()));
-        // The driver itself repeats a retryable write once.
+        // The driver itself repeats a retryable write once, so the server may receive two commands.
         let failed = point("off").await - before;
         assert!((1..=2).contains(&failed), "{failed} commands");
     });

@@ -180,8 +180,9 @@ fn rows_that_the_server_refuses_are_no_difference() {
     assert!(again["notes"][0].as_str().unwrap().contains("is not there; perhaps the worker"), "{again}");
 }
 
-/// Without a verification, the counts are the sums of the parts. Both parts have the same records here. So the sums are
-/// larger than the number of documents, and the load must still be known.
+/// Without a verification, the counts of the load are the sums of the counts of its parts. Here both parts have the
+/// same records, so the sums are larger than the number of documents. The same command must still recognise that the
+/// load is complete.
 #[test]
 fn a_load_with_counts_that_are_sums_is_known_again() {
     let place = Place::new("parts_sums");
@@ -212,7 +213,8 @@ fn a_load_with_counts_that_are_sums_is_known_again() {
 fn a_limit_of_rejects_applies_to_all_parts_together() {
     let bad = ["x1", "x2", "x3"].map(|age| row("Ann Lee", age, "A+", "2024-01-31", "2024-02-02")).join("\n");
     let problem = "6 rows rejected of 9806 read, more than allowed";
-    // A share of less than 10,000 rows is only checked when all parts are loaded.
+    // A limit in percent is checked only after 10,000 rows and at the end. Both parts together have fewer rows, so both
+    // are loaded first.
     for (limit, code, parts_loaded) in [("5", 1, 1), ("0.061%", 1, 2), ("0.062%", 4, 2)] {
         let place = Place::new("parts_limit");
         let good = fs::read(place.sample("a.csv", 4_900, "none")).unwrap();
@@ -225,7 +227,7 @@ fn a_limit_of_rejects_applies_to_all_parts_together() {
         let shown = json(&runs(&place, &["show", &id, "--json"]).expect_code(0).stdout);
         let loaded = shown[0]["parts"].as_array().unwrap().iter().filter(|part| part["state"] == "loaded").count();
         assert_eq!(loaded, parts_loaded, "{limit}: {shown}");
-        // Another worker stops at once, before it loads a part. With a higher limit, the load is completed.
+        // With the same limit, another worker stops before it loads a part. With a higher limit, the load is completed.
         if code == 1 {
             let again = load(&["--max-rejects", limit]).expect_code(1);
             assert!(again.stderr.contains(problem), "{limit}: {}", again.stderr);
@@ -234,7 +236,8 @@ fn a_limit_of_rejects_applies_to_all_parts_together() {
     }
 }
 
-/// The second source is missing at the end. So a worker that opens the sources would fail.
+/// The test pretends that another worker is ending the load, and removes the second source. A worker that opens the
+/// sources would fail.
 #[test]
 fn a_worker_does_not_open_the_sources_if_another_worker_ends_the_load() {
     let place = Place::new("parts_late");
@@ -397,7 +400,7 @@ fn a_manifest_is_replaced_only_if_the_user_asks_for_it() {
     let (first, second) = (place.sample("a.csv", 20, "none"), place.sample("b.csv", 30, "none"));
     let manifest = plan(&place, &[&first], &[]);
     let content = fs::read(&manifest).unwrap();
-    // An equal manifest replaces nothing.
+    // The same manifest again replaces nothing, so it needs no option.
     plan(&place, &[&first], &[]);
     let again = |options: &[&str], code: i32| {
         medlift([&["plan", text(&second), "--out", text(&manifest)], options].concat()).run().expect_code(code).stderr

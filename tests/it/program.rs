@@ -152,7 +152,6 @@ impl Running {
         }
     }
 
-    /// Waits until the program ends. Panics if that takes too long.
     /// Waits until the program ends. Also returns the highest resident memory of the program, in MiB.
     pub(crate) fn wait_and_measure(self) -> (Run, u64) {
         let status = format!("/proc/{}/status", self.child.id());
@@ -167,6 +166,7 @@ impl Running {
         (self.wait(), measure.join().expect("measured"))
     }
 
+    /// Waits until the program ends. Panics if that takes too long.
     pub(crate) fn wait(mut self) -> Run {
         let deadline = Instant::now() + self.timeout;
         let status = loop {

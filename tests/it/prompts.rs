@@ -21,8 +21,8 @@ enum End {
     Typed,
 }
 
-/// The script that runs on the terminal. It starts Medlift and writes the settings of the terminal before and after it,
-/// the process id and the exit code into files in the working directory.
+/// The script that runs on the terminal. It starts Medlift and writes four files: the settings of the terminal before
+/// and after Medlift, Medlift's process id, and its exit code.
 const SCRIPT: &str = "stty -a > before\n(echo $BASHPID > pid; exec \"$@\")\necho $? > code\nstty -a > after\n";
 
 /// Runs Medlift on a terminal of its own until `prompt` appears, then ends it. Returns the whole output. Returns `None`

@@ -40,7 +40,11 @@ pub(crate) struct Deployment {
 
 impl Deployment {
     pub(crate) fn start() -> Self {
-        Self { server: Server::builder().access_control().start().expect("starts"), spec: Spec::built_in() }
+        Self::of(Spec::built_in())
+    }
+
+    pub(crate) fn of(spec: Spec) -> Self {
+        Self { server: Server::builder().access_control().start().expect("starts"), spec }
     }
 
     pub(crate) fn destination(&self) -> Destination {
@@ -446,7 +450,7 @@ fn missing_passwords_are_generated_and_stored_before_the_users_are_created() {
             deployment.sign_in(user, password.reveal()).await.expect("signs in");
         }
     });
-    // Users that exist need no password.
+    // Users that already exist need no password in the settings.
     assert!(run(&["--generate-missing"], 0).stdout.contains("nothing to do"));
     std::fs::write(&file, "LOADER_USER=carrier\n").expect("writes");
     assert!(run(&[], 0).stdout.contains("nothing to do"));
@@ -501,7 +505,7 @@ fn the_password_of_a_user_that_is_not_changed_is_not_checked() {
         let wanted = wanted(&deployment.spec, &some);
         let made = Changes::make(&deployment.root().await, &deployment.destination(), &wanted, false).await;
         assert!(matches!(made, Err(DeploymentError::Users { .. })), "{made:?}");
-        // A password that is weak, but is the user's password already, stays.
+        // A weak password is accepted if the user already has it.
         deployment.provision(&settings(&USERS)).await;
         let command = doc! { "updateUser": "reader", "pwd": "short", "mechanisms": ["SCRAM-SHA-256"] };
         deployment.root().await.db().run_command(command).await.expect("changes");

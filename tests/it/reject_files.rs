@@ -187,7 +187,8 @@ fn a_source_under_another_name_is_refused_as_reject_file() {
         assert!(run.stderr.contains("names a source"), "{}", run.stderr);
         assert_eq!(read(&path), before);
     }
-    // A link to the source has the default name of the reject file. The load uses the next name.
+    // A link to the source has the default name of the reject file. The load uses the next name, so that it does not
+    // overwrite the source.
     fs::hard_link(&path, place.dir.path().join("a.csv.rejects.csv")).unwrap();
     place.load(&path, &["--no-verify"], 4);
     assert_eq!(read(&path), before);

@@ -1,5 +1,5 @@
-//! Tests of sources and rejects in S3, with moto, an S3 server for tests, and a real mongod. If moto cannot be started, they print
-//! a notice and do nothing.
+//! Tests of sources and rejects in S3, with moto, an S3 server for tests, and a real mongod. If moto cannot be started,
+//! the tests print a notice and do nothing.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -292,7 +292,8 @@ fn a_killed_load_continues_its_rejects_in_s3_on_another_machine() {
     assert!(segments.iter().all(|key| key.contains(".rejects.") && key.contains("-s0-f")), "{segments:?}");
     let readable = s3.run(&["load", "--dry-run", &s3.address("r/*.rejects.*.csv")], 4);
     assert!(counts(&readable, &["read"])[0] > 0, "each segment can be loaded");
-    // The killed process wrote this segment after its last checkpoint.
+    // Adds a segment, as if the killed process had written it after its last checkpoint. The resumed load must delete
+    // it.
     let stem = segments[0].rsplit_once('-').unwrap().0;
     s3.put(&format!("{stem}-000099.csv"), b"not committed");
 

@@ -24,8 +24,8 @@ const ERRORS: [[&str; 2]; 3] = [
     ["claimName: landing", "claim: landing"],
 ];
 
-/// Checks the file. Also checks that copies of the file with an error are refused. If the package cannot be fetched,
-/// reports this and succeeds.
+/// Checks the file. Then puts each of `ERRORS` into a copy of the file, and checks that the copy is refused. If the
+/// package cannot be fetched, reports this and succeeds.
 pub fn run() -> Result<()> {
     let Some(packages) = fetch()? else {
         left_out::report(&format!("{FILE}; pip cannot fetch {PACKAGE} {VERSION} from PyPI"));
@@ -42,7 +42,7 @@ pub fn run() -> Result<()> {
             return Err(Error::failed(format!("the check does not find that `{wrong}` is wrong")));
         }
     }
-    eprintln!("{} copies with an error are refused", ERRORS.len());
+    eprintln!("the check refuses {} copies of the job, each with one wrong text", ERRORS.len());
     Ok(())
 }
 

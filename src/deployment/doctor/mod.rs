@@ -14,6 +14,7 @@ use mongodb::options::ClientOptions;
 use serde::Serialize;
 
 use crate::deployment::privileges::Privileges;
+use crate::deployment::provision::folded_collections;
 use crate::deployment::schema;
 use crate::server::{Destination, Failure, ServerError, Target, Unreachable, address};
 use crate::spec::Spec;
@@ -61,7 +62,8 @@ pub enum Step {
     /// none of these. Warns if the user may bypass the validator.
     Role,
     /// Warns if the collection does not have the spec's validator, or if indexes are still being built. Fails if the
-    /// collection is a view, or if its validator only warns.
+    /// collection is a view, or if its validator only warns. For HL7 v2 messages, also warns if the collections of the
+    /// state lack indexes.
     Collection,
     /// Checks that a journaled majority acknowledges writes.
     WriteConcern,
@@ -262,11 +264,13 @@ async fn examine_target(
             let on_rights =
                 if is_view { storage::collection_of(&target.collection) } else { target.advice_on_rights() };
             let advice = Advice { on_rights, provision: schema::provision_command(target, spec) };
-            privileges.examine(place, ledger, &advice, findings);
+            let folded = folded_collections(spec, &target.collection);
+            privileges.examine(place, ledger, &folded, &advice, findings);
         }
         Err(failure) => findings.push(Finding::unseen(Step::Role, &failure)),
     }
     findings.push(storage::collection(target, state, spec).await);
+    findings.extend(storage::state(target, spec).await);
     findings.push(storage::write_concern(target, ledger).await);
     findings.push(storage::disk(target).await);
     findings.push(storage::logging(target).await);

@@ -8,6 +8,9 @@ use crate::server::leases_of;
 /// The actions that a load needs on the collection of the data and on the two collections of the ledger.
 const LOADING: [&str; 3] = ["find", "insert", "update"];
 
+/// The actions that a fold needs on the collections that it writes.
+const FOLDING: [&str; 4] = ["find", "insert", "remove", "update"];
+
 /// What the findings advise.
 pub(super) struct Advice {
     /// How the user gets more rights on the collection.
@@ -18,21 +21,34 @@ pub(super) struct Advice {
 
 impl Privileges {
     /// Reports what the user may do with the collection of the data. Warns if the user may bypass document validation,
-    /// because the validator then does not protect the collection.
-    ///
+    /// because the validator then does not protect the collection. `folded` are the collections that a fold writes. Empty if
+    /// the documents are not messages.
     pub(super) fn examine(
         &self,
         (database, collection): (&str, &str),
         ledger: &str,
+        folded: &[String],
         advice: &Advice,
         findings: &mut Vec<Finding>,
     ) {
-        let lacks = |collection: &str| -> Vec<String> {
-            let missing = LOADING.iter().filter(|action| !self.allow(action, database, collection));
+        let lacks = |actions: &[&str], collection: &str| -> Vec<String> {
+            let missing = actions.iter().filter(|action| !self.allow(action, database, collection));
             missing.map(|action| format!("{action} on {database}.{collection}")).collect()
         };
-        let missing = [lacks(collection), lacks(ledger), lacks(&leases_of(ledger))].concat();
-        findings.push(if missing.is_empty() {
+        let places = [collection, ledger, &leases_of(ledger)];
+        let missing: Vec<String> = places.into_iter().flat_map(|place| lacks(&LOADING, place)).collect();
+        let unfolded: Vec<String> = folded.iter().flat_map(|place| lacks(&FOLDING, place)).collect();
+        findings.push(if missing.is_empty() && !unfolded.is_empty() {
+            Finding::warning(
+                Step::Role,
+                format!(
+                    "may load and verify {database}.{collection}, but not fold its messages; missing privileges: {}; `{}` \
+                     gives them to the loader",
+                    unfolded.join(", "),
+                    advice.provision
+                ),
+            )
+        } else if missing.is_empty() {
             Finding::ok(Step::Role, format!("may load and verify {database}.{collection}"))
         } else if self.allow("find", database, collection) {
             Finding::ok(Step::Role, format!("may read {database}.{collection}, but not load; missing privileges: {}", missing.join(", ")))
@@ -78,9 +94,13 @@ mod tests {
     }
 
     fn examined(everything: bool, list: Vec<Document>) -> Vec<(State, String)> {
+        examined_with(everything, list, &[])
+    }
+
+    fn examined_with(everything: bool, list: Vec<Document>, folded: &[String]) -> Vec<(State, String)> {
         let mut findings = Vec::new();
         let advice = Advice { on_rights: "ask for more".to_owned(), provision: "medlift provision -c x".to_owned() };
-        Privileges::of(everything, list).examine(DATA, "runs", &advice, &mut findings);
+        Privileges::of(everything, list).examine(DATA, "runs", folded, &advice, &mut findings);
         findings.into_iter().map(|finding| (finding.state, finding.message)).collect()
     }
 
@@ -108,6 +128,22 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_user_who_loads_messages_should_also_fold_them() {
+        let all = ["find", "insert", "update"];
+        let load = ["admissions", "runs", "runs.leases"].map(|place| on("hospital", place, &all));
+        let folded = ["patients".to_owned()];
+        let check = |list: &[Document], state: State, part: &str| {
+            let found = examined_with(false, list.to_vec(), &folded);
+            assert!(found.len() == 1 && found[0].0 == state && found[0].1.contains(part), "{found:?}");
+        };
+        let missing = "missing privileges: find on hospital.patients, insert on hospital.patients, remove on";
+        check(&load, State::Warning, missing);
+        let fold = on("hospital", "patients", &["find", "insert", "remove", "update"]);
+        check(&[&load[..], &[fold]].concat(), State::Ok, "may load and verify");
+        check(&load[..1], State::Ok, "but not load");
     }
 
     #[test]

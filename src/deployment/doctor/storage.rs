@@ -3,7 +3,9 @@
 use bson::{Bson, Document, Uuid, doc};
 
 use super::{Finding, Step};
+use crate::deployment::indexes::{first_batch, read_raw};
 use crate::deployment::schema::{self, CollectionState};
+use crate::fold::shell::{indexes, is_folded, missing_indexes};
 use crate::server::{Failure, ServerError, Target, collection_of_view, missing_database};
 use crate::spec::Spec;
 use crate::wording::shell_word;
@@ -75,6 +77,32 @@ fn guard(state: &CollectionState, name: &str, command: &str, spec: &Spec) -> Fin
         return Finding::warning(Step::Collection, format!("the indexes {names} of {name} are still being built"));
     }
     Finding::ok(Step::Collection, format!("{name} has the validator of the spec {}", spec.name))
+}
+
+/// Checks that the collections of the state have their indexes. Returns `None` if the documents are not messages, or if
+/// nothing was folded yet.
+pub(super) async fn state(target: &Target, spec: &Spec) -> Option<Finding> {
+    let (mut found, mut missing) = (Vec::new(), Vec::new());
+    for (name, wanted) in indexes().into_iter().filter(|_| is_folded(spec)) {
+        let listed = match read_raw(&target.in_collection(name)).await {
+            Ok(listed) => listed,
+            Err(ServerError::Command { failure, .. }) => return Some(Finding::unseen(Step::Collection, &failure)),
+            Err(other) => return Some(Finding::failed(Step::Collection, other.to_string())),
+        };
+        if first_batch(&listed).next().is_none() {
+            continue;
+        }
+        found.push(name);
+        let lacking = missing_indexes(&wanted, &listed);
+        missing.extend(lacking.iter().filter_map(|index| Some(format!("{} of {name}", index.get_str("name").ok()?))));
+    }
+    if missing.is_empty() {
+        let message = || format!("{} have the indexes by which documents of a patient are found", found.join(", "));
+        return (!found.is_empty()).then(|| Finding::ok(Step::Collection, message()));
+    }
+    let command = schema::provision_command(target, spec);
+    let message = format!("missing indexes: {}; `{command}` builds them", missing.join(", "));
+    Some(Finding::warning(Step::Collection, message))
 }
 
 /// Returns the advice for a user who gave the name of a view.

@@ -4,6 +4,7 @@ use bson::{Bson, Document, doc};
 
 use super::roles::{RANGES_ROLE, Role, ranges_role, roles};
 use super::sharding::{self, ShardingSteps};
+use super::state::{self, state_collections};
 use super::step::Step;
 use super::view::{pipeline, view_name};
 use super::wanted::{Wanted, WantedUser};
@@ -46,9 +47,12 @@ impl Changes {
         if let Some(sharding) = wanted.sharding {
             plan.shard(state.exists, sharding::steps(target, sharding, wanted).await?);
         }
+        plan.steps.extend(state::steps(target, wanted).await?);
         plan.steps.extend(ledger_step(target, wanted).await?);
-        plan.steps.extend(view_step(target, wanted).await?);
-        let others = other_collections(target).await?;
+        for (collection, pipeline) in views(wanted) {
+            plan.steps.extend(view_step(target, &collection, &pipeline).await?);
+        }
+        let others = other_collections(target, wanted).await?;
         for mut role in roles(wanted) {
             plan.steps.extend(role_step(target, &target.database, &mut role, &others).await?);
         }
@@ -89,11 +93,15 @@ impl Changes {
 
     /// Returns the steps for an empty deployment.
     pub(super) fn from_nothing(wanted: &Wanted<'_>) -> Self {
-        let mut steps = vec![create_collection(wanted), create_ledger(wanted), create_view(wanted)];
+        let mut steps = vec![create_collection(wanted)];
         let indexes: Vec<_> = wanted.spec.indexes.iter().collect();
         if !indexes.is_empty() {
-            steps.insert(1, Step::new("indexes", [create_indexes_command(&wanted.collection, &indexes)]));
+            steps.push(Step::new("indexes", [create_indexes_command(&wanted.collection, &indexes)]));
         }
+        steps.extend(state::from_nothing(wanted));
+        steps.push(create_ledger(wanted));
+        let views = views(wanted);
+        steps.extend(views.iter().map(|(collection, pipeline)| create_view(&wanted.database, collection, pipeline)));
         steps.extend(roles(wanted).iter().map(create_role));
         steps.extend(wanted.users.iter().filter_map(|user| create_user(user, &wanted.database)));
         Self { steps, ..Self::default() }
@@ -210,35 +218,42 @@ fn create_ledger(wanted: &Wanted<'_>) -> Step {
     Step::new(what, [doc! { "create": &wanted.ledger }])
 }
 
-async fn view_step(target: &Target, wanted: &Wanted<'_>) -> Result<Option<Step>, ServerError> {
-    let name = view_name(&wanted.collection);
-    let Some(listed) = schema::listing(target, &name).await? else { return Ok(Some(create_view(wanted))) };
+/// Returns the de-identified views: the collection of each, and its pipeline.
+fn views(wanted: &Wanted<'_>) -> Vec<(String, Vec<Document>)> {
+    let of_state = state::views(wanted.spec).into_iter().map(|(name, pipeline)| (name.to_owned(), pipeline));
+    std::iter::once((wanted.collection.clone(), pipeline(wanted.spec))).chain(of_state).collect()
+}
+
+async fn view_step(target: &Target, collection: &str, pipeline: &[Document]) -> Result<Option<Step>, ServerError> {
+    let (name, database) = (view_name(collection), &target.database);
+    let Some(listed) = schema::listing(target, &name).await? else {
+        return Ok(Some(create_view(database, collection, pipeline)));
+    };
     if listed.get_str("type").ok() != Some("view") {
         let problem = format!(
-            "{}.{name} is a collection, but the view for analysts needs this name; rename the collection",
-            wanted.database
+            "{database}.{name} is a collection, but the view for analysts needs this name; rename the collection"
         );
         return Err(ServerError::Setting { setting: "--collection".to_owned(), problem });
     }
-    Ok(view_change(&listed, wanted))
+    Ok(view_change(&listed, database, collection, pipeline))
 }
 
 /// Returns the step that changes the listed view to the wanted view. `None` if both are equal.
-fn view_change(listed: &Document, wanted: &Wanted<'_>) -> Option<Step> {
-    let name = view_name(&wanted.collection);
-    let stages: Vec<Bson> = pipeline(wanted.spec).into_iter().map(Bson::from).collect();
+fn view_change(listed: &Document, database: &str, collection: &str, pipeline: &[Document]) -> Option<Step> {
+    let name = view_name(collection);
+    let stages: Vec<Bson> = pipeline.iter().cloned().map(Bson::from).collect();
     let options = listed.get_document("options").cloned().unwrap_or_default();
-    let same = options.get_str("viewOn").ok() == Some(&wanted.collection)
-        && options.get_array("pipeline").ok() == Some(&stages);
-    let change = doc! { "collMod": &name, "viewOn": &wanted.collection, "pipeline": stages };
-    let what = format!("change view {}.{name} according to the spec's privacy classes", wanted.database);
+    let same =
+        options.get_str("viewOn").ok() == Some(collection) && options.get_array("pipeline").ok() == Some(&stages);
+    let change = doc! { "collMod": &name, "viewOn": collection, "pipeline": stages };
+    let what = format!("change view {database}.{name} according to the spec's privacy classes");
     (!same).then(|| Step::new(what, [change]))
 }
 
-fn create_view(wanted: &Wanted<'_>) -> Step {
-    let name = view_name(&wanted.collection);
-    let command = doc! { "create": &name, "viewOn": &wanted.collection, "pipeline": pipeline(wanted.spec) };
-    Step::new(format!("create the de-identified view {}.{name}", wanted.database), [command])
+fn create_view(database: &str, collection: &str, pipeline: &[Document]) -> Step {
+    let name = view_name(collection);
+    let command = doc! { "create": &name, "viewOn": collection, "pipeline": pipeline.to_vec() };
+    Step::new(format!("create the de-identified view {database}.{name}"), [command])
 }
 
 async fn role_step(
@@ -265,7 +280,7 @@ fn role_change_of(actual: &Document, role: &mut Role, database: &str, others: &[
 
 /// Returns the other collections of the database that have a de-identified view. These collections were provisioned
 /// too.
-async fn other_collections(target: &Target) -> Result<Vec<String>, ServerError> {
+async fn other_collections(target: &Target, wanted: &Wanted<'_>) -> Result<Vec<String>, ServerError> {
     let command = doc! { "listCollections": 1, "filter": { "type": "view" }, "cursor": { "batchSize": 10_000 } };
     let listed = look(target, command, || format!("list the views of {}", target.database)).await?;
     let views = listed.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
@@ -273,7 +288,8 @@ async fn other_collections(target: &Target) -> Result<Vec<String>, ServerError> 
         let view = view.as_document()?;
         let collection = collection_of_view(view.get_str("name").ok()?)?;
         let is_on_it = view.get_document("options").ok()?.get_str("viewOn").ok() == Some(collection);
-        (is_on_it && collection != target.collection).then(|| collection.to_owned())
+        let is_other = collection != target.collection && !state_collections(wanted.spec).contains(&collection);
+        (is_on_it && is_other).then(|| collection.to_owned())
     };
     Ok(views.into_iter().flatten().filter_map(collection).collect())
 }
@@ -464,9 +480,10 @@ mod tests {
         let wanted = wanted(&spec);
         let listed =
             |on: &str, stages: Vec<Document>| doc! { "type": "view", "options": { "viewOn": on, "pipeline": stages } };
-        assert!(view_change(&listed("stays", pipeline(&spec)), &wanted).is_none());
+        let change = |listed: &Document| view_change(listed, &wanted.database, "stays", &pipeline(&spec));
+        assert!(change(&listed("stays", pipeline(&spec))).is_none());
         for other in [listed("other", pipeline(&spec)), listed("stays", vec![]), doc! { "type": "view" }] {
-            let step = view_change(&other, &wanted).expect("a step");
+            let step = change(&other).expect("a step");
             assert_eq!(step.to_string(), "change view ward.stays_deidentified according to the spec's privacy classes");
             let expected = doc! { "collMod": "stays_deidentified", "viewOn": "stays", "pipeline": pipeline(&spec) };
             assert_eq!(step.commands, [expected]);

@@ -150,6 +150,16 @@ mod tests {
     }
 
     #[test]
+    fn the_script_for_messages_has_the_state() {
+        let spec = crate::spec::Dataset::built_in("hl7v2").expect("built in").into_only().expect("one kind");
+        let script = init_js(&spec, "medlift_runs");
+        for part in ["\"create\": \"patients\"", "collection + \".folded\"", "\"create\": \"visits_deidentified\""] {
+            assert!(script.contains(part), "{part}: {script}");
+        }
+        assert!(!init_js(&Spec::built_in(), "medlift_runs").contains("patients"));
+    }
+
+    #[test]
     fn texts_are_quoted_and_constants_are_not() {
         assert_eq!(text("a\"b"), r#""a\"b""#);
         assert_eq!(text("\u{1}collection\u{1}_deidentified"), r#"collection + "_deidentified""#);

@@ -10,12 +10,14 @@ mod init_js;
 mod password;
 mod roles;
 mod sharding;
+mod state;
 mod step;
 mod view;
 mod wanted;
 
 pub use changes::Changes;
 pub use init_js::init_js;
+pub(in crate::deployment) use state::folded_collections;
 pub use step::Step;
 pub use view::{pipeline, view_name, view_spec};
 pub use wanted::{Sharding, Wanted, WantedUser, WantedUsers};

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use bson::{Bson, Document, doc};
 
 use super::Wanted;
+use super::state::{folded_collections, view_names};
 use super::view::view_name;
+use crate::fold::{collections, notes_of};
 use crate::server::{Account, leases_of};
 
 /// The role of the user who loads and verifies.
@@ -31,6 +33,9 @@ pub(super) fn role_of(account: Account) -> &'static str {
 
 /// The actions that the loader may execute on the collection of the data and on those of the ledger.
 const LOADING: [&str; 4] = ["find", "insert", "listIndexes", "update"];
+/// The actions that the loader may execute on the collections that a fold writes. A fold removes documents that no message
+/// supports.
+const FOLDING: [&str; 5] = ["find", "insert", "listIndexes", "remove", "update"];
 /// The actions that the analyst may execute on a de-identified view, and the role [`RANGES_ROLE`] on collections of
 /// `config`.
 const READING: [&str; 1] = ["find"];
@@ -46,17 +51,21 @@ pub(super) struct Role {
 ///
 /// The loader may insert, update and find documents in the collection of the data and in those of the ledger. It may
 /// also list collections, validators and indexes, to check that the collection matches the spec, and may read the free
-/// disk space. It cannot change validators or indexes, delete documents, or read the documents of other collections.
-/// The analyst may only read the de-identified view.
+/// disk space. It cannot change validators or indexes, delete documents, or read the documents of other collections. If
+/// the spec describes messages that can be folded, the loader may also write and delete what a fold makes from them, but
+/// no message. The analyst may only read the de-identified views.
 pub(super) fn roles(wanted: &Wanted<'_>) -> [Role; 2] {
     let on = |collection: &str, actions: &[&str]| privilege(&wanted.database, collection, actions);
-    let loader = vec![
+    let mut loader = vec![
         on("", &["dbStats", "listCollections"]),
         on(&wanted.collection, &LOADING),
         on(&wanted.ledger, &LOADING),
         on(&leases_of(&wanted.ledger), &LOADING),
     ];
-    let analyst = vec![on(&view_name(&wanted.collection), &READING)];
+    let folded = folded_collections(wanted.spec, &wanted.collection);
+    loader.extend(folded.iter().map(|name| on(name, &FOLDING)));
+    let views = std::iter::once(view_name(&wanted.collection)).chain(view_names(wanted.spec));
+    let analyst = views.map(|view| on(&view, &READING)).collect();
     [Role { name: LOADER_ROLE, privileges: loader }, Role { name: ANALYST_ROLE, privileges: analyst }]
 }
 
@@ -64,6 +73,18 @@ pub(super) fn roles(wanted: &Wanted<'_>) -> [Role; 2] {
 pub(super) fn ranges_role() -> Role {
     let on = |collection: &str| privilege("config", collection, &READING);
     Role { name: RANGES_ROLE, privileges: vec![on("collections"), on("chunks")] }
+}
+
+/// Returns the privileges that provisioning a collection may have given to the loader. Of each list, at most one is kept:
+/// the first that the role has.
+fn loading(database: &str, collection: &str) -> Vec<Vec<Document>> {
+    let load = privilege(database, collection, &LOADING);
+    let of_collection = if collections().contains(&collection) {
+        vec![privilege(database, collection, &FOLDING), load]
+    } else {
+        vec![load]
+    };
+    vec![of_collection, vec![privilege(database, &notes_of(collection), &FOLDING)]]
 }
 
 fn privilege(database: &str, collection: &str, actions: &[&str]) -> Document {
@@ -100,12 +121,13 @@ impl Role {
     /// of a de-identified view. The role would then permit more than the administrator granted.
     pub(super) fn keep(&mut self, actual: &[Document], database: &str, others: &[String]) {
         let actual = permitted(actual);
-        let of = |collection: &String| match self.name {
-            LOADER_ROLE => privilege(database, collection, &LOADING),
-            _ => privilege(database, &view_name(collection), &READING),
-        };
         let is_kept = |privilege: &Document| includes(&actual, &permitted(std::slice::from_ref(privilege)));
-        self.privileges.extend(others.iter().map(of).filter(is_kept).collect::<Vec<_>>());
+        let of = |collection: &String| match self.name {
+            LOADER_ROLE => loading(database, collection),
+            _ => vec![vec![privilege(database, &view_name(collection), &READING)]],
+        };
+        let kept = others.iter().flat_map(of).filter_map(|choices| choices.into_iter().find(is_kept));
+        self.privileges.extend(kept.collect::<Vec<_>>());
     }
 
     /// Compares the role with the privileges `actual` of the role on the server. If they differ, returns the

@@ -10,7 +10,7 @@
 use bson::{Bson, Document, doc};
 
 pub use crate::server::view_name;
-use crate::spec::{Field, FieldType, Identity, Node, NumberFormat, Presence, Privacy, Shape, Spec};
+use crate::spec::{Field, FieldType, Identity, Node, NumberFormat, Presence, Privacy, Shape, Spec, Zone};
 
 /// The highest age that is shown. Higher ages are shown as 90, and years that would reveal a higher age are changed.
 /// Source: 45 CFR 164.514(b)(2)(i)(C).
@@ -21,7 +21,7 @@ pub fn pipeline(spec: &Spec) -> Vec<Document> {
     let mut shown = doc! { "_id": 0 };
     shown.extend(shown_of(spec, &spec.shape.roots, "$", 0));
     for (left, right) in date_pairs(spec) {
-        shown.insert(days_name(left, right), days_between(left, right));
+        shown.insert(days_name(left, right), days_between(&path_of(left), &path_of(right)));
     }
     vec![doc! { "$project": shown }]
 }
@@ -29,7 +29,7 @@ pub fn pipeline(spec: &Spec) -> Vec<Document> {
 /// Returns a spec for the documents of the view: the fields that the view shows, with their types in the view. An
 /// export of the view takes its columns from this spec.
 pub fn view_spec(spec: &Spec) -> Spec {
-    let shown = spec.fields.iter().filter(|field| deidentified(field, "").is_some()).cloned();
+    let shown = spec.fields.iter().filter(|field| deidentified(field, "", Zone::UTC).is_some()).cloned();
     let mut fields: Vec<Field> = shown.map(in_view).collect();
     fields.extend(date_pairs(spec).map(|(left, right)| days_field(left, right)));
     let identity = Identity { fields: Vec::new(), ..spec.identity.clone() };
@@ -85,10 +85,10 @@ fn shown_node(spec: &Spec, node: &Node, path: &str, arrays: usize) -> Option<Bso
     // The variables of nested arrays need different names.
     let item = format!("item{}", arrays + 1);
     match node {
-        Node::Leaf { field, .. } => deidentified(&spec.fields[*field], &path),
+        Node::Leaf { field, .. } => deidentified(&spec.fields[*field], &path, spec.source.zone),
         Node::List { field, .. } => {
             let variable = format!("$${item}");
-            let shown = deidentified(&spec.fields[*field], &variable)?;
+            let shown = deidentified(&spec.fields[*field], &variable, spec.source.zone)?;
             if shown == Bson::from(variable) { Some(Bson::from(path)) } else { Some(each_item(&path, &item, shown)) }
         }
         Node::Group { repeats: None, children, .. } => {
@@ -104,18 +104,19 @@ fn shown_node(spec: &Spec, node: &Node, path: &str, arrays: usize) -> Option<Bso
 
 /// Returns the expression for an array whose items are shown as `shown`. `$map` fails for a value that is not an array,
 /// and one such document would make the whole view unreadable. So the expression checks the type first.
-fn each_item(path: &str, item: &str, shown: Bson) -> Bson {
+pub(super) fn each_item(path: &str, item: &str, shown: Bson) -> Bson {
     let items = doc! { "$map": { "input": path, "as": item, "in": shown } };
     Bson::from(doc! { "$cond": [{ "$isArray": path }, items, null] })
 }
 
-/// Returns the expression that shows the value of a field at `path`. `None` if the view does not show the field.
-fn deidentified(field: &Field, path: &str) -> Option<Bson> {
+/// Returns the expression that shows the value of a field at `path`. `None` if the view does not show the field. `zone` is
+/// the time zone of the source.
+fn deidentified(field: &Field, path: &str, zone: Zone) -> Option<Bson> {
     match (field.privacy, &field.kind) {
         // A whole record contains everything, whatever its class.
         (Privacy::DirectIdentifier, _) | (_, FieldType::Whole | FieldType::Resource | FieldType::PatientKey) => None,
         // In all other privacy classes, only the year of a date is shown.
-        (_, FieldType::Date | FieldType::Datetime) => Some(year(path)),
+        (_, FieldType::Date | FieldType::Datetime) => Some(year(path, zone)),
         (Privacy::QuasiIdentifier, kind) => quasi(kind, path),
         (Privacy::Clinical | Privacy::None, _) => Some(Bson::from(path)),
     }
@@ -144,10 +145,14 @@ fn age_shown(kind: &FieldType) -> Bson {
 }
 
 /// Returns the expression for the year of a date. A year that is more than 90 years ago is shown as the year 90 years
-/// ago, because it may be the year of birth of a person over 89. For example, in 2026 the year 1920 is shown as 1936.
-fn year(path: &str) -> Bson {
+/// ago, because it may be the year of birth of a person over 89. For example, in 2026 the year 1920 is shown as 1936. A
+/// year begins at midnight of the time zone.
+pub(super) fn year(path: &str, zone: Zone) -> Bson {
     let earliest = doc! { "$subtract": [{ "$year": "$$NOW" }, AGE_MAX + 1] };
-    let year = doc! { "$year": path };
+    let year = match zone {
+        Zone::UTC => doc! { "$year": path },
+        zone => doc! { "$year": { "date": path, "timezone": zone.name() } },
+    };
     Bson::from(doc! { "$cond": [is_date(path), { "$max": [year, earliest] }, null] })
 }
 
@@ -167,9 +172,8 @@ fn days_name(left: &Field, right: &Field) -> String {
     format!("{} to {} (days)", flat(&left.name), flat(&right.name))
 }
 
-fn days_between(left: &Field, right: &Field) -> Document {
-    let (start, end) = (path_of(left), path_of(right));
-    let both = doc! { "$and": [is_date(&start), is_date(&end)] };
+pub(super) fn days_between(start: &str, end: &str) -> Document {
+    let both = doc! { "$and": [is_date(start), is_date(end)] };
     let days = doc! { "$dateDiff": { "startDate": start, "endDate": end, "unit": "day" } };
     doc! { "$cond": [both, days, null] }
 }
@@ -325,7 +329,7 @@ mod tests {
         let each = |path: &str, item: &str, shown: Bson| {
             doc! { "$cond": [{ "$isArray": path }, { "$map": { "input": path, "as": item, "in": shown } }, null] }
         };
-        let periods = each("$$item1.periods", "item2", Bson::from(doc! { "start": year("$$item2.start") }));
+        let periods = each("$$item1.periods", "item2", Bson::from(doc! { "start": year("$$item2.start", Zone::UTC) }));
         let names = doc! { "use": "$$item1.use", "periods": periods, "tags": "$$item1.tags" };
         let capped = doc! { "$cond": [{ "$gt": ["$$item1", 89] }, 90, "$$item1"] };
         let expected = doc! {

@@ -8,6 +8,7 @@
 //! A lease makes sure that only one process folds the messages of a collection at a time.
 
 mod batch;
+mod indexes;
 mod store;
 mod walk;
 
@@ -23,6 +24,7 @@ use crate::verify::ScanError;
 
 use super::Reader;
 use super::identifier::PatientRule;
+pub use indexes::{indexes, is_folded, missing_indexes};
 use store::Store;
 pub use walk::{Checked, StateDifference};
 
@@ -143,7 +145,7 @@ impl Folder {
         }
         // A message that is not UTF-8 and names no character set was only stored with --encoding windows-1252.
         let charset = Charset::Iso8859(1);
-        let reader = Reader::new(identity.clone(), rule, spec.source.offset_minutes.into(), charset);
+        let reader = Reader::new(identity.clone(), rule, spec.source.zone, charset);
         let store = Store { target: target.clone(), whole: whole.name.clone(), guard: None };
         Ok(Self { store, reader, folded: Folded::default(), claim: None })
     }

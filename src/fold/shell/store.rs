@@ -16,7 +16,7 @@ use mongodb::options::{FindOptions, ReadConcern, ReadPreference, SelectionCriter
 
 use super::super::elements::put_id;
 use super::super::merges::Merge;
-use super::super::{Key, Kind};
+use super::super::{Key, Kind, notes_of};
 use super::FoldError;
 use crate::encode::Id;
 use crate::ledger::Guard;
@@ -55,7 +55,7 @@ impl Store {
 
     /// Returns the name of the collection with the touches.
     pub(super) fn touches(&self) -> String {
-        format!("{}.folded", self.target.collection)
+        notes_of(&self.target.collection)
     }
 
     async fn find(
@@ -276,23 +276,6 @@ impl Store {
             }
         });
         sent.await.map_err(|failure| self.error("write", collection, failure))
-    }
-
-    /// Builds the indexes by which a fold finds documents.
-    pub(super) async fn build_indexes(&self) -> Result<(), FoldError> {
-        let index = |field: &str| doc! { "key": { field: 1 }, "name": format!("by_{}", field.replace('.', "_")) };
-        let merges = doc! {
-            "key": { "mergedInto.patient": 1 }, "name": "by_mergedInto",
-            "partialFilterExpression": { "mergedInto.patient": { "$exists": true } },
-        };
-        let mut wanted = vec![(Kind::Patient, vec![index("patient"), merges])];
-        wanted.extend([Kind::Visit, Kind::Result].map(|kind| (kind, vec![index("patient"), index("patientAsSent")])));
-        for (kind, indexes) in wanted {
-            let command = doc! { "createIndexes": kind.collection(), "indexes": indexes };
-            let doing = || format!("build the indexes of {}.{}", self.target.database, kind.collection());
-            self.target.run(&self.target.database, command, doing).await?;
-        }
-        Ok(())
     }
 }
 

@@ -11,12 +11,12 @@ use super::identifier::PatientRule;
 use super::{Event, Key, Kind, Merges, Reader, State, fold};
 use crate::encode::{Id, IdentityKey};
 use crate::parse::hl7::Charset;
-use crate::spec::Spec;
+use crate::spec::{Spec, Zone};
 
 fn reader() -> Reader {
     let spec = Spec::from_toml(include_str!("../../../specs/hl7v2.toml"), "hl7v2").expect("a spec");
     let rule = PatientRule::of(&spec).expect("the spec says who the patient is");
-    Reader::new(IdentityKey::default(), rule, 0, Charset::Utf8)
+    Reader::new(IdentityKey::default(), rule, Zone::UTC, Charset::Utf8)
 }
 
 /// Returns the event of a message. The `_id` is made from the bytes, as in a load.

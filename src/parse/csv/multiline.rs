@@ -49,7 +49,7 @@ impl Lines {
     /// - The last line has as many delimiters as a row has before this cell.
     /// - At least half of the lines between them have as many delimiters as a row. Blank lines are not counted.
     ///
-    /// A source with one column has no delimiters, so its rows cannot be recognised.
+    /// Returns false for a source with one column. It has no delimiters, so its rows cannot be recognised.
     fn are_rows(&self, text: &[u8], index: usize) -> bool {
         let Some(before) = index.checked_sub(self.foreign) else { return false };
         if self.delimiters == 0 || before > self.delimiters {

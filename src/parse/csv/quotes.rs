@@ -11,7 +11,7 @@ use super::split::split_row;
 use crate::parse::{Cells, Dialect, LayoutError};
 use crate::read::{Ending, Framing, records};
 
-/// The quote character. The user can choose another one.
+/// The default quote character. The user can choose another one.
 pub(super) const QUOTE: u8 = b'"';
 
 /// A reading fits the rows if it has at most one bad line per 100 rows.
@@ -93,7 +93,8 @@ impl Reading {
                     reading.weigh_quoted(row, span.line, dialect, &cells);
                 }
             } else {
-                // If the sample ends inside a quoted cell, one line fewer is counted as bad.
+                // All lines of the row are bad. Exception: if the sample ends inside a quoted cell of the row, one line
+                // fewer is counted.
                 let is_open = span.ending == Ending::OpenQuote;
                 let lines = row.strip_suffix(&[dialect.line_end]).unwrap_or(row);
                 reading.bad_lines += breaks(lines, dialect) + u64::from(!is_open);

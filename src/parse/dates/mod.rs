@@ -7,6 +7,7 @@ mod shape;
 use std::ops::Range;
 
 use super::hl7::Time;
+use crate::spec::Zone;
 
 pub(crate) use calendar::{Civil, DAY_MS, civil_from_days, days_from_civil, iso_text};
 pub(crate) use decide::{Decision, Evidence};
@@ -25,10 +26,10 @@ pub enum DateFormat {
     /// Month, day and year with this separator: `01/31/2024` if it is `/`.
     MonthDayYear(u8),
     /// A time in HL7 v2, such as `2024`, `20240131` or `20240131102030.456+0100` (data type DTM). If it has no offset from
-    /// UTC, `offset_minutes` is the offset.
+    /// UTC, it is a local time of `zone`.
     Hl7 {
-        /// Minutes that local time is ahead of UTC.
-        offset_minutes: i16,
+        /// The time zone.
+        zone: Zone,
     },
 }
 
@@ -106,12 +107,12 @@ fn parse_any(format: DateFormat, text: &[u8]) -> Option<i64> {
             let [month, day, year] = rest.short_date(separator)?;
             Civil { year, month, day }
         }
-        DateFormat::Hl7 { offset_minutes } => return Time::read(text, offset_minutes.into()).map(|time| time.ms),
+        DateFormat::Hl7 { zone } => return Time::read(text, zone).map(|time| time.ms),
     };
     let time_ms = if rest.0.is_empty() { 0 } else { rest.time_ms()? };
     let ms = (civil.is_real() && rest.0.is_empty()).then(|| days_from_civil(civil) * DAY_MS + time_ms);
-    // Because of its offset, a time can be before the year 1 or after the year 9999 in UTC. Such a date cannot be
-    // written with a year of four digits.
+    // Because of its offset, a time can be before the year 1 or after the year 9999 in UTC. Such a time is refused,
+    // because it cannot be written with a year of four digits.
     ms.filter(|ms| YEARS_MS.contains(ms))
 }
 

@@ -42,7 +42,7 @@ fn decimal(text: &str) -> Option<Decimal> {
     let (number, power) = unsigned.split_once('e').map_or((unsigned, None), |(number, power)| (number, Some(power)));
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     let exponent = match power {
-        None if fraction.len() <= PLACES_MAX => -(fraction.len() as i32),
+        None if fraction.len() <= PLACES_MAX => -i32::try_from(fraction.len()).ok()?,
         // `1e2` is the only form in which `text_of` writes a power of ten.
         Some(power) if fraction.is_empty() && power.starts_with(|first| matches!(first, '1'..='9')) => {
             power.parse().ok().filter(|power| *power <= EXPONENT_MAX)?

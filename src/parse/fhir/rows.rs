@@ -116,7 +116,9 @@ impl Fhir {
         let own = self.found.text(kind.cells).map(str::trim).filter(|id| !id.is_empty());
         let id = own.or_else(|| uuid(full_url.as_deref()?)).ok_or(Problem::NoId)?.to_owned();
         for (places, text) in [(&kind.sources, self.system.as_str()), (&kind.types, name), (&kind.ids, &id)] {
-            places.iter().for_each(|&cell| self.found.set_text(cell, text));
+            for &cell in places {
+                self.found.set_text(cell, text);
+            }
         }
         self.found.fill(cells, kind.first_cell, kind.cells, kind.widths.len());
         Ok(())

@@ -3,7 +3,7 @@
 use super::{Charset, Decoder, Element, Index, Message, Path, Problem, Time, Value};
 use crate::parse::Cells;
 use crate::reject::{Reason, Reject};
-use crate::spec::{Column, Node, Spec};
+use crate::spec::{Column, Node, Spec, Zone};
 
 /// Reads messages into cells: one cell per column of the spec. The cell of an array contains JSON, as in every format.
 #[derive(Debug, Clone)]
@@ -35,7 +35,7 @@ enum Slot {
 /// Reads single values.
 #[derive(Debug, Clone)]
 struct ValueReader {
-    offset_minutes: i16,
+    zone: Zone,
     text: Vec<u8>,
     /// Number of escapes that Medlift does not know. They stay in the text as they are.
     kept_escapes: u64,
@@ -46,7 +46,7 @@ impl Hl7 {
     /// was read.
     pub(in crate::parse) fn new(spec: &Spec, charset: Charset) -> Self {
         let slots = spec.columns().iter().map(|column| Slot::new(spec, column)).collect();
-        let reader = ValueReader { offset_minutes: spec.source.offset_minutes, text: Vec::new(), kept_escapes: 0 };
+        let reader = ValueReader { zone: spec.source.zone, text: Vec::new(), kept_escapes: 0 };
         Self { slots, charset, reader, index: Index::default(), cell: Vec::new() }
     }
 
@@ -108,7 +108,7 @@ impl ValueReader {
         match element.value() {
             Value::Empty | Value::Delete => {}
             _ if path.is_precision => {
-                let time = Time::read(element.text(), i32::from(self.offset_minutes));
+                let time = Time::read(element.text(), self.zone);
                 out.extend_from_slice(time.map_or("", |time| time.precision.name()).as_bytes());
             }
             value => self.kept_escapes += u64::from(decoder.decode(value, out)),

@@ -1,10 +1,10 @@
 //! HL7 times: `YYYY[MM[DD[HH[MM[SS[.S[S[S[S]]]]]]]]][+/-ZZZZ]` (HL7 v2.8, 2A.3.22).
 
 use crate::parse::dates::{Civil, DAY_MS, YEARS_MS, days_from_civil};
+use crate::spec::Zone;
 
-const MINUTE_MS: i64 = 60_000;
 /// The largest offset from UTC that any place on earth uses, in minutes.
-const OFFSET_MIN_MAX: i32 = 14 * 60;
+const OFFSET_MIN_MAX: i16 = 14 * 60;
 
 /// A point in time, and how precisely it was given. It is the first point of the time that was given: `1988` is the
 /// beginning of the year.
@@ -47,15 +47,15 @@ impl Precision {
 }
 
 impl Time {
-    /// Reads a time. `offset_min` is the offset from UTC, in minutes, of a time that is given without offset. Returns
-    /// `None` if the text is not an HL7 time, if the calendar has no such time, or if its year is not 1 to 9999.
-    pub(crate) fn read(text: &[u8], offset_min: i32) -> Option<Self> {
+    /// Reads a time. A time that is given without offset is a local time of `zone`. Returns `None` if the text is not an
+    /// HL7 time, if the calendar has no such time, or if its year is not 1 to 9999.
+    pub(crate) fn read(text: &[u8], zone: Zone) -> Option<Self> {
         let sign = text.iter().position(|byte| matches!(byte, b'+' | b'-'));
         let (local, offset) = text.split_at(sign.unwrap_or(text.len()));
         let has_offset = !offset.is_empty();
-        let offset_min = if has_offset { read_offset(offset)? } else { offset_min };
+        let zone = if has_offset { Zone::Offset(read_offset(offset)?) } else { zone };
         let (local_ms, precision) = read_local(local)?;
-        let ms = local_ms - i64::from(offset_min) * MINUTE_MS;
+        let ms = zone.utc_ms(local_ms);
         YEARS_MS.contains(&ms).then_some(Self { ms, precision, has_offset })
     }
 }
@@ -93,11 +93,11 @@ fn fraction_ms(fraction: &[u8]) -> Option<i64> {
 }
 
 /// Reads an offset from UTC, in minutes: `+0530` is 330.
-fn read_offset(text: &[u8]) -> Option<i32> {
+fn read_offset(text: &[u8]) -> Option<i16> {
     let (sign, digits) = text.split_first()?;
     let (hours, minutes) = digits.split_at_checked(2).filter(|(_, minutes)| minutes.len() == 2)?;
     let (hours, minutes) = (number(hours)?, number(minutes)?);
-    let offset = i32::try_from(hours * 60 + minutes).ok()?;
+    let offset = i16::try_from(hours * 60 + minutes).ok()?;
     let is_real = minutes < 60 && offset <= OFFSET_MIN_MAX;
     is_real.then_some(if *sign == b'-' { -offset } else { offset })
 }
@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn a_time_has_the_precision_with_which_it_was_given() {
         let check = |text: &str, iso: &str, precision, has_offset| {
-            let time = Time::read(text.as_bytes(), 60).unwrap_or_else(|| panic!("{text}"));
+            let time = Time::read(text.as_bytes(), Zone::Offset(60)).unwrap_or_else(|| panic!("{text}"));
             let seen = iso_text(time.ms).unwrap();
             assert_eq!(std::str::from_utf8(&seen).unwrap(), iso, "{text}");
             assert_eq!((time.precision, time.has_offset), (precision, has_offset), "{text}");
@@ -173,7 +173,7 @@ mod tests {
             "200406291658Z",
         ];
         for text in texts {
-            assert_eq!(Time::read(text.as_bytes(), 0), None, "{text:?}");
+            assert_eq!(Time::read(text.as_bytes(), Zone::UTC), None, "{text:?}");
         }
     }
 
@@ -191,12 +191,12 @@ mod tests {
             let iso = iso_text(ms).unwrap();
             let digits: Vec<u8> = iso.iter().copied().filter(|byte| !b"-T:Z".contains(byte)).collect();
             let expected = Time { ms, precision: Precision::Fraction, has_offset: false };
-            prop_assert_eq!(Time::read(&digits, 0), Some(expected));
+            prop_assert_eq!(Time::read(&digits, Zone::UTC), Some(expected));
         }
 
         #[test]
         fn no_text_makes_the_reader_panic(text in "[0-9.+-]{0,25}") {
-            let _ = Time::read(text.as_bytes(), i32::MAX);
+            let _ = Time::read(text.as_bytes(), Zone::Offset(i16::MAX));
         }
     }
 }

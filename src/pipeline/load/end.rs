@@ -210,7 +210,7 @@ impl Load<'_> {
         let reject_files = self.account.rejects.left_by(&self.document);
         let mut summary = self.summary(&ReadSide::default(), "already loaded, verified instead");
         summary.reject_files = reject_files;
-        let expected = self.expect_all(interrupt, progress).await?;
+        let expected = self.expect_all(interrupt, progress)?;
         for kind in 0..self.targets.len() {
             let counts = &mut summary.document_mut(kind).counts;
             let already_present = counts.written + counts.already_present;
@@ -227,17 +227,13 @@ impl Load<'_> {
 
     /// Reads the sources again for the verification of all kinds of documents, if there are several and the load is
     /// verified.
-    pub(super) async fn expect_all(
-        &self,
-        interrupt: &Interrupt,
-        progress: &Progress,
-    ) -> Result<Option<Expectations>, Error> {
+    pub(super) fn expect_all(&self, interrupt: &Interrupt, progress: &Progress) -> Result<Option<Expectations>, Error> {
         let mode = self.options.mode;
         if !self.options.verify || mode == Mode::Merge || self.plan.is_read_once() {
             return Ok(None);
         }
         let options = VerifyOptions { mode, ..VerifyOptions::default() };
-        let expected = verify::expect_all(self.plan, &options, interrupt, progress).await;
+        let expected = verify::expect_all(self.plan, &options, interrupt, progress);
         if interrupt.is_asked() { expected.map_err(|_| unproven()) } else { expected }
     }
 

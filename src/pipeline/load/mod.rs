@@ -239,7 +239,7 @@ impl Load<'_> {
         self.complete().await?;
         let mut summary = self.summary(&read, LOADED);
         summary.counts_are_estimates = self.counts_are_estimates().await?;
-        let expected = self.expect_all(interrupt, progress).await?;
+        let expected = self.expect_all(interrupt, progress)?;
         for (kind, notes) in collection_notes.into_iter().enumerate() {
             summary.document_mut(kind).collection_notes = notes;
             self.prove(kind, expected.as_ref(), &mut summary, interrupt, progress).await?;

@@ -156,7 +156,7 @@ impl Load<'_> {
         self.add_up();
         let mut summary = self.summary(&ReadSide::default(), LOADED);
         summary.reject_files = self.reject_files();
-        let expected = self.expect_all(interrupt, progress).await?;
+        let expected = self.expect_all(interrupt, progress)?;
         for (kind, notes) in finished.into_iter().enumerate() {
             summary.document_mut(kind).collection_notes = notes;
             self.prove(kind, expected.as_ref(), &mut summary, interrupt, progress).await?;

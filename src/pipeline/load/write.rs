@@ -35,8 +35,8 @@ impl Load<'_> {
             let _closed = places.closed_at_end();
             self.register().await?;
             // With many types of resources, most types have few.
-            let shares = if plan.spec.is_divided() { (plan.kinds.len() as u64 / 4).max(1) } else { 1 };
-            let records_guess = plan.records_guess() / shares;
+            let divisor = if plan.spec.is_divided() { (plan.kinds.len() as u64 / 4).max(1) } else { 1 };
+            let records_guess = plan.records_guess() / divisor;
             // Another load may have written to a collection before this load had its lease. So the policies are
             // computed again.
             let writer = |(lane, policy): (&LoadTarget<'_>, Policy)| {
@@ -89,7 +89,9 @@ impl Load<'_> {
                 self.ledger.put_exceptions(&after, kind, state.exceptions, &list).await.map_err(keeping)?;
                 state.exceptions += 1;
             }
-            if state.collection_uuid.is_none() {
+            // A type of resources that has not occurred yet has no collection.
+            let is_absent = self.document.is_divided && state.counts.read == 0;
+            if state.collection_uuid.is_none() && !is_absent {
                 state.collection_uuid = schema::uuid(&self.targets[kind].target).await?;
             }
         }

@@ -5,13 +5,16 @@
 //! while it has the lease. If a worker is killed, its lease expires, and another worker continues the part from the
 //! part's checkpoint.
 
+mod left;
 mod tokens;
 mod verify;
 
 use std::time::{Duration, Instant};
 
+use bson::Uuid;
 use tokio::task::JoinSet;
 
+use self::left::{Look, PartsLeft};
 use self::tokens::Tokens;
 use super::load::{self, LoadOptions, OtherParts, PartScope, Scope, WholeScope};
 use super::manifest::Manifest;
@@ -31,6 +34,13 @@ pub use verify::{CollectionProof, verify};
 
 /// How long a worker waits before it looks again whether a part, a token or a lease has become free.
 const POLL: Duration = Duration::from_secs(1);
+
+/// A worker that waits for parts doubles this time after each look, up to this limit. Reason: a thousand waiting workers
+/// would otherwise keep the ledger busy. A part of a killed worker is taken over this much later.
+const POLL_MAX: Duration = Duration::from_secs(4);
+
+/// How many parts a worker looks at with one query.
+const PARTS_PER_LOOK: usize = 500;
 
 /// How often a worker reads the counts of the other parts while it loads a part.
 const WATCH: Duration = Duration::from_secs(5);
@@ -153,47 +163,53 @@ impl Worker<'_> {
     async fn load_parts(&self, table: usize, load: &LoadDocument, done: &mut WorkSummary) -> Result<(), Error> {
         let target = self.target_of(table);
         let ledger = Ledger::new(&target.db(), &load.collection, self.work.options.lease);
-        let numbers = self.in_order(table);
-        let (mut is_told, mut is_waiting) = (false, false);
+        let mut left = PartsLeft::new(self.in_order(table));
+        // A limit of rejects applies to all parts together, so their counts are needed at each look.
+        let per_look = if self.work.options.rejects_max.is_some() { usize::MAX } else { PARTS_PER_LOOK };
+        let (mut is_told, mut wait) = (false, POLL);
         loop {
-            if self.interrupt.is_asked() {
-                return Err(Error::Interrupted);
-            }
-            let parts = ledger.part_progress(load.id, &numbers).await.map_err(reading)?;
-            let is_left = |number: &u32| !parts.iter().any(|part| part.number() == *number && is_complete(part));
-            let left: Vec<u32> = numbers.iter().copied().filter(is_left).collect();
-            if left.is_empty() {
-                return Ok(());
-            }
-            self.refuse_too_many_rejects(table, &parts)?;
-            let taken = ledger.part_leases(load.id).await.map_err(reading)?;
-            let is_free = |number: &&u32| taken.get(number).is_none_or(Held::is_over);
-            let mut is_loaded = false;
-            for &number in left.iter().filter(is_free) {
-                match self.load_part(number, load, &parts).await {
-                    Ok(summary) if summary.outcome == load::LOADED => {
-                        done.add_part(number, &summary);
-                        is_loaded = true;
-                        break;
+            if let Some(look) = left.look(&ledger, load.id, per_look).await.map_err(reading)? {
+                self.refuse_too_many_rejects(table, &look.begun)?;
+                if self.load_one(&look, load, done).await? {
+                    if self.interrupt.is_asked() {
+                        return Err(Error::Interrupted);
                     }
-                    // Another worker has this part, or has just loaded it.
-                    Ok(_) | Err(Error::Held(_) | Error::RejectFileInUse { .. }) => {}
-                    Err(error) => return Err(error),
+                    wait = POLL;
+                    left.start_again();
                 }
-            }
-            let was_waiting = std::mem::replace(&mut is_waiting, !is_loaded);
-            if is_loaded {
                 continue;
             }
-            if !was_waiting {
+            if left.count() == 0 {
+                return Ok(());
+            }
+            if wait == POLL {
                 self.work.progress.enter(Phase::WaitingForOtherLoad);
             }
             if !std::mem::replace(&mut is_told, true) {
-                let parts = counted(left.len() as u64, "part", "parts");
+                let parts = counted(left.count() as u64, "part", "parts");
                 self.work.progress.say(&format!("waiting for {parts} that other workers are loading"));
             }
-            tokio::time::sleep(POLL).await;
+            if !load::wait(self.interrupt, wait).await {
+                return Err(Error::Interrupted);
+            }
+            wait = (2 * wait).min(POLL_MAX);
         }
+    }
+
+    /// Loads the first of the free parts that no other worker takes before. Returns false if there is none.
+    async fn load_one(&self, look: &Look, load: &LoadDocument, done: &mut WorkSummary) -> Result<bool, Error> {
+        for &number in &look.free {
+            match self.load_part(number, load, &look.begun).await {
+                Ok(summary) if summary.outcome == load::LOADED => {
+                    done.add_part(number, &summary);
+                    return Ok(true);
+                }
+                // Another worker has this part, or has just loaded it.
+                Ok(_) | Err(Error::Held(_) | Error::RejectFileInUse { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(false)
     }
 
     /// Fails if the parts together have more rejects than allowed.
@@ -274,10 +290,11 @@ impl Worker<'_> {
     }
 
     /// Ends the load of a table. `load` is its ledger document, if this worker has loaded parts of it. Returns `None` if
-    /// another worker has ended or is ending the load. If another worker has the lease of the load, waits until the
-    /// lease expires. If that worker has not renewed the lease by then, ends the load in its place.
+    /// another worker has ended the load. If another worker is ending it, waits for that worker, but at most until that
+    /// worker's lease at the time of the first look is over. If that worker has not renewed the lease by then, ends the
+    /// load in its place.
     async fn end(&self, table: usize, load: Option<&LoadDocument>) -> Result<Option<LoadSummary>, Error> {
-        let mut waited_for = None;
+        let mut waiting: Option<(Uuid, i64, Instant)> = None;
         loop {
             let end = match load {
                 Some(load) => self.look(load).await?,
@@ -291,13 +308,17 @@ impl Worker<'_> {
                     finished => return finished.map(Some),
                 },
             };
-            let lease = Some((held.lease.owner.id, held.lease.fence));
-            if waited_for == lease {
+            let (owner, fence) = (held.lease.owner.id, held.lease.fence);
+            let until = match waiting {
+                Some((other, before, until)) if (other, before) == (owner, fence) => until,
+                _ => Instant::now() + held.left + POLL,
+            };
+            if Instant::now() >= until {
                 return if self.work.only_finish { Err(Error::Held(Box::new(held))) } else { Ok(None) };
             }
-            waited_for = lease;
+            waiting = Some((owner, fence, until));
             self.work.progress.enter(Phase::WaitingForOtherLoad);
-            if !load::wait(self.interrupt, held.left + POLL).await {
+            if !load::wait(self.interrupt, POLL_MAX.min(until - Instant::now())).await {
                 return Err(Error::Interrupted);
             }
         }
@@ -389,10 +410,6 @@ impl Patience {
 
 fn reading(error: LedgerError) -> Error {
     Error::of_ledger("read", error)
-}
-
-fn is_complete(part: &PartProgress) -> bool {
-    part.state == State::Complete
 }
 
 #[cfg(test)]

@@ -7,13 +7,13 @@
 //! - A line ends at CR, LF or CRLF. Lines are counted by the same rule.
 //! - An MLLP frame begins with 0B. This byte counts only at the beginning of a line, or directly before one of the five
 //!   segments. Elsewhere it is text, because some programs use it as a line break.
-//! - An MLLP frame ends with 1C 0D. Programs that convert line ends make 1C 0A of it. A recording can also end after 1C,
-//!   or continue with the next frame. Before every other byte, 1C is text.
+//! - An MLLP frame ends with 1C 0D. Programs that convert line ends make 1C 0A of it. A recording can also end after
+//!   1C, or continue with the next frame. Before every other byte, 1C is text.
 //! - Between two rows, blank lines, NULs, the bytes of MLLP and byte order marks are ignored.
 //! - Other text between two rows is a row too. The parser rejects it, because it does not begin with `MSH`.
-//! - `FHS`, `BHS`, `BTS` and `FTS` are not rows. But if a trailer (`BTS`, `FTS`) names a count, the count is compared
-//!   with the messages of the batch, or with the batches of the file. A trailer with a wrong count is a row. Messages
-//!   without `BHS` are one batch (HL7 v2.8, 2.10.3).
+//! - `FHS` and `BHS` are not rows. A trailer (`BTS`, `FTS`) is a row only if its count is wrong, or if it is too long.
+//!   `BTS` must have the number of messages in the batch, `FTS` the number of batches in the file. A missing count is
+//!   not wrong. Messages without `BHS` are one batch (HL7 v2.8, 2.10.3).
 //!
 //! The source is not decoded before it is divided, because each message names its own character set.
 
@@ -359,11 +359,10 @@ fn begins_row(rest: &[u8], is_complete: bool) -> Option<bool> {
     (start != LineStart::Undecided).then_some(matches!(start, LineStart::Segment(_)))
 }
 
-/// Returns true if a source begins with the first segment of a message, a batch or a file. Bytes that can precede it are
-/// skipped: a byte order mark, white space, NUL and the first byte of an MLLP frame.
+/// Returns true if a source begins with the first segment of a message, a batch or a file. Bytes that can precede it
+/// are skipped: a byte order mark, white space, NUL and the first byte of an MLLP frame.
 ///
-/// A source whose field separator is a delimiter of tables, such as `MSH,`, is not recognised, because it is more likely
-/// a table.
+/// Returns false if the field separator is a delimiter of tables, as in `MSH,`. Such a source is more likely a table.
 pub(crate) fn begins_with_header(source: &[u8]) -> bool {
     let source = source.strip_prefix(MARK).unwrap_or(source);
     let is_before = |byte: &u8| byte.is_ascii_whitespace() || matches!(*byte, 0 | FRAME_START);
@@ -387,7 +386,7 @@ fn line_start(rest: &[u8], is_complete: bool) -> LineStart {
     let is_segment = match rest.get(id.len()) {
         None if !is_complete => return LineStart::Undecided,
         Some(&byte) if !is_segment_end(byte) => !byte.is_ascii_alphanumeric() && byte != 0,
-        // A header or a trailer can be without fields.
+        // A header or a trailer can be without fields, and then has no field separator.
         _ => *head != Head::Message,
     };
     if is_segment { LineStart::Segment(*head) } else { LineStart::Other }

@@ -163,7 +163,7 @@ impl Framer {
         let ending = match &mut self.ends {
             Ends::Documents(documents) => documents.end(),
             Ends::Entries(entries) => entries.end(),
-            // `find_end` returns the last message, too.
+            // `find_end` has already returned the last message, so no row is left.
             Ends::Hl7(_) => None,
             _ if row.is_empty() => None,
             Ends::Lines(_) => Some(Ending::Whole),

@@ -75,7 +75,7 @@ impl Quoted {
             let sign = bytes[at];
             let is_passed = if sign == line_end {
                 if self.inside != Inside::AcrossLines {
-                    // `Framer::pass` moves past the line end.
+                    // The result is the position of the line end itself. `Framer::pass` later moves past it.
                     return Some(at);
                 }
                 place.lines_inside += 1;

@@ -68,8 +68,8 @@ pub enum Version {
 }
 
 impl Origin {
-    /// Returns the source with this name: `-`, the address of an object, or a path. If `version` is given and the source
-    /// is an object, the object must have this version. The version of a file is not compared.
+    /// Returns the source with this name: `-`, the address of an object, or a path. If `version` is given and the
+    /// source is an object, the object must have this version. The version of a file is not compared.
     pub(crate) fn named(name: &str, version: Option<&Version>) -> Result<Self, ReadError> {
         if name == STDIN {
             return Ok(Self::Stdin(StdinOrigin::new()));

@@ -1,5 +1,7 @@
-//! The names of reject files: `a.csv.rejects.csv`, then `a.csv.rejects.2.csv`, `a.csv.rejects.3.csv` and so on. Rejected
-//! HL7 messages are in `a.hl7.rejects.hl7`, and their positions in `a.hl7.rejects.csv`. While a load writes a reject file to S3, the file consists of segments, which have names like
+//! The names of reject files: `a.csv.rejects.csv`, then `a.csv.rejects.2.csv`, `a.csv.rejects.3.csv` and so on.
+//! Rejected HL7 messages are in `a.hl7.rejects.hl7`, and their positions in `a.hl7.rejects.csv`.
+//!
+//! While a load writes a reject file to S3, the file consists of several objects, called segments. Their names are like
 //! `a.csv.rejects.LOAD-s0-f1-000001.csv`.
 
 use std::ffi::OsStr;
@@ -15,7 +17,7 @@ pub(crate) enum RejectKind {
     Messages,
     /// FHIR resources, or entries of Bundles, one per line.
     Resources,
-    /// The position of each message or resource of another reject file, and the reason, as CSV.
+    /// For each message or resource in another reject file: its position and the reason, as CSV.
     Positions,
 }
 
@@ -48,8 +50,8 @@ pub(crate) fn reject_path(path: &Path, number: usize, kind: RejectKind) -> PathB
     name.into()
 }
 
-/// Returns the name with which the segments of a reject file begin. `load` is the id of the load, and `file` is the number
-/// of the file among the reject files of the load.
+/// Returns the text with which the names of all segments of a reject file begin. `load` is the id of the load, and
+/// `file` is the number of the file among the reject files of the load.
 pub(crate) fn segment_stem(path: &Path, load: &str, file: usize) -> String {
     let name = split(path).0.to_string_lossy();
     let name = name.rsplit('/').next().unwrap_or_default();
@@ -94,7 +96,8 @@ fn base_and_number(name: &[u8]) -> Option<(&[u8], usize)> {
     Some((base, number))
 }
 
-/// Returns true for the part of a segment's name that is between `.rejects.` and `.csv`: load, source, fence and number.
+/// Returns true for the part of a segment's name between `.rejects.` and the extension: the load, the number of the
+/// reject file, the fence, and the number of the segment.
 fn is_segment(text: &str) -> bool {
     let mut parts = text.rsplitn(4, '-');
     let is_number = |part: Option<&str>, letter: &str| {

@@ -5,8 +5,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// A header before a source that the reader would refuse: a short source with NULs looks like a binary file, and a byte
-/// order mark alone like an empty file.
+/// Returns a header to put before `source` if the reader would refuse the source alone. A short source with NULs looks
+/// like a binary file, and a byte order mark alone looks like an empty file. For other sources, the header is empty.
 fn header_of(source: &[u8]) -> Vec<u8> {
     let is_refused = source.contains(&0) || source == "\u{feff}".as_bytes();
     if is_refused { [b"FHS|", &b"x".repeat(100 * source.len())[..], b"\n"].concat() } else { Vec::new() }

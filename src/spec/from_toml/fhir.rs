@@ -6,25 +6,25 @@ use super::group;
 use super::patient;
 use super::search;
 use super::source::Table;
-use super::{DOCUMENT_KEYS, Parts};
+use super::{DOCUMENT_KEYS, KEYS_OF_RESOURCES, Parts};
 use crate::spec::json_path::{Path, Reading, Step};
 use crate::spec::patient::{PATIENT_FIELD, PATIENT_REFERENCE_FIELD};
 use crate::spec::shape::group_around;
-use crate::spec::{Constraints, Field, FieldType, Group, Index, Presence, Privacy, SpecError};
+use crate::spec::{Constraints, Field, FieldType, Group, Identity, Index, OnConflict, Presence, Privacy, SpecError};
 
 /// The fields from which the `_id` is computed, in their order.
-pub(super) const IDENTITY: [&str; 3] = ["source", "type", "id"];
+const IDENTITY: [&str; 3] = ["source", "type", "id"];
 /// The field with the time of the last change.
-pub(super) const LAST_UPDATED: &str = "lastUpdated";
+const LAST_UPDATED: &str = "lastUpdated";
 /// The field with the whole resource.
 const RESOURCE: &str = "resource";
 
 /// Returns the name of a kind, which is the type of its resources if it has no name of its own, and its table.
 pub(super) fn opened<'t>(table: &Table<'t>) -> Option<(&'t str, Table<'t>)> {
     if table.has("name") {
-        return table.opened(DOCUMENT_KEYS, "");
+        return table.opened(&[DOCUMENT_KEYS, KEYS_OF_RESOURCES].concat(), "");
     }
-    table.only(DOCUMENT_KEYS);
+    table.only(&[DOCUMENT_KEYS, KEYS_OF_RESOURCES].concat());
     let name = table.note(resource(table))?;
     Some((name, table.named(name)))
 }
@@ -77,6 +77,17 @@ pub(super) fn parts<'t>(table: &Table<'t>, root: &Table<'t>) -> Option<Parts<'t>
     check(&parts);
     add_indexes(&mut parts);
     Some(Parts { resource: Some(resource), ..parts })
+}
+
+/// Returns the identity of resources: source, type and id. The resource that was changed last stays, in whatever order the
+/// resources are loaded.
+pub(super) fn identity(fields: &[Field]) -> Identity {
+    let place = |name: &str| fields.iter().position(|field| field.name == name);
+    let order_by = place(LAST_UPDATED).unwrap_or(0);
+    Identity {
+        fields: IDENTITY.iter().filter_map(|name| place(name)).collect(),
+        on_conflict: OnConflict::Newest { order_by },
+    }
 }
 
 /// Returns a field that is read from the first of these paths that has a value.
@@ -255,7 +266,7 @@ mod tests {
         check(&CONDITION.replace("'code.coding', privacy = 'clinical'", "'code.coding'"), "privacy: missing");
         check(
             &CONDITION.replace("reference = 'subject' }\n[", "reference = 'patient' }\n["),
-            "there is no field `patient`",
+            "`patient` is not a single text",
         );
         check(&CONDITION.replace("'Condition'", "'condition'"), "not a type of FHIR");
         check(&CONDITION.replace("resource = 'Condition'", ""), "resource: missing");
@@ -266,6 +277,6 @@ mod tests {
         );
         let table = "name = 'x'\nresource = 'Patient'\n[[field]]\nname = 'a'\ntype = 'string'\nprivacy = 'none'\n";
         let error = Dataset::from_toml(table, "test").map(drop).unwrap_err().to_string();
-        assert!(error.contains("it is only for FHIR resources"), "{error}");
+        assert!(error.contains("resource: unknown key"), "{error}");
     }
 }

@@ -1,7 +1,7 @@
 //! Reads the `[source]` table of a spec: how the dataset's sources are written.
 
 use super::source::Table;
-use crate::spec::{FormatName, Sign, SourceFormat, SpecError};
+use crate::spec::{FormatName, Sign, SourceFormat, SpecError, Zone};
 
 const KEYS: &[&str] = &["type", "system", "time_zone", "delimiter", "quote", "escape", "multiline_cells"];
 /// Keys that only delimited text needs.
@@ -17,7 +17,7 @@ pub(super) fn read(root: &Table<'_>) -> SourceFormat {
     table.only(KEYS);
     let format = SourceFormat {
         format: table.noted(table.choice("type", TYPES)),
-        offset_minutes: table.noted(offset_minutes(&table)).unwrap_or(0),
+        zone: table.noted(zone(&table)).unwrap_or_default(),
         delimiter: table.noted(table.choice("delimiter", DELIMITERS)),
         quote: table.noted(sign(&table, "quote")),
         escape: table.noted(sign(&table, "escape")),
@@ -71,22 +71,18 @@ fn check_signs(table: &Table<'_>, format: SourceFormat) -> Result<(), SpecError>
     Ok(())
 }
 
-/// Reads the offset from UTC of times that do not name theirs.
-fn offset_minutes(table: &Table<'_>) -> Result<Option<i16>, SpecError> {
+/// Reads the time zone of times that have no offset from UTC.
+fn zone(table: &Table<'_>) -> Result<Option<Zone>, SpecError> {
+    const REMEDY: &str = "write the name of a zone or its offset from UTC, e.g. \"Europe/Berlin\" or \"+01:00\"";
     let Some(text) = table.text("time_zone")? else { return Ok(None) };
-    let wrong = |problem: &str| Err(table.wrong("time_zone", problem, "write the offset from UTC, e.g. \"+01:00\""));
     if table.text("type")? != Some(FormatName::Hl7.name()) {
-        return wrong("it is only for sources with type = \"hl7\"");
+        return Err(table.wrong("time_zone", "it is only for sources with type = \"hl7\"", "remove it"));
     }
-    let number = |text: &str| text.parse::<i16>().ok().filter(|_| text.len() == 2 && !text.starts_with(['+', '-']));
-    let offset = text.strip_prefix(['+', '-']).and_then(|rest| rest.split_once(':'));
-    match offset.and_then(|(hours, minutes)| Some((number(hours)?, number(minutes)?))) {
-        Some((hours @ 0..=14, minutes @ 0..=59)) => {
-            let offset = hours * 60 + minutes;
-            Ok(Some(if text.starts_with('-') { -offset } else { offset }))
-        }
-        _ => wrong("not an offset from UTC"),
-    }
+    let unknown = || {
+        let remedy = Zone::closest_name(text).map(|near| format!("did you mean `{near}`?"));
+        table.wrong("time_zone", "not a time zone", remedy.unwrap_or_else(|| REMEDY.to_owned()))
+    };
+    Zone::from_text(text).map(Some).ok_or_else(unknown)
 }
 
 fn sign(table: &Table<'_>, key: &str) -> Result<Option<Sign>, SpecError> {

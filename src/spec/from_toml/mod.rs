@@ -19,38 +19,18 @@ use super::{Column, Dataset, Field, FormatName, Group, Index, Node, SourceFormat
 use crate::namespace::{collection_fault, is_of_ledger};
 
 /// Keys of a dataset with one kind of document.
-const KEYS: &[&str] = &[
-    "name",
-    "resource",
-    "search",
-    "collection",
-    "null_markers",
-    "identity",
-    "patient",
-    "field",
-    "group",
-    "plausibility",
-    "index",
-    "source",
-];
+const KEYS: &[&str] =
+    &["name", "collection", "null_markers", "identity", "patient", "field", "group", "plausibility", "index", "source"];
 
 /// Keys of a dataset with several kinds of documents. Each kind is described in a `[[document]]` table.
 const DATASET_KEYS: &[&str] = &["name", "null_markers", "source", "document"];
 
+/// Further keys of a dataset or a `[[document]]` table for FHIR resources.
+const KEYS_OF_RESOURCES: &[&str] = &["resource", "search"];
+
 /// Keys of a `[[document]]` table.
-const DOCUMENT_KEYS: &[&str] = &[
-    "name",
-    "resource",
-    "search",
-    "collection",
-    "null_markers",
-    "identity",
-    "patient",
-    "field",
-    "group",
-    "plausibility",
-    "index",
-];
+const DOCUMENT_KEYS: &[&str] =
+    &["name", "collection", "null_markers", "identity", "patient", "field", "group", "plausibility", "index"];
 
 /// Reads a dataset. Error messages name the text `origin`.
 pub(super) fn read(text: &str, origin: &str) -> Result<Dataset, SpecError> {
@@ -66,14 +46,14 @@ pub(super) fn read(text: &str, origin: &str) -> Result<Dataset, SpecError> {
 
 fn dataset(root: &Table<'_>, source: &Source<'_>) -> Option<Dataset> {
     let documents = root.note(root.tables("document"))?;
+    let format = format::read(root);
+    let is_fhir = format.format == Some(FormatName::Fhir);
     if documents.is_empty() {
-        root.only(KEYS);
+        root.only(&[KEYS, if is_fhir { KEYS_OF_RESOURCES } else { &[] }].concat());
     } else {
         check_dataset(root);
     }
     let name = root.note(root.needed_text("name", "give the dataset's name, e.g. name = \"admissions\""));
-    let format = format::read(root);
-    let is_fhir = format.format == Some(FormatName::Fhir);
     if documents.is_empty() {
         return Some(document(root, root, name, format, source)?.into());
     }
@@ -114,10 +94,10 @@ fn check_kind(table: &Table<'_>, kind: &Spec, earlier: &[Spec]) -> Result<(), Sp
         return Err(table.wrong("collection", problem, "give each document a collection of its own"));
     }
     if kind.is_divided() {
-        return match earlier.iter().any(|other| other.resources == kind.resources) {
-            true => Err(table.wrong("resource", "another document has this type", "describe each type once")),
-            false => Ok(()),
-        };
+        if earlier.iter().any(|other| other.resources == kind.resources) {
+            return Err(table.wrong("resource", "another document has this type", "describe each type once"));
+        }
+        return Ok(());
     }
     check_arrays(table, kind, earlier)?;
     check_aliases(table, kind, earlier)
@@ -186,7 +166,11 @@ fn document(
     let patient = patient::read(table, &parts.fields, &parts.groups);
     let Parts { resource, fields, tables, untyped, groups, group_tables, indexes: of_search } = parts;
     let shape = Names { fields: &fields, tables, groups, group_tables, may_share_columns: is_fhir }.check()?;
-    let identity = relations::identity(table, &fields, &untyped, &shape, is_fhir);
+    let identity = if is_fhir && !table.has("identity") {
+        fhir::identity(&fields)
+    } else {
+        relations::identity(table, &fields, &untyped, &shape)
+    };
     let plausibility = relations::plausibility(table, &fields, &untyped, &shape);
     let mut indexes = relations::indexes(table, &fields, &shape);
     indexes.extend(of_search);
@@ -238,10 +222,6 @@ impl<'t> Parts<'t> {
 /// Reads the fields and groups of one kind of document, and notes all errors. `markers` is the table with the null
 /// markers.
 fn parts<'t>(table: &Table<'t>, markers: &Table<'t>, format: SourceFormat) -> Option<Parts<'t>> {
-    for key in ["resource", "search"].into_iter().filter(|key| table.has(key)) {
-        let remedy = "remove it, or add type = \"fhir\" to the table [source]";
-        table.add(table.wrong(key, "it is only for FHIR resources", remedy));
-    }
     let tables = table.note(table.tables("field"));
     let group_tables = table.note(table.tables("group"))?;
     let groups = group::read_all(&group_tables);

@@ -1,6 +1,5 @@
 //! Reads the parts of a spec that refer to fields by name: identity, plausibility and indexes.
 
-use super::fhir;
 use super::source::{Table, suggest};
 use crate::spec::{Field, FieldType, Identity, Index, OnConflict, Plausibility, Severity, Shape, SpecError};
 
@@ -24,22 +23,8 @@ const SEVERITIES: &[(&str, Severity)] = &[("reject", Severity::Reject), ("warn",
 
 /// Reads `[identity]` and notes its errors. By default the identity consists of all fields. `untyped`
 /// are the fields whose types could not be read.
-pub(super) fn identity(
-    root: &Table<'_>,
-    fields: &[Field],
-    untyped: &[String],
-    shape: &Shape,
-    is_resource: bool,
-) -> Identity {
+pub(super) fn identity(root: &Table<'_>, fields: &[Field], untyped: &[String], shape: &Shape) -> Identity {
     let all = || (0..fields.len()).collect();
-    if is_resource && !root.has("identity") {
-        let place = |name: &str| fields.iter().position(|field| field.name == name);
-        let on_conflict = match place(fhir::LAST_UPDATED) {
-            Some(order_by) => OnConflict::Newest { order_by },
-            None => OnConflict::KeepLast,
-        };
-        return Identity { fields: fhir::IDENTITY.into_iter().filter_map(place).collect(), on_conflict };
-    }
     let Some(table) = root.noted(root.table("identity")) else {
         return Identity { fields: all(), on_conflict: OnConflict::KeepFirst };
     };

@@ -171,35 +171,35 @@ fn every_kind_of_failure_counts_as_one_attempt_and_pauses_grow() {
 }
 
 #[test]
-fn if_more_than_one_record_in_20_is_stored_the_load_reads_before_inserting() {
+fn if_more_than_one_record_in_250_is_stored_the_load_reads_before_inserting() {
     for (taken, step_expected) in [(1, Step::Insert), (2, Step::Compare)] {
-        let (mut machine, actions) = started(PLAIN, Limits { batch_docs_max: 20, ..LIMITS }, 60);
+        let (mut machine, actions) = started(PLAIN, Limits { batch_docs_max: 250, ..LIMITS }, 750);
         let errors: Vec<_> = (0..taken).map(|at| (at, Complaint::Taken)).collect();
         let actions = machine.on(Event::Replied(sent(&actions).0, refused(&errors)));
         let (batch, ..) = sent(&actions);
         let actions = machine.on(Event::Compared(batch, vec![Verdict::Equal; taken as usize]));
-        assert_eq!(sent(&actions).1, step_expected, "{taken} of 20 were taken");
+        assert_eq!(sent(&actions).1, step_expected, "{taken} of 250 were taken");
     }
 }
 
 #[test]
 fn reading_before_inserting_ends_when_few_records_are_found() {
     for (found, step_expected) in [(1, Step::Insert), (2, Step::Compare)] {
-        let (mut machine, actions) = started(PLAIN, Limits { batch_docs_max: 20, ..LIMITS }, 60);
-        let errors: Vec<_> = (0..20).map(|at| (at, Complaint::Taken)).collect();
+        let (mut machine, actions) = started(PLAIN, Limits { batch_docs_max: 250, ..LIMITS }, 750);
+        let errors: Vec<_> = (0..250).map(|at| (at, Complaint::Taken)).collect();
         let actions = machine.on(Event::Replied(sent(&actions).0, refused(&errors)));
-        let actions = machine.on(Event::Compared(sent(&actions).0, vec![Verdict::Equal; 20]));
+        let actions = machine.on(Event::Compared(sent(&actions).0, vec![Verdict::Equal; 250]));
         let (batch, step, _) = sent(&actions);
         assert_eq!(step, Step::Compare);
         let verdict = |at| if at < found { Verdict::Equal } else { Verdict::Absent };
-        let actions = machine.on(Event::Compared(batch, (0..20).map(verdict).collect()));
+        let actions = machine.on(Event::Compared(batch, (0..250).map(verdict).collect()));
         let (batch, step, members) = sent(&actions);
         assert_eq!(
             (step, members.len()),
-            (Step::Insert, 20 - found),
+            (Step::Insert, 250 - found),
             "absent records must be inserted without a pause"
         );
-        assert_eq!(sent(&machine.on(Event::Replied(batch, DONE))).1, step_expected, "{found} of 20 were found");
+        assert_eq!(sent(&machine.on(Event::Replied(batch, DONE))).1, step_expected, "{found} of 250 were found");
     }
 }
 

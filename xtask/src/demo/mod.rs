@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use testkit::{Doing, Error, Result, on_path, root, target_dir};
 
-/// The database of the sample. A file that the user loads into the default database does not change the result of the
+/// The database of the sample. It is not the default database, so files that the user loads there do not change the
 /// next demonstration.
 const DATABASE: &str = "demo";
 /// Medlift's default database.

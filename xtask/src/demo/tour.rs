@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn commands_do_not_see_other_variables() {
-        // cargo sets this variable for tests.
+        // This process has a variable that `isolated` must remove: cargo sets it for tests.
         assert!(env::var_os("CARGO_MANIFEST_DIR").is_some());
         let output = isolated(Path::new("env")).output().expect("runs");
         let variables = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -68,7 +68,7 @@ pub(super) fn markdown(head: &[&str], rows: impl IntoIterator<Item = Vec<String>
     lines.map(line).collect::<Vec<_>>().concat()
 }
 
-/// Returns a number that is not negative without its fraction.
+/// Removes the fraction of a number. The number must not be negative.
 #[expect(clippy::cast_sign_loss, reason = "sizes and counts are not negative")]
 pub(super) fn whole(number: f64) -> u64 {
     number as u64

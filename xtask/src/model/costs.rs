@@ -10,9 +10,9 @@ const CHUNK_BYTES: f64 = 20.0 * MIB;
 const UPDATES_PER_PART: f64 = 4.0;
 /// Documents of the ledger for one part: the part and its lease.
 const DOCUMENTS_PER_PART: f64 = 2.0;
-/// The storage engine writes all changed pages once in this time.
+/// The storage engine writes all changed pages to disk once in this time.
 pub(super) const CHECKPOINT_SECONDS: f64 = 60.0;
-/// The storage engine lets at most this share of its cache be changed pages.
+/// At most this share of the storage engine's cache may be pages that are changed and not yet written to disk.
 const DIRTY_SHARE: f64 = 0.2;
 
 /// The machines and the network of a load.
@@ -28,8 +28,8 @@ pub(super) struct Place {
     pub(super) source_bytes_per_s: f64,
     /// Time between the end of a batch and its acknowledgement.
     pub(super) commit_seconds: f64,
-    /// By how much everything that needs a processor is slower than in the measurements, because other programs use the
-    /// processor too.
+    /// The factor by which other programs slow down everything that needs a processor. 1 is the speed of the
+    /// measurements.
     pub(super) slowdown: f64,
 }
 
@@ -49,18 +49,18 @@ impl Place {
     }
 }
 
-/// Seconds for each step.
+/// The seconds of each step, and the constants from which other costs are computed.
 #[derive(Debug, Clone)]
 pub(super) struct Costs {
     /// Rows of a batch. With many shards, a batch contains only the rows of one shard.
     pub(super) batch_rows: f64,
-    /// To read one row.
+    /// Seconds to read one row.
     pub(super) read: f64,
-    /// To parse, clean and encode one row, and to send its document.
+    /// Seconds to parse, clean and encode one row, and to send its document.
     pub(super) encode: f64,
-    /// To wait for the acknowledgement, per row of a batch.
+    /// Seconds to wait for the acknowledgement of a batch, divided by the rows of the batch.
     pub(super) commit: f64,
-    /// The ledger's part of a commit, per row.
+    /// Seconds of the ledger to commit a chunk, divided by the rows of the chunk.
     pub(super) checkpoint: f64,
     /// The ledger's time for the four updates of a part: taken, begun, complete, released.
     pub(super) part_updates: f64,
@@ -105,7 +105,8 @@ impl Costs {
             part_updates: UPDATES_PER_PART * update,
             part_seconds: get("part_seconds") * place.slowdown,
             look: DOCUMENTS_PER_PART * get("ledger_read_us_per_document") / 1e6 * place.slowdown,
-            // Each batch costs the server as much as an update, in addition to its documents.
+            // In addition to its documents, each batch costs the server as much as an update of the ledger. The
+            // measured cost of a document already contains its share of a batch of 5,000 rows.
             server: (get("server_cpu_us_per_document") / 1e6
                 + get("ledger_update_cpu_us") / 1e6 * (1.0 / batch_rows - 1.0 / 5_000.0))
                 * place.slowdown,
@@ -120,9 +121,9 @@ impl Costs {
         }
     }
 
-    /// The ledger's time to find a free part, if this number of parts has begun. It reads the documents of all of them.
-    pub(super) fn look(&self, begun: usize) -> f64 {
-        self.look * begun as f64
+    /// The ledger's time to find a free part among this number of parts.
+    pub(super) fn look(&self, parts: usize) -> f64 {
+        self.look * parts as f64
     }
 
     /// The cost of one more document if the shard has `stored` documents and receives `rate` documents per second.

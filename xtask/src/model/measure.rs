@@ -11,14 +11,16 @@ use super::costs::{Costs, Place};
 use super::simulation::{Setup, simulate};
 use crate::bench;
 
-/// The load whose server has a cache of 256 MB has this number of times as many rows as the validation.
+/// One load outgrows the cache of its server: the cache has only 256 MB, and the load has this many times the rows of
+/// the others.
 const LARGE: u64 = 4;
-/// The benchmark's ledger: number of updates, of reads, and of documents per read.
+/// The benchmark sends this number of updates to its ledger, and reads this number of documents: 1,000 in each of 50
+/// reads.
 const UPDATES: f64 = 1_000.0;
 const READ_DOCUMENTS: f64 = 50.0 * 1_000.0;
 /// With fewer pages read, the cost of a page cannot be measured, and the earlier value stays.
 const PAGES_MIN: f64 = 10_000.0;
-/// The constants of smaller loads are not kept in the file.
+/// Constants that were measured with fewer rows are not written to the file.
 const KEPT_ROWS: u64 = 1_000_000;
 const DIFFERENCE_MAX: f64 = 0.15;
 const WORKER_NUMBERS: [usize; 2] = [1, 3];
@@ -58,7 +60,7 @@ impl Bench {
         value.ok_or_else(|| Error::failed(format!("the benchmark has no finding `{name}`")))
     }
 
-    /// Returns by how much other programs made the contender slower, if it needs all cores.
+    /// Returns the factor by which other programs made the contender slower, if it needs all cores.
     fn slowdown(&self, contender: &str) -> Result<f64> {
         let cores = self.cores() as f64;
         let others = self.median(contender, "/other_cpu_seconds")? / self.median(contender, "/seconds")?;
@@ -70,14 +72,16 @@ impl Bench {
     }
 }
 
-/// Measures the constants, writes them into their file if the load is large enough, and compares the model with real loads of `rows` rows. Returns
-/// the comparison as Markdown.
+/// Measures the constants, and compares the model with real loads of `rows` rows. Writes the constants to their file if
+/// `rows` is at least `KEPT_ROWS`. Returns the comparison as Markdown.
 pub(super) fn validate(rows: u64) -> Result<String> {
     let (large, rows_text) = ((rows * LARGE).to_string(), rows.to_string());
-    let small = Bench::run("constants", &["--only", "constants", "--rows", &rows_text, "--runs", "3"])?;
-    let arguments = ["--only", "constants", "--rows", &large, "--runs", "1", "--cache-mb", "256"];
+    let small =
+        Bench::run("constants", &["--only", "constants", "--rows", &rows_text, "--runs", "3", "--duplicates", "no"])?;
+    let arguments = ["--only", "constants", "--rows", &large, "--runs", "1", "--cache-mb", "256", "--duplicates", "no"];
     let outgrown = Bench::run("outgrown", &[&arguments[..], &["--contenders", "medlift load"]].concat())?;
-    let workers = Bench::run("workers", &["--only", "workers", "--rows", &rows_text, "--runs", "3"])?;
+    let workers =
+        Bench::run("workers", &["--only", "workers", "--rows", &rows_text, "--runs", "3", "--duplicates", "no"])?;
     let mut constants = Constants::read()?;
     take(&mut constants, rows, &small, &outgrown, &workers)?;
     if rows >= KEPT_ROWS {
@@ -160,7 +164,7 @@ fn compare(constants: &Constants, rows: u64, bench: &Bench) -> Result<String> {
     if is_close { Ok(text) } else { Err(Error::failed("the model differs from a real load by more than 15 %")) }
 }
 
-/// Returns the time of a load of three parts on this machine.
+/// Returns the seconds that the model computes for a load of three parts on this machine.
 fn predict(constants: &Constants, rows: u64, workers: usize, cores: usize, slowdown: f64) -> f64 {
     let place = here(constants, 1_024.0, slowdown);
     let costs = Costs::new(constants, &place, 1, 5_000.0);

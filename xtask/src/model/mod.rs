@@ -1,5 +1,6 @@
 //! A model of loads that are too large to try: 10 billion rows, up to 64 shards, up to 1,000 workers. It simulates the
-//! workers, the shards and the ledger with constants that were measured here, and writes the results into docs/scale.md.
+//! workers, the shards and the ledger with constants that were measured here, and writes the results into
+//! docs/scale.md.
 
 mod chart;
 mod constants;
@@ -26,14 +27,14 @@ const VALIDATION_ROWS: u64 = 1_000_000;
 const DOCUMENT: &str = "docs/scale.md";
 const CHART: &str = "docs/scale.svg";
 
-/// The machines, and the costs of each step on them.
+/// The constants and the prices that all simulations use.
 struct World {
     constants: Constants,
     prices: Prices,
 }
 
-/// Without arguments, simulates all loads and writes the results. With `--validate`, measures the constants and compares
-/// the model with real loads, of 1 million rows or of the number of rows in the second argument.
+/// Without arguments, simulates all loads and writes the results. With `--validate`, measures the constants and
+/// compares the model with real loads, of 1 million rows or of the number of rows in the second argument.
 pub fn run(arguments: &[&str]) -> Result<()> {
     match arguments {
         [] => {
@@ -143,7 +144,7 @@ fn duration(seconds: f64) -> String {
     }
 }
 
-/// Replaces a section of docs/scale.md, which is between two comments with its name.
+/// Replaces the section of docs/scale.md that is between the comments `<!-- NAME -->` and `<!-- /NAME -->`.
 fn write_section(name: &str, text: &str) -> Result<()> {
     let path = root().join(DOCUMENT);
     let old = fs::read_to_string(&path).doing(|| format!("reading {DOCUMENT}"))?;

@@ -12,11 +12,15 @@ use super::constants::whole;
 use super::costs::{CHECKPOINT_SECONDS, Costs};
 use super::station::{Station, Time};
 
-/// Number of slices of a part. With more slices, the results differ by less than 1 %.
+/// Maximum number of slices of a part. With more slices, the results differ by less than 1 %.
 const SLICES_MAX: u64 = 16;
-/// Mean time until a waiting worker looks again: half of its interval of 1 s.
-const POLL_SECONDS: f64 = 0.5;
-/// A load that takes longer than a year ends unfinished: its workers probably fail before they have written anything.
+/// The longest interval between two looks of a waiting worker (`POLL_MAX` in src/pipeline/parts/mod.rs). A worker that
+/// could go on notices it after half of the interval, on average.
+const POLL_SECONDS: f64 = 4.0;
+/// The parts that a worker looks at with one query (`PARTS_PER_LOOK` in src/pipeline/parts/mod.rs).
+const PARTS_PER_LOOK: usize = 500;
+/// The simulation stops after a simulated year, even if the load is not complete. Such a load would probably never be
+/// complete, because its workers fail before they have written anything.
 const SECONDS_MAX: f64 = 366.0 * 86_400.0;
 
 /// The load to simulate.
@@ -51,7 +55,8 @@ pub(super) struct Outcome {
     pub(super) written: Vec<u64>,
     pub(super) slices: u64,
     pub(super) failures: u64,
-    /// The busy share of each resource: its name, and the highest share of its servers.
+    /// The name of each resource, and the share of the time in which it is busy. For several equal resources, the
+    /// highest share.
     pub(super) busy: Vec<(&'static str, f64)>,
     /// Highest share of the ledger's time that waiting workers need when they look for parts. Above 1, the ledger is
     /// overloaded.
@@ -79,17 +84,17 @@ enum Event {
     /// A shard has acknowledged a slice.
     Written(usize, u64),
     Fail(usize, u64),
-    /// The lease of a failed worker's part and its tokens have expired.
+    /// The lease of a failed worker has expired. The worker's part and its tokens are free again.
     Expired(usize, usize),
 }
 
 #[derive(Debug, Clone, Default)]
 struct Worker {
-    /// Events of an earlier life are ignored.
+    /// Increases when the worker takes a part, completes it or fails. An event with an earlier number is ignored.
     life: u64,
     part: Option<usize>,
     unread: u64,
-    /// Slices that are written already, by an earlier worker.
+    /// Number of slices that this worker need not write, because an earlier worker has written them.
     skipped: u64,
     encoding: usize,
     ready: usize,
@@ -213,21 +218,20 @@ impl Simulation<'_> {
     fn look(&mut self, worker: usize) {
         if self.free_parts.is_empty() || self.tokens == 0 {
             self.waiting.push(worker);
-            let begun = self.outcome.written.len() - self.free_parts.len();
-            let polling = self.waiting.len() as f64 * self.costs.look(begun)
-                / (2.0 * POLL_SECONDS * self.setup.shard_cores as f64);
+            let polling = self.waiting.len() as f64 * self.costs.look(self.unfinished)
+                / (POLL_SECONDS * self.setup.shard_cores as f64);
             self.outcome.polling = self.outcome.polling.max(polling);
             return;
         }
         let part = self.free_parts.pop_front();
-        let begun = self.outcome.written.len() - self.free_parts.len();
+        let looked_at = self.unfinished.min(PARTS_PER_LOOK);
         let (slots, slices) = (self.setup.in_flight.min(self.tokens), self.outcome.slices);
         self.tokens -= if self.setup.writers_max.is_some() { slots } else { 0 };
         let skipped = part.map_or(0, |part| self.outcome.written[part]);
         let next_shard = whole(self.random() * self.setup.shards as f64) as usize;
         let life = self.workers[worker].life + 1;
         self.workers[worker] = Worker { life, part, unread: slices, skipped, slots, next_shard, ..Worker::default() };
-        let taken = self.ledger.serve(self.now, self.costs.look(begun) + self.costs.part_updates);
+        let taken = self.ledger.serve(self.now, self.costs.look(looked_at) + self.costs.part_updates);
         self.push(taken - self.now + self.costs.part_seconds, Event::Begin(worker, life));
         if self.setup.failures_per_hour > 0.0 {
             let failure = -(1.0 - self.random()).ln() * 3600.0 / self.setup.failures_per_hour;
@@ -291,7 +295,8 @@ impl Simulation<'_> {
             let station = if self.setup.is_one_machine { 0 } else { self.setup.workers + shard };
             let stored = self.cores[station].serve(self.now, cost.cpu * rows);
             let on_disk = self.disks[shard].serve(self.now, cost.disk * rows);
-            // Changed pages are written later. If the disk is too slow, the next checkpoint waits, and so do the writers.
+            // Changed pages are written later. If the disk is too slow, the next checkpoint waits, and so do the
+            // writers.
             let late = on_disk - CHECKPOINT_SECONDS;
             let acknowledged = (stored + cost.wait * rows).max(late) + self.costs.commit * rows;
             self.stored[shard] += rows;
@@ -330,10 +335,10 @@ impl Simulation<'_> {
         }
     }
 
-    /// A waiting worker notices later that a part or a token is free.
+    /// Wakes a waiting worker, because a part or a token is free. The worker notices this only when it looks again.
     fn wake(&mut self) {
         if let Some(worker) = self.waiting.pop() {
-            self.push(POLL_SECONDS, Event::Look(worker));
+            self.push(POLL_SECONDS / 2.0, Event::Look(worker));
         }
     }
 

@@ -36,8 +36,8 @@ impl Station {
         Self { free: vec![Reverse(Time(0.0)); servers].into(), servers, busy_seconds: 0.0 }
     }
 
-    /// Adds a job that arrives now and needs one server for `seconds`. Returns the time at which the job ends. Jobs must
-    /// be added in the order of their arrival.
+    /// Adds a job that arrives now and needs one server for `seconds`. Returns the time at which the job ends. Jobs
+    /// must be added in the order of their arrival.
     pub(super) fn serve(&mut self, now: f64, seconds: f64) -> f64 {
         let Reverse(Time(free)) = self.free.pop().unwrap_or(Reverse(Time(now)));
         let end = free.max(now) + seconds;

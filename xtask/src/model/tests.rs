@@ -2,8 +2,8 @@
 
 use super::*;
 
-/// A shard in this world has so much memory that it reads no pages. Otherwise a test could take long after the constants
-/// are measured again.
+/// In this world, the shards read no pages from disk (`page_factor` is 0). Reason: with newly measured constants, reads
+/// could make a load so slow that a test takes long.
 fn world() -> World {
     let mut constants = Constants::read().expect("reads");
     constants.set("page_factor", 0.0);

@@ -112,7 +112,8 @@ fn check_sums(dist: &Path) -> Result<()> {
 fn trial(program: &Path) -> Command {
     let mut shell = Command::new("sh");
     shell.args(["-c", TRIAL]).arg(program);
-    // The program reads a file `.env` in the working directory. The directory of the program has no such file.
+    // The program reads a file `.env` in the working directory. So it runs in its own directory, which has no such
+    // file.
     shell.current_dir(program.parent().unwrap_or(program));
     shell
 }

@@ -167,7 +167,7 @@ fn stop(load: &Load, what: &'static str, worker: &Worker) -> Result<Stopped> {
         if let Some(part) = load.progress()?.0.iter().find(is_loading) {
             return Ok(Stopped { what, worker: worker.name.clone(), part: part.number, since });
         }
-        // The worker was between two parts.
+        // The worker was between two parts. It continues, and is frozen again later.
         worker.signal("CONT")?;
         thread::sleep(POLL);
     }

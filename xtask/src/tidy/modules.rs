@@ -29,6 +29,7 @@ const MODULES: &[Module] = &[
             "ledger",
             "outputs",
             "parse",
+            "patient",
             "pipeline",
             "read",
             "report",
@@ -54,7 +55,7 @@ const MODULES: &[Module] = &[
     Module { name: "ledger", uses: &["encode", "namespace", "read", "server", "spec"] },
     Module { name: "verify", uses: &["encode", "ledger", "server", "spec", "spill"] },
     Module { name: "server", uses: &["namespace", "wording"] },
-    Module { name: "deployment", uses: &["server", "spec", "wording"] },
+    Module { name: "deployment", uses: &["fold", "server", "spec", "wording"] },
     Module { name: "spill", uses: &["encode"] },
     Module {
         name: "report",
@@ -90,6 +91,7 @@ const MODULES: &[Module] = &[
             "fold",
             "ledger",
             "parse",
+            "patient",
             "read",
             "s3",
             "server",
@@ -101,12 +103,13 @@ const MODULES: &[Module] = &[
     },
     Module { name: "generate", uses: &["parse"] },
     Module { name: "fold", uses: &["encode", "ledger", "parse", "server", "spec", "spill", "verify"] },
+    Module { name: "patient", uses: &["encode", "fold", "ledger", "server", "spec"] },
     Module { name: "export", uses: &["encode", "outputs", "parse", "spec", "verify", "wording"] },
 ];
 
 /// Crates that only some modules may use.
 const CRATES: &[(&str, &[&str])] = &[
-    ("mongodb", &["deployment", "fold", "ledger", "server", "verify", "write"]),
+    ("mongodb", &["deployment", "fold", "ledger", "patient", "server", "verify", "write"]),
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),
     ("clap_mangen", &["cli"]),

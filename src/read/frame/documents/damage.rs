@@ -22,9 +22,9 @@ impl Documents {
     /// Returns true if the `{` at `place` begins the next value, and false if it belongs to the current value. `key` is
     /// the key after the `{`. If JSON does not allow a `{` here, the current value is damaged.
     ///
-    /// The `{` can be at the start of a line that is not indented more than the value's first line. Then the indent
-    /// decides: if the current value is damaged or too long, the `{` begins the next value. Otherwise it belongs to the
-    /// current value. Exception: if the value is written without indentation (`has_flat_lines`), the indent is ignored.
+    /// One rule is for a `{` at the start of a line that is not indented more than the value's first line. If the
+    /// current value is damaged or too long, such a `{` begins the next value. Otherwise it belongs to the current
+    /// value. This rule is skipped if the value is written without indentation (`has_flat_lines`).
     ///
     /// In all other cases, the first of these rules that applies decides:
     /// - If the current value is not damaged, the `{` belongs to the current value.

@@ -140,7 +140,7 @@ async fn examine(bucket: Arc<Bucket>, key: Path, pin: &Pin) -> Result<ObjectOrig
     if e_tag.is_none() {
         return Err(Problem::Other("without an ETag".to_owned()));
     }
-    // Stores give the id `null` to all objects that were written without versions.
+    // The id `null` does not identify a version: stores give it to all objects that were written without versions.
     let version_id = version.filter(|version| version != "null");
     let name = format!("{SCHEME}{}/{key}", bucket.name());
     let content = Content { name, bucket, key, pin: Pin { etag: e_tag, version_id } };

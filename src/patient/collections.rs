@@ -1,0 +1,149 @@
+//! Which collections of the database can have documents of a patient.
+
+use bson::{Bson, Document, doc};
+
+use crate::fold::notes_of;
+use crate::ledger::LEDGER_COLLECTION;
+use crate::server::codes::NAMESPACE_NOT_FOUND;
+use crate::server::{Failure, ServerError, Target, leases_of};
+use crate::spec::patient::{PATIENT_FIELD, PATIENT_REFERENCE_FIELD};
+
+/// A collection belongs to the data only if one of this number of its documents has the patient's key. If the key is
+/// indexed, this is not asked.
+const LOOKED_AT: i32 = 100;
+/// A collection with more documents than this is large: without an index, it takes long to read.
+const LARGE: i64 = 100_000;
+
+/// The collections of the database.
+#[derive(Debug)]
+pub(super) struct Listed {
+    /// The names, sorted. Collections of the server, of the ledger and of the fold's notes are left out.
+    pub names: Vec<String>,
+    /// False if the user may see only the collections that the user may read.
+    pub is_complete: bool,
+}
+
+/// What was found about a collection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The user may not read it.
+    Forbidden,
+    /// Its documents have no key of a patient.
+    WithoutKey,
+    /// Its documents have the key of a patient.
+    Keyed {
+        /// True if the collection is large, and no index begins with the key.
+        is_slow: bool,
+        /// True if its documents are FHIR Patients, which have a second key: that of the references to the Patient.
+        has_references: bool,
+    },
+}
+
+/// Lists the collections of the database.
+pub(super) async fn list(target: &Target) -> Result<Listed, ServerError> {
+    let command = |more: Document| {
+        let mut command = doc! {
+            "listCollections": 1, "nameOnly": true, "filter": { "type": "collection" }, "cursor": { "batchSize": 10_000 },
+        };
+        command.extend(more);
+        command
+    };
+    let (reply, is_complete) = match target.look(command(Document::new())).await {
+        Err(Failure::NotAuthorized { .. }) => {
+            (target.look(command(doc! { "authorizedCollections": true })).await, false)
+        }
+        reply => (reply, true),
+    };
+    let doing = || format!("list the collections of {}", target.database);
+    let reply = reply.map_err(|failure| ServerError::Command { doing: doing(), failure })?;
+    let names = batch(&reply).filter_map(|listed| listed.get_str("name").ok()).map(str::to_owned).collect();
+    Ok(Listed { names: of_data(names), is_complete })
+}
+
+/// Returns the collections that can have documents of a patient, sorted.
+fn of_data(mut names: Vec<String>) -> Vec<String> {
+    names.sort();
+    let ledger = [LEDGER_COLLECTION.to_owned(), leases_of(LEDGER_COLLECTION)];
+    let notes: Vec<String> = names.iter().map(|name| notes_of(name)).collect();
+    names.retain(|name| !name.starts_with("system.") && !ledger.contains(name) && !notes.contains(name));
+    names
+}
+
+/// Finds out whether the documents of the target's collection have the key of a patient.
+pub(super) async fn examine(target: &Target) -> Result<Kind, ServerError> {
+    let name = &target.collection;
+    let failed = |failure| ServerError::Command { doing: format!("read {}", target.full_name()), failure };
+    let shown = doc! { PATIENT_FIELD: 1, PATIENT_REFERENCE_FIELD: 1 };
+    let probe = doc! { "find": name, "limit": LOOKED_AT, "batchSize": LOOKED_AT, "projection": shown };
+    let probed = match target.look(probe).await {
+        Err(Failure::NotAuthorized { .. }) => return Ok(Kind::Forbidden),
+        probed => probed.map_err(failed)?,
+    };
+    let listed = target.look(doc! { "listIndexes": name, "cursor": { "batchSize": 1_000 } }).await;
+    let listed = match listed {
+        // A user may read a collection without the right to list its indexes, and the collection may just be dropped.
+        Err(Failure::NotAuthorized { .. } | Failure::Other { code: Some(NAMESPACE_NOT_FOUND), .. }) => Document::new(),
+        listed => listed.map_err(failed)?,
+    };
+    let has = |field: &str| batch(&probed).any(|document| document.contains_key(field));
+    let has_references = has(PATIENT_REFERENCE_FIELD);
+    if batch(&listed).any(is_of_key) {
+        return Ok(Kind::Keyed { is_slow: false, has_references });
+    }
+    if !has(PATIENT_FIELD) {
+        return Ok(Kind::WithoutKey);
+    }
+    let counted = target.look(doc! { "count": name }).await.map_err(failed)?;
+    let count = counted.get("n").and_then(number).unwrap_or_default();
+    Ok(Kind::Keyed { is_slow: count > LARGE, has_references })
+}
+
+/// Returns true if the first key of the index is the patient's key, and the index has all documents with a key.
+fn is_of_key(index: &Document) -> bool {
+    let first = index.get_document("key").ok().and_then(|keys| keys.keys().next());
+    first.is_some_and(|first| first == PATIENT_FIELD) && !index.contains_key("partialFilterExpression")
+}
+
+fn number(value: &Bson) -> Option<i64> {
+    match value {
+        Bson::Int32(number) => Some((*number).into()),
+        Bson::Int64(number) => Some(*number),
+        Bson::Double(number) => Some(*number as i64),
+        _ => None,
+    }
+}
+
+fn batch(reply: &Document) -> impl Iterator<Item = &Document> {
+    let batch = reply.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
+    batch.into_iter().flatten().filter_map(Bson::as_document)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_collections_of_data_are_searched() {
+        let names = [
+            "visits",
+            "messages",
+            "messages.folded",
+            "medlift_runs",
+            "medlift_runs.leases",
+            "system.views",
+            "x.folded",
+        ];
+        let found = of_data(names.map(str::to_owned).to_vec());
+        assert_eq!(found, ["messages", "visits", "x.folded"]);
+    }
+
+    #[test]
+    fn an_index_helps_if_it_begins_with_the_key_and_has_all_documents() {
+        let check = |index: Document, expected: bool| assert_eq!(is_of_key(&index), expected, "{index}");
+        check(doc! { "key": { "patient": 1 } }, true);
+        check(doc! { "key": { "patient": -1, "sentAt": 1 } }, true);
+        check(doc! { "key": { "sentAt": 1, "patient": 1 } }, false);
+        check(doc! { "key": { "patient": 1 }, "partialFilterExpression": { "x": 1 } }, false);
+        check(doc! { "key": { "_id": 1 } }, false);
+    }
+}
