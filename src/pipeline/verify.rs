@@ -14,7 +14,7 @@ use crate::ledger::{
 use crate::reject::{RejectedRow, RowKinds};
 use crate::report::{Phase, Progress};
 use crate::server::{Failure, Target};
-use crate::spec::{OnConflict, Spec};
+use crate::spec::OnConflict;
 use crate::spill::SORTER_BYTES_DEFAULT;
 use crate::verify::{
     self, Excused, Expectation, Expected, OtherLoad, Referenced, References, Scan, Share, Verification, Wanted,

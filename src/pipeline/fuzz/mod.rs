@@ -227,7 +227,6 @@ impl Target {
         let mut files: Vec<PathBuf> = files.filter(|path| path.is_file()).collect();
         files.sort();
         corpus.extend(files.iter().filter_map(|path| start_of(path).ok()));
-        corpus.iter_mut().for_each(|source| source.truncate(SOURCE_BYTES_MAX));
         corpus
     }
 
