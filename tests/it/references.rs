@@ -19,13 +19,12 @@ const PATIENT: &str = "{\"resourceType\":\"Patient\",\"id\":\"p1\"}\n";
 /// Returns for each type of `summary` with references to nothing: its name, the number of missing documents, and of
 /// references to them. The last item is the number of references to types that the spec does not describe.
 fn to_nothing(summary: &Json) -> (Vec<(String, u64, u64)>, u64) {
-    let kinds = match summary["documents"].as_array() {
-        Some(proofs) => proofs.iter().map(|proof| (proof["kind"].clone(), proof.clone())).collect(),
-        None => {
-            let further = summary["further"].as_array().expect("several kinds");
-            let all = std::iter::once(summary).chain(further);
-            all.map(|found| (found["kind"].clone(), found["verification"].clone())).collect::<Vec<_>>()
-        }
+    let kinds: Vec<(Json, Json)> = if let Some(proofs) = summary["documents"].as_array() {
+        proofs.iter().map(|proof| (proof["kind"].clone(), proof.clone())).collect()
+    } else {
+        let further = summary["further"].as_array().expect("several kinds");
+        let all = std::iter::once(summary).chain(further);
+        all.map(|found| (found["kind"].clone(), found["verification"].clone())).collect()
     };
     let elsewhere = kinds.iter().map(|(_, proof)| proof["references_elsewhere"].as_u64().unwrap()).sum();
     let found = kinds.iter().map(|(kind, proof)| {
