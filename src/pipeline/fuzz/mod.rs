@@ -89,7 +89,7 @@ const HL7: Target = Target {
 };
 
 const JSON: Target = Target {
-    name: "json",
+    name: "plain_json",
     spec: JSON_SPEC,
     extension: "ndjson",
     seeds: &[
