@@ -12,6 +12,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use serde_json::Value as Json;
+use serde_json::value::RawValue;
+
 use super::*;
 use crate::encode::{EncodedBlock, IdentityKey, Stored, whole_of};
 use crate::error::Error;
@@ -129,9 +132,7 @@ const JSON: Target = Target {
     ],
     more_seeds: "fhir",
     check: |row, document| {
-        // A value that the spec does not name is not decoded, so it can have an escape such as `\\ud800`.
-        let is_json = serde_json::from_slice::<&serde_json::value::RawValue>(row).is_ok();
-        assert!(is_json, "a row that is not rejected must be JSON");
+        check_json(row);
         assert!(Stored::parse(document).is_some());
     },
 };
@@ -176,17 +177,20 @@ const FHIR: Target = Target {
     ],
     more_seeds: "fhir",
     check: |row, document| {
-        let row = json(row);
+        // Numbers such as 1e999 are stored, but `serde_json` cannot compare them.
+        let Ok(row) = serde_json::from_slice::<Json>(row) else { return check_json(row) };
         let resource = row.get("resource").filter(|_| row["resourceType"].is_null()).unwrap_or(&row);
         let stored = whole_of(document, "resource").expect("the resource is stored");
-        assert_eq!(&json(&stored), resource, "the stored resource must be the row");
+        let stored = serde_json::from_slice::<Json>(&stored).expect("the stored resource is JSON");
+        assert_eq!(&stored, resource, "the stored resource must be the row");
     },
 };
 
 const TARGETS: [Target; 3] = [HL7, JSON, FHIR];
 
-fn json(text: &[u8]) -> serde_json::Value {
-    serde_json::from_slice(text).expect("JSON")
+/// Checks that a text is JSON. Strings are not decoded: an escape such as `\ud800` is valid where nobody reads it.
+fn check_json(text: &[u8]) {
+    assert!(serde_json::from_slice::<&RawValue>(text).is_ok(), "a row that is not rejected must be JSON");
 }
 
 /// A short spec, so that most of the time is for the sources.
