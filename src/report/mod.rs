@@ -6,6 +6,7 @@
 mod bar;
 mod line;
 mod progress;
+mod references;
 pub mod rejects;
 pub mod runs;
 pub mod summary;
