@@ -186,12 +186,12 @@ fn resource(place: Place) -> String {
         ),
         1 => format!(
             concat!(
-                r#"{{"resourceType":"Encounter","id":"e{n}",{meta},{text},"status":"finished","class":{{"system":"http://terminology.hl7.org/CodeSystem/v3-ActCode","code":"IMP","display":"inpatient encounter"}},"#,
+                r#"{{"resourceType":"Encounter","id":"e{p}",{meta},{text},"status":"finished","class":{{"system":"http://terminology.hl7.org/CodeSystem/v3-ActCode","code":"IMP","display":"inpatient encounter"}},"#,
                 r#""type":[{{"coding":[{{"system":"http://snomed.info/sct","code":"185347001","display":"Encounter for problem"}}],"text":"Encounter for problem"}}],{subject},"period":{{"start":"{at}","end":"{at}"}},"#,
                 r#""participant":[{{"individual":{{"reference":"Practitioner/d{doctor}","display":"Dr. Smith"}}}}],"serviceProvider":{{"reference":"Organization/o{org}"}}}}"#,
                 "\n"
             ),
-            n = number,
+            p = patient,
             meta = meta,
             text = text,
             subject = subject,

@@ -14,7 +14,8 @@ pub(super) struct PartsLeft {
     numbers: Vec<u32>,
     /// How many of `numbers` the worker has looked at since it began at the first one.
     looked_at: usize,
-    complete: Vec<PartProgress>,
+    /// The states of the complete parts, if they are needed.
+    complete: Option<Vec<PartProgress>>,
 }
 
 /// What a worker sees when it looks at parts.
@@ -22,13 +23,15 @@ pub(super) struct PartsLeft {
 pub(super) struct Look {
     /// The parts that no worker loads.
     pub(super) free: Vec<u32>,
-    /// The states of the parts that have begun: those that the worker looked at, and all that are complete.
+    /// The states of the parts that have begun, if they are needed: of those that the worker looked at, and of all that
+    /// are complete.
     pub(super) begun: Vec<PartProgress>,
 }
 
 impl PartsLeft {
-    pub(super) const fn new(numbers: Vec<u32>) -> Self {
-        Self { numbers, looked_at: 0, complete: Vec::new() }
+    /// `needs_states` says whether a look must return the states of the parts that have begun.
+    pub(super) fn new(numbers: Vec<u32>, needs_states: bool) -> Self {
+        Self { numbers, looked_at: 0, complete: needs_states.then(Vec::new) }
     }
 
     /// Returns the number of parts that are not complete.
@@ -63,15 +66,20 @@ impl PartsLeft {
         let leases = ledger.leases_of(&keys.iter().map(String::as_str).collect::<Vec<_>>()).await?;
         let is_free = |key: &String| leases.get(key).is_none_or(Held::is_over);
         let free = left.iter().zip(&keys).filter_map(|(&number, key)| is_free(key).then_some(number)).collect();
-        let under_way = begun.into_iter().filter(|part| part.state != State::Complete);
-        Ok(Some(Look { free, begun: self.complete.iter().cloned().chain(under_way).collect() }))
+        let begun = self.complete.as_ref().map_or_else(Vec::new, |complete| {
+            let under_way = begun.into_iter().filter(|part| part.state != State::Complete);
+            complete.iter().cloned().chain(under_way).collect()
+        });
+        Ok(Some(Look { free, begun }))
     }
 
     /// Notes which of the parts `next` are complete. Returns the others.
     fn note(&mut self, next: &[u32], begun: &[PartProgress]) -> Vec<u32> {
         let complete = || begun.iter().filter(|part| part.state == State::Complete);
         let done: HashSet<u32> = complete().map(PartProgress::number).collect();
-        self.complete.extend(complete().cloned());
+        if let Some(known) = &mut self.complete {
+            known.extend(complete().cloned());
+        }
         self.numbers.retain(|number| !done.contains(number));
         self.looked_at += next.len() - done.len();
         next.iter().copied().filter(|number| !done.contains(number)).collect()
@@ -90,14 +98,14 @@ mod tests {
 
     #[test]
     fn a_complete_part_is_looked_at_once_and_the_next_look_leaves_out_no_part() {
-        let mut left = PartsLeft::new(vec![4, 0, 1, 2, 3]);
+        let mut left = PartsLeft::new(vec![4, 0, 1, 2, 3], true);
         assert_eq!(left.note(&[4, 0, 1], &[part(0, "complete"), part(1, "running")]), [4_u32, 1]);
         assert_eq!((left.count(), &left.numbers[left.looked_at..]), (4, &[2_u32, 3][..]));
         assert_eq!(left.note(&[2, 3], &[part(2, "complete"), part(3, "complete")]), Vec::<u32>::new());
         assert_eq!((left.count(), left.looked_at), (2, 2));
         left.start_again();
         assert_eq!(left.note(&[4, 1], &[part(4, "complete"), part(1, "complete")]), Vec::<u32>::new());
-        let complete: Vec<u32> = left.complete.iter().map(PartProgress::number).collect();
+        let complete: Vec<u32> = left.complete.iter().flatten().map(PartProgress::number).collect();
         assert_eq!((left.count(), complete), (0, vec![0_u32, 2, 3, 4, 1]));
     }
 }

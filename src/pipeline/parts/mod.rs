@@ -163,12 +163,17 @@ impl Worker<'_> {
     async fn load_parts(&self, table: usize, load: &LoadDocument, done: &mut WorkSummary) -> Result<(), Error> {
         let target = self.target_of(table);
         let ledger = Ledger::new(&target.db(), &load.collection, self.work.options.lease);
-        let mut left = PartsLeft::new(self.in_order(table));
         // A limit of rejects applies to all parts together, so their counts are needed at each look.
-        let per_look = if self.work.options.rejects_max.is_some() { usize::MAX } else { PARTS_PER_LOOK };
+        let is_limited = self.work.options.rejects_max.is_some();
+        let mut left = PartsLeft::new(self.in_order(table), is_limited);
+        let per_look = if is_limited { usize::MAX } else { PARTS_PER_LOOK };
         let (mut is_told, mut wait) = (false, POLL);
         loop {
             if let Some(look) = left.look(&ledger, load.id, per_look).await.map_err(reading)? {
+                // When all parts are complete, the end of the load checks the limit of rejects.
+                if left.count() == 0 {
+                    return Ok(());
+                }
                 self.refuse_too_many_rejects(table, &look.begun)?;
                 if self.load_one(&look, load, done).await? {
                     if self.interrupt.is_asked() {
@@ -182,9 +187,7 @@ impl Worker<'_> {
             if left.count() == 0 {
                 return Ok(());
             }
-            if wait == POLL {
-                self.work.progress.enter(Phase::WaitingForOtherLoad);
-            }
+            self.work.progress.enter(Phase::WaitingForOtherLoad);
             if !std::mem::replace(&mut is_told, true) {
                 let parts = counted(left.count() as u64, "part", "parts");
                 self.work.progress.say(&format!("waiting for {parts} that other workers are loading"));
@@ -318,7 +321,9 @@ impl Worker<'_> {
             }
             waiting = Some((owner, fence, until));
             self.work.progress.enter(Phase::WaitingForOtherLoad);
-            if !load::wait(self.interrupt, POLL_MAX.min(until - Instant::now())).await {
+            // Without the ledger document, a look opens all sources. So the worker then waits until the lease is over.
+            let wait = until - Instant::now();
+            if !load::wait(self.interrupt, if load.is_some() { POLL_MAX.min(wait) } else { wait }).await {
                 return Err(Error::Interrupted);
             }
         }
