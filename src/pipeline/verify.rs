@@ -6,17 +6,19 @@ use std::time::Instant;
 use super::plan::Plan;
 use super::stages::{Interrupt, encode_alone};
 use crate::deployment::schema;
-use crate::encode::{Encoded, EncodedBlock, OrderField};
+use crate::encode::{Encoded, EncodedBlock, OrderField, Reference};
 use crate::error::Error;
 use crate::ledger::{
     CollectionIdentity, LEASE_DEFAULT, Ledger, LedgerError, LoadDocument, SourceIdentity, TargetState,
 };
-use crate::reject::RowKinds;
+use crate::reject::{RejectedRow, RowKinds};
 use crate::report::{Phase, Progress};
 use crate::server::{Failure, Target};
-use crate::spec::{OnConflict, Spec};
+use crate::spec::OnConflict;
 use crate::spill::SORTER_BYTES_DEFAULT;
-use crate::verify::{self, Excused, Expectation, Expected, OtherLoad, Scan, Share, Verification, Wanted};
+use crate::verify::{
+    self, Excused, Expectation, Expected, OtherLoad, Referenced, References, Scan, Share, Verification, Wanted,
+};
 use crate::write::{Bulk, Mode, WriteError};
 
 /// The options of a verification.
@@ -41,9 +43,22 @@ pub struct VerifyOptions {
     pub expected: Option<Expectations>,
 }
 
-/// For each kind of document, the documents that the sources give, and the number of rejected rows.
+/// What the sources give, for each kind of document.
 #[derive(Debug, Clone)]
-pub struct Expectations(Vec<(Expected, u64)>);
+pub struct Expectations(Vec<Given>);
+
+/// What the sources give for one kind of document.
+#[derive(Debug, Clone)]
+struct Given {
+    /// The documents that the collection must contain.
+    expected: Expected,
+    /// The references to documents of this kind.
+    referenced: Referenced,
+    /// Number of references to documents of kinds that the spec does not describe.
+    references_elsewhere: u64,
+    /// Number of rejected rows.
+    rejected: u64,
+}
 
 impl Default for VerifyOptions {
     fn default() -> Self {
@@ -78,7 +93,7 @@ pub async fn verify(
     refuse_other_identity(plan, kind, target).await?;
     let started = Instant::now();
     let known = options.expected.as_ref().map(|Expectations(all)| all[kind].clone());
-    let (expected, rejected) = match known {
+    let Given { expected, referenced, references_elsewhere, rejected } = match known {
         Some(known) => known,
         None => tokio::task::block_in_place(|| expect(plan, options, interrupt, progress))?,
     };
@@ -98,7 +113,8 @@ pub async fn verify(
         compared = verify::compare(&scan, &expected, &settings) => compared?,
         () = interrupt.asked() => return Err(interrupted()),
     };
-    verification.rejected = rejected;
+    (verification.rejected, verification.references_elsewhere) = (rejected, references_elsewhere);
+    verification.references_to_nothing = referenced.to_nothing(&scan).await?;
     let (found, seconds) = (verification.found, started.elapsed().as_secs_f64());
     progress.tell(|| format!("{found} documents scanned and compared in {seconds:.2} s"));
     let mut wanted = verification.wanted();
@@ -163,27 +179,68 @@ async fn refuse_other_identity(plan: &Plan, kind: usize, target: &Target) -> Res
     }
 }
 
-/// Reads the sources and determines which document must be stored under each `_id` of the share. Also returns the
-/// number of rejected rows in all sources. Needs no database.
+/// Collects what the sources give for one kind of document.
+struct Collector {
+    kind: usize,
+    rule: OnConflict,
+    share: Share,
+    expectation: Expectation,
+    references: References,
+    references_elsewhere: u64,
+    rejected: u64,
+}
+
+impl Collector {
+    fn new(plan: &Plan, kind: usize, options: &VerifyOptions) -> Self {
+        let rule = options.mode.rule(plan.kinds[kind].identity.on_conflict);
+        Self {
+            kind,
+            rule,
+            share: options.share,
+            expectation: expectation(plan, rule),
+            references: References::new(sorter_bytes(plan)),
+            references_elsewhere: 0,
+            rejected: 0,
+        }
+    }
+
+    fn add(&mut self, block: &EncodedBlock) -> Result<(), Error> {
+        let is_of_kind = |row: &&RejectedRow| match row.kinds {
+            RowKinds::All => true,
+            RowKinds::One(kind) => kind == self.kind,
+            RowKinds::None => self.kind == 0,
+        };
+        self.rejected += block.rejects.iter().filter(is_of_kind).count() as u64;
+        for Reference { kind, target, .. } in &block.references {
+            match kind {
+                Some(kind) if usize::from(*kind) == self.kind && self.share.contains(*target) => {
+                    self.references.add(*target).map_err(verify::VerifyError::from)?;
+                }
+                // The first kind counts these references, so that each is counted once.
+                None if self.kind == 0 && self.share.index == 0 => self.references_elsewhere += 1,
+                _ => {}
+            }
+        }
+        push(&mut self.expectation, block, self.kind, self.share)
+    }
+
+    fn settle(self) -> Result<Given, Error> {
+        let expected = self.expectation.settle(self.rule).map_err(verify::VerifyError::from)?;
+        let referenced = self.references.settle().map_err(verify::VerifyError::from)?;
+        let (rejected, references_elsewhere) = (self.rejected, self.references_elsewhere);
+        Ok(Given { expected, referenced, references_elsewhere, rejected })
+    }
+}
+
+/// Reads the sources and determines which document must be stored under each `_id` of the share. Needs no database.
 ///
 /// # Errors
 /// If a source cannot be read to its end, a temporary file cannot be used, or the user interrupts the program.
-fn expect(
-    plan: &Plan,
-    options: &VerifyOptions,
-    interrupt: &Interrupt,
-    progress: &Progress,
-) -> Result<(Expected, u64), Error> {
-    let VerifyOptions { kind, mode, share, .. } = *options;
-    let rule = mode.rule(plan.kinds[kind].identity.on_conflict);
-    let mut expectation = expectation(plan, rule);
-    let mut rejected = 0;
-    encode_alone(plan, interrupt, progress, |block| {
-        rejected += block.rejects.len() as u64;
-        push(&mut expectation, block, kind, share)
-    })?;
+fn expect(plan: &Plan, options: &VerifyOptions, interrupt: &Interrupt, progress: &Progress) -> Result<Given, Error> {
+    let mut collector = Collector::new(plan, options.kind, options);
+    encode_alone(plan, interrupt, progress, |block| collector.add(block))?;
     stop_if_asked(interrupt)?;
-    Ok((expectation.settle(rule).map_err(verify::VerifyError::from)?, rejected))
+    collector.settle()
 }
 
 /// Reads the sources once for all kinds of documents, if there are several. Otherwise returns `None`, because
@@ -201,40 +258,31 @@ pub fn expect_all(
         return Ok(None);
     }
     progress.enter(Phase::Verification);
-    let rules = plan.kinds.iter().map(|kind| options.mode.rule(kind.identity.on_conflict));
-    let mut expectations: Vec<Expectation> = rules.map(|rule| expectation(plan, rule)).collect();
-    let mut rejected = vec![0; plan.kinds.len()];
+    let mut collectors: Vec<Collector> =
+        (0..plan.kinds.len()).map(|kind| Collector::new(plan, kind, options)).collect();
     tokio::task::block_in_place(|| {
         encode_alone(plan, interrupt, progress, |block| {
-            for row in &block.rejects {
-                match row.kinds {
-                    RowKinds::All => rejected.iter_mut().for_each(|rejected| *rejected += 1),
-                    RowKinds::One(kind) => rejected[kind] += 1,
-                    RowKinds::None => rejected[0] += 1,
-                }
-            }
-            let mut all = expectations.iter_mut().enumerate();
-            all.try_for_each(|(kind, expectation)| push(expectation, block, kind, options.share))
+            collectors.iter_mut().try_for_each(|collector| collector.add(block))
         })
     })?;
     stop_if_asked(interrupt)?;
-    let settle = |((expectation, rejected), kind): ((Expectation, u64), &Spec)| {
-        let rule = options.mode.rule(kind.identity.on_conflict);
-        Ok((expectation.settle(rule).map_err(verify::VerifyError::from)?, rejected))
-    };
-    let all: Result<_, Error> = expectations.into_iter().zip(rejected).zip(&plan.kinds).map(settle).collect();
+    let all: Result<_, Error> = collectors.into_iter().map(Collector::settle).collect();
     Ok(Some(Expectations(all?)))
 }
 
-/// Makes an empty list of records. `rule` says which of several records with one `_id` is expected. If each row belongs to
-/// one kind only, all kinds together have the memory of a table.
+/// Makes an empty list of records. `rule` says which of several records with one `_id` is expected.
 pub(super) fn expectation(plan: &Plan, rule: OnConflict) -> Expectation {
-    let bytes_max = SORTER_BYTES_DEFAULT / if plan.spec.is_divided() { plan.kinds.len() } else { 1 };
-    let expectation = Expectation::new(bytes_max);
+    let expectation = Expectation::new(sorter_bytes(plan));
     match rule {
-        OnConflict::Newest { .. } => expectation.with_ranks(bytes_max),
+        OnConflict::Newest { .. } => expectation.with_ranks(sorter_bytes(plan)),
         _ => expectation,
     }
+}
+
+/// Returns the memory for sorting the records of one kind of document. If each row belongs to one kind only, all kinds
+/// together have the memory of a table.
+fn sorter_bytes(plan: &Plan) -> usize {
+    SORTER_BYTES_DEFAULT / if plan.spec.is_divided() { plan.kinds.len() } else { 1 }
 }
 
 /// Adds the records of a block to the expectation, except those whose `_id` is not in the share.
@@ -298,7 +346,8 @@ mod tests {
         let (_dir, plan) = plan_of(&files);
         let check = |mode: Mode, of_ann: &[(u32, u64)]| {
             let options = VerifyOptions { mode, ..VerifyOptions::default() };
-            let (expected, rejected) = expect(&plan, &options, &Interrupt::default(), &Progress::default()).unwrap();
+            let found = expect(&plan, &options, &Interrupt::default(), &Progress::default()).unwrap();
+            let Given { expected, rejected, .. } = found;
             assert_eq!(rejected, 1);
             let documents = expected.range(Id([0; 16]), None).unwrap();
             let mut found: Vec<_> = documents.map(Result::unwrap).map(|found| (found.rows, found.duplicates)).collect();

@@ -11,7 +11,7 @@ use crate::ledger::{Counts, Proof};
 use crate::parse::{Format, Layout, Notices, RowRules};
 use crate::reject::Reason;
 use crate::spec::{Severity, Spec};
-use crate::verify::Verification;
+use crate::verify::{ToNothing, Verification};
 use crate::wording::counted;
 
 /// The summary of a load or a dry run. It contains no value of any row.
@@ -482,7 +482,28 @@ impl DocumentSummary {
 }
 
 impl LoadSummary {
+    /// Lists the references to documents that do not exist.
+    fn write_references(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut lines = Vec::new();
+        for (found, proof) in self.documents().filter_map(|found| Some((found, found.verification.as_ref()?))) {
+            let ToNothing { documents, references } = proof.references_to_nothing;
+            if documents > 0 {
+                let to = format!("to {}", counted(documents, "document", "documents"));
+                lines.push((found.kind.as_str(), references, to));
+            }
+            if proof.references_elsewhere > 0 {
+                lines.push(("", proof.references_elsewhere, "to kinds that the spec does not describe".to_owned()));
+            }
+        }
+        if !lines.is_empty() {
+            writeln!(f, "  references to documents that do not exist, by kind")?;
+        }
+        lines.sort();
+        lines.into_iter().try_for_each(|(kind, references, to)| writeln!(f, "    {kind:<26}{references:>10} {to}"))
+    }
+
     fn end(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write_references(f)?;
         let is_shown = |found: &&DocumentSummary| !found.digest.is_empty() && !self.is_empty(found);
         for found in self.documents().filter(is_shown) {
             writeln!(f, "  content digest    {}", found.named(&found.digest))?;

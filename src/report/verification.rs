@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::verify::{Difference, Kind, OtherLoad, RowOfSource, Verification};
+use crate::verify::{Difference, Kind, OtherLoad, RowOfSource, ToNothing, Verification};
 use crate::wording::counted;
 
 /// Largest number of other loads that are named. The others are only counted.
@@ -13,13 +13,14 @@ impl fmt::Display for Verification {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.headline())?;
         writeln!(f, "  {:<20}{:>12}", "rejected", self.rejected)?;
+        self.write_references(f)?;
         self.write_details(f)
     }
 }
 
 impl Verification {
-    /// Writes the result without the number of rejected rows. Reason: the summary of a load already has such a number.
-    /// That number also includes the records that the server or the conflict rule refused.
+    /// Writes the result without the number of rejected rows and without references to nothing. Reason: the summary of a
+    /// load already has these numbers. Its number of rejected rows also includes the records that the server or the conflict rule refused.
     pub(super) fn write_in_summary(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.headline())?;
         self.write_details(f)
@@ -67,6 +68,19 @@ impl Verification {
             writeln!(f, "  … and {left_out} more; --max-differences shows more of them")?;
         }
         self.write_other_loads(f)
+    }
+
+    fn write_references(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ToNothing { documents, references } = self.references_to_nothing;
+        if documents > 0 {
+            let documents = counted(documents, "document of this kind that does", "documents of this kind that do");
+            writeln!(f, "  {} to {documents} not exist", counted(references, "reference", "references"))?;
+        }
+        if self.references_elsewhere > 0 {
+            let references = counted(self.references_elsewhere, "reference", "references");
+            writeln!(f, "  {references} to documents of kinds that the spec does not describe")?;
+        }
+        Ok(())
     }
 
     /// Names the loads of other sources that may have written the extra documents, and the option for this case.

@@ -43,6 +43,7 @@ mod proof;
 mod provision;
 mod quotes;
 mod real_data;
+mod references;
 mod reject_files;
 mod rejects;
 mod runs;
