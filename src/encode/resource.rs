@@ -123,3 +123,31 @@ fn write_value(value: RawBsonRef<'_>, out: &mut Vec<u8>) -> bson::error::Result<
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clean::{Record, Value};
+    use crate::encode::Encoder;
+    use crate::spec::Dataset;
+
+    #[test]
+    fn the_target_of_a_reference_is_the_id_of_the_document() {
+        let kinds = Dataset::built_in("fhir-r4").expect("a built-in spec").kinds;
+        let key = IdentityKey::from_secret("a deployment's secret");
+        let mut ids = ResourceIds::new(&kinds, &key);
+        for (index, spec) in kinds.iter().enumerate() {
+            let mut record = Record::default();
+            for text in [spec.system(), &spec.resources[0], "x1"] {
+                record.push_text(text);
+            }
+            for column in spec.columns().iter().skip(3) {
+                record.values.push(if column.node.is_array() { Value::Items(0..0) } else { Value::Null });
+                record.values.resize(column.node.fields().end, Value::Null);
+            }
+            let encoded = Encoder::new(spec, key.clone()).encode(&record, None, &mut Vec::new()).expect("it fits");
+            assert_eq!(ids.id(index, "x1"), Some(encoded.id), "{}", spec.name);
+        }
+        assert_ne!(ids.id(0, "x1"), ids.id(0, "x2"));
+    }
+}

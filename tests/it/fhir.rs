@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use crate::bad_days::{SLOWLY, load, stop_midway, summary};
 use crate::load::{Place, block_on, text};
 use crate::program::medlift;
+use crate::provision::{Deployment, USERS, run_with_passwords};
 use crate::server::{shared, slow_server};
 
 const SPEC: [&str; 2] = ["--spec", "fhir-r4"];
@@ -344,6 +345,56 @@ fn a_killed_load_of_resources_goes_on_and_counts_exactly() {
         documents += proof["found"].as_u64().unwrap();
     }
     assert_eq!(documents, 4_500);
+}
+
+const TWO_TYPES: &str = "name = 'two'\n[source]\ntype = 'fhir'\n\
+    [[document]]\nresource = 'Patient'\npatient = { identifier = 'identifier' }\n[document.search]\n\
+    identifier = { identifier = 'identifier', privacy = 'direct-identifier' }\n\
+    gender = { code = 'gender', privacy = 'clinical' }\n\
+    [[document]]\nresource = 'Condition'\npatient = { reference = 'subject' }\n[document.search]\n\
+    subject = { reference = 'subject', privacy = 'direct-identifier' }\n\
+    code = { token = 'code.coding', privacy = 'clinical' }\n";
+
+#[test]
+fn all_types_are_provisioned_together_and_each_role_is_tried() {
+    let place = Place::new("fhir_roles");
+    let spec = place.write("two.toml", TWO_TYPES);
+    let source = place.write("bundle.json", bundle("collection", "p1"));
+    let deployment = Deployment::start();
+    let root = deployment.address().1;
+    let run = |arguments: &[&str], code| {
+        let spec = ["--spec", text(&spec)];
+        run_with_passwords(&deployment, &[arguments, &spec[..]].concat(), &root, code)
+    };
+    run(&["provision"], 0);
+    let plan = run(&["provision", "--plan"], 0);
+    assert!(plan.contains("nothing to do"), "{plan}");
+    run(&["load", text(&source), "--quiet"], 0);
+    run(&["verify", text(&source), "--quiet"], 0);
+    let exported = run(&["export", "--quiet"], 0);
+    assert_eq!(exported.lines().count(), 2, "{exported}");
+    for kind in ["Patient", "Condition"] {
+        let doctor = run(&["doctor", "--collection", kind], 0);
+        assert!(doctor.contains(&format!("may load and verify hospital.{kind}")), "{doctor}");
+    }
+    let password = |name: &str| USERS.iter().find(|(user, _)| *user == name).unwrap().1;
+    let (analyst, loader) = (password("ANALYST_PASS"), password("LOADER_PASS"));
+    crate::connection::block_on(async {
+        let analyst = deployment.sign_in("analyst", analyst).await.expect("signs in");
+        let loader = deployment.sign_in("loader", loader).await.expect("signs in");
+        for kind in ["Patient", "Condition"] {
+            let found = analyst.db().run_command(crate::provision::find(&format!("{kind}_deidentified"))).await;
+            let found = found.expect("the analyst may read the view").to_string();
+            assert!(!found.contains("resource\"") && !found.contains("p1") && found.contains("_search"), "{found}");
+            analyst
+                .db()
+                .run_command(crate::provision::find(kind))
+                .await
+                .expect_err("the analyst may not read the data");
+            loader.db().run_command(crate::provision::find(kind)).await.expect("the loader may read the data");
+            loader.db().run_command(crate::provision::delete(kind)).await.expect_err("the loader may not delete");
+        }
+    });
 }
 
 #[test]

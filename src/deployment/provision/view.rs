@@ -250,6 +250,23 @@ mod tests {
     }
 
     #[test]
+    fn the_view_of_resources_shows_codes_and_years_but_no_resource_and_no_id() {
+        let dataset = crate::spec::Dataset::built_in("fhir-r4").expect("a built-in spec");
+        for spec in &dataset.kinds {
+            let shown = pipeline(spec)[0].get_document("$project").expect("a projection").clone();
+            let names: Vec<&str> = shown.keys().map(String::as_str).collect();
+            assert_eq!(names, ["_id", "source", "type", "lastUpdated", "_search"], "{}", spec.name);
+        }
+        let condition = dataset.kind_of("Condition").expect("a kind");
+        let shown = pipeline(condition)[0].get_document("$project").expect("a projection").clone();
+        let search = shown.get_document("_search").expect("search parameters");
+        assert!(
+            search.contains_key("code") && search.contains_key("onset") && !search.contains_key("subject"),
+            "{search}"
+        );
+    }
+
+    #[test]
     fn every_class_and_type_is_shown_reduced_or_hidden() {
         let whole = Bson::from("$f");
         let capped = |age: Bson| Bson::from(doc! { "$cond": [{ "$gt": ["$f", 89] }, age, "$f"] });

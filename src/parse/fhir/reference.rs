@@ -7,8 +7,10 @@ const ID_BYTES_MAX: usize = 64;
 /// `https://a.example/fhir/Patient/17/_history/2`. Returns `None` for a contained resource (`#a`), for a search such as
 /// `Patient?identifier=1`, for a URN, and for everything else.
 pub(super) fn literal(text: &str) -> Option<(&str, &str)> {
-    let (text, _) = text.split_once("/_history/").unwrap_or((text, ""));
-    let (rest, id) = text.rsplit_once('/')?;
+    let (mut rest, mut id) = text.rsplit_once('/')?;
+    if let Some(versioned) = rest.strip_suffix("/_history") {
+        (rest, id) = versioned.rsplit_once('/')?;
+    }
     let kind = rest.rsplit_once('/').map_or(rest, |(_, kind)| kind);
     (is_type(kind) && is_id(id)).then_some((kind, id))
 }

@@ -111,9 +111,11 @@ fn add_indexes(parts: &mut Parts<'_>) {
     let is_date =
         |field: &&Field| field.kind == FieldType::Datetime && field.name.starts_with(search::PREFIX) && !field.repeats;
     let date = parts.fields.iter().find(is_date).map(|field| (field.name.clone(), -1));
+    let is_of_patient = parts.fields.iter().any(|field| field.name == PATIENT_REFERENCE_FIELD);
     for name in [PATIENT_FIELD, PATIENT_REFERENCE_FIELD] {
         if parts.fields.iter().any(|field| field.name == name) {
-            let date = date.clone().filter(|_| name == PATIENT_FIELD);
+            // There are few documents of the Patient itself.
+            let date = date.clone().filter(|_| !is_of_patient);
             let keys = std::iter::once((name.to_owned(), 1)).chain(date).collect();
             parts.indexes.push(Index { name: format!("by_{name}"), keys, unique: false });
         }
@@ -195,6 +197,7 @@ mod tests {
     const CONDITION: &str = "[[document]]\nresource = 'Condition'\npatient = { reference = 'subject' }\n[document.search]\n\
         code = { token = 'code.coding', privacy = 'clinical', index = true }\n\
         onset = { date = ['onsetDateTime', 'onsetPeriod.start'], privacy = 'quasi-identifier' }\n\
+        abatement = { date = 'abatementDateTime', privacy = 'quasi-identifier' }\n\
         subject = { reference = 'subject', privacy = 'direct-identifier' }\n";
 
     #[test]
@@ -213,6 +216,7 @@ mod tests {
             "_search.code.code",
             "_search.code.system",
             "_search.onset",
+            "_search.abatement",
             "_search.subject",
             "resource",
         ];
@@ -229,7 +233,8 @@ mod tests {
             (onset.column.as_str(), onset.aliases.as_slice()),
             ("onsetDateTime@date", &["onsetPeriod.start@date".to_owned()][..])
         );
-        assert_eq!(condition.fields[9].kind, FieldType::Resource);
+        assert_eq!(condition.indexes[1].keys[1], ("_search.onset".to_owned(), -1));
+        assert_eq!(condition.fields[10].kind, FieldType::Resource);
         assert!(patient.fields.iter().any(|field| field.name == "patientReference"));
         assert_eq!(patient.patient.as_ref().map(|source| source.kind.is_some()), Some(true));
     }

@@ -39,7 +39,7 @@ const KEYS: [&str; 8] = ["token", "identifier", "code", "string", "date", "refer
 /// Reads all search parameters, adds their fields, groups and indexes to `parts`, and notes all errors.
 pub(super) fn read<'t>(document: &Table<'t>, parts: &mut Parts<'t>) {
     let Some(table) = document.noted(document.table("search")) else { return };
-    for name in table.keys() {
+    for name in table.keys_as_written() {
         if let Some(inner) = table.noted(table.table(name)) {
             inner.only(&KEYS);
             table.note(parameter(name, &inner, parts));
