@@ -72,6 +72,8 @@ reasons! {
     RepeatedHeader = "repeated_header",
     /// The row is not one JSON object, or gives a field twice, or has a value whose JSON type is wrong for its field.
     NotJson = "not_json",
+    /// The row is not a FHIR resource of a type that the spec describes, or the resource has no id.
+    NotFhir = "not_fhir",
     /// The row is not an HL7 message, or the message is damaged.
     NotHl7 = "not_hl7",
     /// The count at the end of an HL7 batch or file differs from the number of messages or batches before it.
@@ -114,6 +116,18 @@ reasons! {
     RefusedByServer = "refused_by_server",
 }
 
+/// The kinds of documents to which a row belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RowKinds {
+    /// The row gives one document of each kind, as in a table.
+    #[default]
+    All,
+    /// The row gives one document of the kind with this index.
+    One(usize),
+    /// The row was refused before its kind was known.
+    None,
+}
+
 /// A refused row, with its position and its cells, for the reject file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RejectedRow {
@@ -125,6 +139,8 @@ pub struct RejectedRow {
     pub offset: u64,
     /// The reason for the refusal.
     pub reject: Reject,
+    /// The kinds of documents that count the row.
+    pub kinds: RowKinds,
     /// The cells of the row, as far as the row could be split. They may be written to the reject file only, never to a
     /// message.
     pub cells: Vec<Vec<u8>>,

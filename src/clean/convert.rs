@@ -31,7 +31,7 @@ pub(super) fn typed(text: &str, kind: &FieldType, date: DateFormat, scratch: &mu
             midnight.map(Value::Datetime).ok_or(Reason::NotADate)
         }
         FieldType::Datetime => parse_date(date, text).map(Value::Datetime).ok_or(Reason::NotADate),
-        FieldType::String | FieldType::Enum { .. } | FieldType::Whole | FieldType::PatientKey => {
+        FieldType::String | FieldType::Enum { .. } | FieldType::Whole | FieldType::Resource | FieldType::PatientKey => {
             unreachable!("not converted")
         }
     }

@@ -189,7 +189,7 @@ impl FieldCleaner {
     fn push_nothing(&self, record: &mut Record) -> Result<(), Reason> {
         // A field with the whole record has no cell.
         if self.field.is_whole() {
-            record.values.push(Value::Whole);
+            record.values.push(if self.field.kind == FieldType::Resource { Value::Resource } else { Value::Whole });
             return Ok(());
         }
         if self.field.presence == Presence::Required {

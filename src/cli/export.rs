@@ -1,5 +1,6 @@
 //! `medlift export`.
 
+use std::collections::BTreeSet;
 use std::io::{ErrorKind, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -13,7 +14,7 @@ use medlift::outputs::Output;
 use medlift::pipeline::refuse_originals;
 use medlift::report::{Bar, Phase, Progress};
 use medlift::server::{Destination, Purpose, Secret, collection_of_view};
-use medlift::spec::FormatName;
+use medlift::spec::{FormatName, Spec};
 use medlift::verify::Scan;
 use medlift::wording::counted;
 
@@ -32,16 +33,17 @@ const EXAMPLES: &str = r#"Examples:
   medlift export --query '{"Date of Admission": {"$gte": {"$date": "2024-01-31T00:00:00Z"}}}'
   medlift export --query '{"_id": {"$uuid": "00000000-0000-8000-8000-000000000000"}}'"#;
 
-/// Write the collection as CSV, NDJSON or HL7 messages; loading the file again writes nothing new
+/// Write the collection as CSV, NDJSON, HL7 messages or FHIR resources; loading the file again writes nothing new
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct ExportArgs {
     /// File to write, readable only by its owner [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Format of the output; json writes one document per line, hl7 writes the messages as they were loaded [default:
-    /// from the end of the file's name: .csv, .json, .ndjson, .jsonl or .hl7; otherwise hl7 if the spec is for HL7
-    /// messages, and csv if not]
+    /// Format of the output; json writes one document per line, hl7 writes the messages as they were loaded, fhir writes
+    /// the resources as they were loaded, one per line [default: hl7 or fhir if the spec is for HL7 messages or FHIR
+    /// resources and the name of the file does not end with .csv; otherwise from the end of the file's name: .csv, .json,
+    /// .ndjson, .jsonl or .hl7; otherwise csv]
     #[arg(long = "type", value_enum, ignore_case = true, value_name = "TYPE")]
     kind: Option<ExportType>,
     /// Delimiter of the CSV: , ; | or tab
@@ -73,33 +75,41 @@ enum ExportType {
     Json,
     /// HL7 messages as they were loaded
     Hl7,
+    /// FHIR resources as they were loaded, one per line
+    Fhir,
 }
 
 impl ExportArgs {
     /// Runs the command.
     pub(super) fn run(self: Box<Self>) -> Result<ExitCode, Error> {
-        let options = self.options(self.dataset.dataset()?.columns.source.format);
+        let all = self.dataset.dataset()?;
+        let options = self.options(all.columns.source.format);
         let Self { deployment, out, quiet, dataset, query, .. } = *self;
         let filter = query.as_ref().map(|query| super::query::parse(query.reveal())).transpose()?;
         let connection = deployment.into_connection_args("to name a file to write, use --out")?;
-        let mut spec = dataset.kind(connection.collection())?;
-        let connection = connection.in_collection_of(&spec);
-        let doubts = filter.as_ref().map(|filter| filter_doubts(filter, &spec)).unwrap_or_default();
-        for doubt in doubts {
+        let settings = settings::load()?;
+        // The resources of all types can be in one file.
+        let mut specs = match options.format {
+            ExportFormat::Fhir if connection.collection().is_none() => all.kinds,
+            _ => vec![dataset.kind(connection.collection())?],
+        };
+        let connection = connection.in_collection_of(&specs[0]);
+        let doubts = |filter| specs.iter().flat_map(|spec| filter_doubts(filter, spec)).collect::<BTreeSet<String>>();
+        for doubt in filter.as_ref().map(doubts).unwrap_or_default() {
             output::tell(format_args!("warning: --query: {doubt}"));
         }
-        let settings = settings::load()?;
         let config = connection.config().map(Path::to_owned);
         let replaced = out.clone().filter(|out| out.is_file());
         let exported = super::run_async(async |_| {
             let destination =
-                Destination::settle(&connection.into_connection(Purpose::Read)?, &settings, &spec.collection)?;
+                Destination::settle(&connection.into_connection(Purpose::Read)?, &settings, &specs[0].collection)?;
             if collection_of_view(&destination.collection).is_some() {
-                spec = view_spec(&spec);
+                specs = specs.iter().map(view_spec).collect();
             }
-            if options.format == ExportFormat::Hl7 && spec.whole().is_none() {
+            let needs_whole = matches!(options.format, ExportFormat::Hl7 | ExportFormat::Fhir);
+            if needs_whole && specs.iter().any(|spec| spec.whole().is_none()) {
                 return Err(Error::Usage(
-                    "the documents do not contain whole HL7 messages; export them with --type csv or --type json"
+                    "the documents do not contain whole messages or resources; export them with --type csv or --type json"
                         .into(),
                 ));
             }
@@ -109,19 +119,26 @@ impl ExportArgs {
                 output::refuse_inputs("--out", out, &inputs)?;
             }
             let target = connect(&destination).await?;
-            require_collection(&target).await?;
+            if specs.len() == 1 {
+                require_collection(&target).await?;
+            }
             if let Some(out) = &out {
                 refuse_originals(&target, out).await?;
             }
+            let has_several = specs.len() > 1;
             let output = out.as_deref().map_or_else(|| Ok(Output::stdout()), open)?;
             let progress = Progress::default();
             progress.enter(Phase::Export);
             // If the documents are written to the terminal, a progress bar would be mixed with them.
             let is_on_terminal = out.is_none() && std::io::stdout().is_terminal();
             let _bar = Bar::start(&progress, quiet || is_on_terminal);
-            let scan = Scan::new(&target.documents()).matching(filter.clone().unwrap_or_default());
-            let scan = scan.counted_by(&progress.documents);
-            match export(&scan, &spec, &options, output).await {
+            let scan = |spec: Spec| {
+                let target = if has_several { target.in_collection(&spec.collection) } else { target.clone() };
+                let scan = Scan::new(&target.documents()).matching(filter.clone().unwrap_or_default());
+                (scan.counted_by(&progress.documents), spec)
+            };
+            let scans: Vec<(Scan, Spec)> = specs.into_iter().map(scan).collect();
+            match export(&scans, &options, output).await {
                 // A reader such as `head` closes the pipe when it has read enough. That is not an error.
                 Err(ExportError::Write { cause, .. }) if cause.kind() == ErrorKind::BrokenPipe => Ok(None),
                 exported => Ok(Some(exported?)),
@@ -153,6 +170,8 @@ impl ExportArgs {
         let extension = self.out.as_ref().and_then(|path| path.extension()).and_then(|end| end.to_str());
         match (self.kind, extension) {
             (Some(ExportType::Csv), _) | (None, Some("csv" | "tsv" | "txt")) => csv,
+            (Some(ExportType::Fhir), _) => ExportFormat::Fhir,
+            (None, _) if sources == Some(FormatName::Fhir) => ExportFormat::Fhir,
             (Some(ExportType::Json), _) | (None, Some("json" | "ndjson" | "jsonl")) => ExportFormat::Ndjson,
             (Some(ExportType::Hl7), _) | (None, Some("hl7")) => ExportFormat::Hl7,
             (None, _) if sources == Some(FormatName::Hl7) => ExportFormat::Hl7,

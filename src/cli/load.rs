@@ -113,7 +113,7 @@ pub(super) struct LoadArgs {
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
 pub enum LoadMode {
     #[default]
-    #[value(help = "Keep the stored document, unless the spec says on_conflict = \"keep-last\"")]
+    #[value(help = "Keep the stored document, unless the spec says on_conflict = \"keep-last\" or \"newest\"")]
     Insert,
     /// Replace the stored document
     Upsert,

@@ -8,7 +8,7 @@ use clap::Args;
 use medlift::deployment::provision::{Changes, Sharding, Step, Wanted, WantedUser, WantedUsers, init_js};
 use medlift::error::Error;
 use medlift::ledger::LEDGER_COLLECTION;
-use medlift::server::{Destination, Purpose, refuse_name_for_data, view_name};
+use medlift::server::{Destination, Purpose, Target, refuse_name_for_data, view_name};
 use medlift::spec::Spec;
 use medlift::wording::counted;
 use serde::Serialize;
@@ -89,14 +89,20 @@ impl ProvisionArgs {
     pub(super) fn run(self: Box<Self>) -> Result<ExitCode, Error> {
         let source = self.passwords()?;
         let connection = self.deployment.into_connection_args("to name a spec, use --spec")?;
-        let spec = self.dataset.kind(connection.collection())?;
-        let connection = connection.in_collection_of(&spec);
+        let sharding = self.sharded.then_some(Sharding { shards: self.shards });
+        let all = self.dataset.dataset()?;
+        // The resources of all types belong together. Other kinds of documents are provisioned one by one.
+        let specs = if all.columns.is_divided() && connection.collection().is_none() && !self.emit_init_js {
+            all.kinds
+        } else {
+            vec![self.dataset.kind(connection.collection())?]
+        };
+        let connection = connection.in_collection_of(&specs[0]);
         if self.emit_init_js {
-            output::write_stdout(init_js(&spec, LEDGER_COLLECTION).as_bytes())?;
+            output::write_stdout(init_js(&specs[0], LEDGER_COLLECTION).as_bytes())?;
             return Ok(ExitCode::SUCCESS);
         }
-        let sharding = self.sharded.then_some(Sharding { shards: self.shards });
-        let provisioned = provision(connection, &spec, sharding, &source, self.plan)?;
+        let provisioned = provision(connection, &specs, sharding, &source, self.plan)?;
         output::print(&provisioned, self.json)?;
         Ok(provisioned.exit_code())
     }
@@ -114,10 +120,10 @@ impl ProvisionArgs {
     }
 }
 
-/// Determines the necessary steps, and carries them out if `only_plan` is false.
+/// Determines the necessary steps for the collections of all `specs`, and carries them out if `only_plan` is false.
 fn provision(
     connection: ConnectionArgs,
-    spec: &Spec,
+    specs: &[Spec],
     sharding: Option<Sharding>,
     source: &Source,
     only_plan: bool,
@@ -129,44 +135,82 @@ fn provision(
     }
     super::run_async(async |_| {
         let connection = connection.into_connection(Purpose::Administer)?;
-        let destination = Destination::settle(&connection, &settings, &spec.collection)?;
-        refuse_name_for_data("--collection", &destination.database, &view_name(&destination.collection))?;
-        let (database, collection) = (destination.database.clone(), destination.collection.clone());
-        let ledger = LEDGER_COLLECTION.to_owned();
-        let wanted = Wanted { spec, database, collection, ledger, users, sharding };
-        let target = connect(&destination).await?;
-        if target.accepts_everybody() {
+        let first = Destination::settle(&connection, &settings, &specs[0].collection)?;
+        let server = connect(&first).await?;
+        if server.accepts_everybody() {
             output::tell(WITHOUT_SIGN_IN);
         }
-        let mut plan = Changes::make(&target, &destination, &wanted, source.has_passwords()).await?;
-        let mut provisioned = Provisioned { carried_out: !only_plan, left_out, ..Provisioned::default() };
-        let users = std::mem::take(&mut plan.without_password);
-        let users = if only_plan { source.preview(users) } else { source.passwords(users) }?;
-        for user in users {
-            if user.password.is_some() {
-                let told = source.tell(&user, only_plan);
-                // Print this before the steps. If a step then fails, the user knows where the passwords are.
-                told.iter().filter(|_| !only_plan).for_each(output::tell);
-                provisioned.passwords.extend(told);
-                plan.create_user(&user, &wanted.database)?;
-            } else {
-                provisioned
-                    .left_out
-                    .push(user.left_out(&format!("{} is not set; set it or add --generate-missing", user.variable)));
+        let mut all = Provisioned { carried_out: !only_plan, left_out, ..Provisioned::default() };
+        for spec in specs {
+            let mut destination = first.clone();
+            if specs.len() > 1 {
+                destination.collection.clone_from(&spec.collection);
             }
+            let target = server.in_collection(&destination.collection);
+            let users = users.clone();
+            all.add(provision_one((&target, &destination), spec, users, sharding, source, only_plan).await?);
         }
-        if !only_plan {
-            let done = |step: &Step| output::tell(format_args!("done: {step}"));
-            plan.carry_out(&target, done, |text| output::tell(text)).await?;
-        }
-        provisioned.steps = plan.steps.iter().map(ToString::to_string).collect();
-        provisioned.left_alone = plan.left_alone;
-        provisioned.left_out.extend(plan.notes);
-        Ok(provisioned)
+        Ok(all)
     })
 }
 
+async fn provision_one(
+    (target, destination): (&Target, &Destination),
+    spec: &Spec,
+    users: Vec<WantedUser>,
+    sharding: Option<Sharding>,
+    source: &Source,
+    only_plan: bool,
+) -> Result<Provisioned, Error> {
+    refuse_name_for_data("--collection", &destination.database, &view_name(&destination.collection))?;
+    let (database, collection) = (destination.database.clone(), destination.collection.clone());
+    let ledger = LEDGER_COLLECTION.to_owned();
+    let wanted = Wanted { spec, database, collection, ledger, users, sharding };
+    let mut plan = Changes::make(target, destination, &wanted, source.has_passwords()).await?;
+    let mut provisioned = Provisioned::default();
+    let users = std::mem::take(&mut plan.without_password);
+    let users = if only_plan { source.preview(users) } else { source.passwords(users) }?;
+    for user in users {
+        if user.password.is_some() {
+            let told = source.tell(&user, only_plan);
+            // Print this before the steps. If a step then fails, the user knows where the passwords are.
+            told.iter().filter(|_| !only_plan).for_each(output::tell);
+            provisioned.passwords.extend(told);
+            plan.create_user(&user, &wanted.database)?;
+        } else {
+            provisioned
+                .left_out
+                .push(user.left_out(&format!("{} is not set; set it or add --generate-missing", user.variable)));
+        }
+    }
+    if !only_plan {
+        let done = |step: &Step| output::tell(format_args!("done: {step}"));
+        plan.carry_out(target, done, |text| output::tell(text)).await?;
+    }
+    provisioned.steps = plan.steps.iter().map(ToString::to_string).collect();
+    provisioned.left_alone = plan.left_alone;
+    provisioned.left_out.extend(plan.notes);
+    Ok(provisioned)
+}
+
 impl Provisioned {
+    /// Adds the result for another collection. What concerns several collections, such as a user, is named once.
+    fn add(&mut self, other: Self) {
+        let lists = [
+            (&mut self.steps, other.steps),
+            (&mut self.left_alone, other.left_alone),
+            (&mut self.left_out, other.left_out),
+            (&mut self.passwords, other.passwords),
+        ];
+        for (list, others) in lists {
+            for text in others {
+                if !list.contains(&text) {
+                    list.push(text);
+                }
+            }
+        }
+    }
+
     /// Returns 1 if a user was not changed because Medlift did not create it, otherwise 0.
     fn exit_code(&self) -> ExitCode {
         if self.left_alone.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }

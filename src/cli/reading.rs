@@ -51,6 +51,10 @@ pub(super) struct ReadingArgs {
     /// Date format, for all columns or for one: DD/MM/YYYY or 'Date of Admission=MM/DD/YYYY' [default: detected]
     #[arg(long, value_name = "[COLUMN=]FORMAT", value_parser = date_format)]
     date_format: Vec<(Option<String>, DateFormat)>,
+    /// Name of the system that FHIR resources are from, for example of a hospital. It is part of their identity: the same
+    /// id in two systems is two resources [default: that of the spec, or default]
+    #[arg(long, value_name = "NAME", value_parser = system)]
+    source_system: Option<String>,
     /// The first row of CSV and TSV is the header; it always is, so the option is for compatibility with mongoimport
     #[arg(long)]
     headerline: bool,
@@ -82,6 +86,8 @@ pub(super) enum SourceType {
     Json,
     /// HL7 v2 messages
     Hl7,
+    /// FHIR resources: one per line, one after another, in an array or in a Bundle
+    Fhir,
 }
 
 impl SourceType {
@@ -90,6 +96,7 @@ impl SourceType {
             Self::Csv | Self::Tsv => FormatName::Csv,
             Self::Json => FormatName::Json,
             Self::Hl7 => FormatName::Hl7,
+            Self::Fhir => FormatName::Fhir,
         }
     }
 }
@@ -114,7 +121,7 @@ impl ReadingArgs {
     pub(super) fn is_given(&self) -> bool {
         let has_layout = self.delimiter.is_some() || self.quote.is_some() || self.escape.is_some();
         let has_format = self.kind.is_some() || self.encoding.is_some() || !self.date_format.is_empty();
-        let has_flag = self.multiline_cells || self.headerline;
+        let has_flag = self.multiline_cells || self.headerline || self.source_system.is_some();
         let has_sources = !self.sources.is_empty() || !self.file.is_empty() || self.dataset.path.is_some();
         has_sources || has_layout || has_format || has_flag
     }
@@ -151,7 +158,13 @@ impl ReadingArgs {
         // Show progress already now, because the first bytes of standard input or of a pipe may be late.
         let _bar = Bar::start(progress, self.quiet);
         let workers = self.workers.into();
-        let wishes = Wishes { sources, encoding: self.encoding, layout: self.layout(), workers };
+        let wishes = Wishes {
+            sources,
+            encoding: self.encoding,
+            layout: self.layout(),
+            system: self.source_system.clone(),
+            workers,
+        };
         let key = identity_key()?;
         match dataset {
             Some(dataset) => Plan::new(dataset, key, &wishes),
@@ -184,6 +197,14 @@ impl ReadingArgs {
 pub(super) fn identity_key() -> Result<IdentityKey, Error> {
     let secret = settings::load()?.secret("MEDLIFT_IDENTITY_KEY")?;
     Ok(secret.map_or_else(IdentityKey::default, |secret| IdentityKey::from_secret(secret.reveal())))
+}
+
+fn system(text: &str) -> Result<String, String> {
+    match text {
+        "" => Err("the name is empty".to_owned()),
+        text if text.trim() != text => Err("there is white space around the name".to_owned()),
+        text => Ok(text.to_owned()),
+    }
 }
 
 fn encoding(text: &str) -> Result<Encoding, String> {

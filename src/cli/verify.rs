@@ -8,7 +8,7 @@ use medlift::error::Error;
 use medlift::ledger::require_collection;
 use medlift::pipeline::manifest::Manifest;
 use medlift::pipeline::parts::{self, CollectionProof};
-use medlift::pipeline::verify::{VerifyOptions, name_other_loads, verify, verify_state};
+use medlift::pipeline::verify::{VerifyOptions, expect_all, name_other_loads, verify, verify_state};
 use medlift::report::Bar;
 use medlift::report::fold::StateProof;
 use medlift::server::{Purpose, refuse_view};
@@ -70,12 +70,16 @@ impl VerifyArgs {
             let target = connection.connect(Purpose::Read, &plan.kinds[0].collection).await?;
             for (_, target) in plan.targets(&target) {
                 refuse_view(&target).await?;
-                require_collection(&target).await?;
+                // A type of resources without resources has no collection.
+                if !plan.spec.is_divided() {
+                    require_collection(&target).await?;
+                }
             }
             let _bar = Bar::start(&progress, quiet);
             let mut proofs = Vec::new();
+            let expected = expect_all(&plan, &options, interrupt, &progress)?;
             for (kind, (spec, target)) in plan.targets(&target).enumerate() {
-                let options = VerifyOptions { kind, ..options.clone() };
+                let options = VerifyOptions { kind, expected: expected.clone(), ..options.clone() };
                 let proof = verify(&plan, &target, &options, interrupt, &progress).await?;
                 let collection = target.full_name();
                 proofs.push((target, KindProof { kind: spec.name.clone(), collection, proof }));
@@ -128,6 +132,7 @@ impl VerifyArgs {
             mode: self.mode.into(),
             excused: None,
             share: Share::ALL,
+            expected: None,
         }
     }
 }

@@ -254,6 +254,7 @@ fn bson_type(kind: &FieldType) -> &'static str {
         FieldType::Bool { .. } => "bool",
         FieldType::Date | FieldType::Datetime => "date",
         FieldType::Whole | FieldType::PatientKey => "binData",
+        FieldType::Resource => "object",
     }
 }
 

@@ -1,8 +1,8 @@
 //! The result of encoding a block: its documents and its rejects.
 
-use super::Originals;
 use super::identity::{Digest, Id};
 use super::version::{OrderField, Version};
+use super::{Originals, Reference};
 use crate::clean::Tally;
 use crate::parse::Notices;
 use crate::reject::RejectedRow;
@@ -14,7 +14,8 @@ pub struct EncodedBlock {
     pub source: usize,
     /// Number of the block among all blocks of the load, from 0.
     pub sequence: u64,
-    /// Number of rows in the block. A row is either rejected, or has one document of each kind.
+    /// Number of rows in the block. A row is either rejected, or has one document of each kind. A FHIR resource has a
+    /// document of one kind only.
     pub rows: u64,
     /// Number of the block's first row in its source, from 1.
     pub first_row: u64,
@@ -24,6 +25,8 @@ pub struct EncodedBlock {
     pub first_offset: u64,
     /// The documents, one entry per kind of document in the dataset.
     pub kinds: Vec<EncodedKind>,
+    /// The references of the resources in the block, in the order of the rows. Empty if the source is not FHIR.
+    pub references: Vec<Reference>,
     /// The refused rows of the block.
     pub rejects: Vec<RejectedRow>,
     /// The cells that several kinds read by different rules.
@@ -39,6 +42,8 @@ pub struct EncodedKind {
     pub documents: Vec<u8>,
     /// For each document, its position in `documents`, its `_id` and its digest.
     pub entries: Vec<Entry>,
+    /// Number of rows that this kind counts: each of them has a document of this kind or was refused.
+    pub rows: u64,
     /// Counts of the cells that cleaning changed.
     pub tally: Tally,
     /// The field that orders documents with the same `_id`, if the spec names one.

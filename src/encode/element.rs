@@ -80,6 +80,10 @@ pub(super) fn write_element(record: &Record, value: &Value, name: &Name, out: &m
             name.write(0x13, out);
             out.extend_from_slice(bytes);
         }
+        Value::Resource => {
+            name.write(0x03, out);
+            out.extend_from_slice(&record.whole);
+        }
         Value::Whole => write_binary(GENERIC_SUBTYPE, &record.whole, name, out),
         Value::Uuid(bytes) => write_binary(UUID_SUBTYPE, bytes, name, out),
         Value::Items(_) => unreachable!("arrays have a step of their own"),

@@ -105,7 +105,8 @@ fn fits(value: RawBsonRef<'_>, field: &Field) -> Result<(), &'static str> {
         (_, RawBsonRef::Null)
         | (FieldType::Int32(_), RawBsonRef::Int32(_))
         | (FieldType::Int64(_), RawBsonRef::Int64(_))
-        | (FieldType::Bool { .. }, RawBsonRef::Boolean(_)) => Ok(()),
+        | (FieldType::Bool { .. }, RawBsonRef::Boolean(_))
+        | (FieldType::Resource, RawBsonRef::Document(_)) => Ok(()),
         (FieldType::String, RawBsonRef::String(text)) => string_fits(text, field),
         (FieldType::Enum { values, .. }, RawBsonRef::String(text)) => {
             check(values.iter().any(|value| value == text), "its text is not in the list of allowed values")

@@ -17,6 +17,7 @@ mod hash_many;
 mod identity;
 mod originals;
 mod patient;
+mod resource;
 mod steps;
 mod stored;
 pub mod text;
@@ -32,6 +33,10 @@ pub(crate) use identity::Digest;
 pub use identity::{Id, IdentityKey};
 pub use originals::Originals;
 pub(crate) use patient::PatientKey;
+pub use resource::Reference;
+pub(crate) use resource::ResourceIds;
+#[cfg(test)]
+pub(crate) use resource::json_of;
 pub use stored::Stored;
 pub(crate) use stored::{
     Digester, LINEAGE_FIELD, dotted_fields, fields_that_differ, load_of, same_fields, value_at, whole_of,

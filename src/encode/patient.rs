@@ -2,7 +2,7 @@
 
 use super::identity::{Id, IdentityKey};
 use crate::clean::{Record, Value};
-use crate::spec::patient::PatientSource;
+use crate::spec::patient::{Authority, PATIENT_REFERENCE_FIELD, PatientSource, authority_of_references};
 use crate::spec::{Field, Node, Spec};
 
 /// Finds the patient's identifier in the records of a spec.
@@ -16,6 +16,11 @@ pub(crate) struct PatientKey {
     /// The repeating group that contains the identifiers: its first field, and the number of its columns. `None` if a
     /// record has one identifier.
     group: Option<(usize, usize)>,
+    /// The name of the authority, if the identifiers are references to FHIR Patients, or ids of them.
+    authority: String,
+    /// In the documents of FHIR Patients: the field with the key that references to the Patient give, and the field with
+    /// the id.
+    own: Option<(usize, usize)>,
 }
 
 impl PatientKey {
@@ -24,20 +29,33 @@ impl PatientKey {
     pub(crate) fn new(spec: &Spec, identity: &IdentityKey) -> Option<Self> {
         let identity = identity.clone();
         let source = spec.patient.clone()?;
-        let field = spec.fields.iter().position(Field::is_patient_key)?;
+        let is_reference_key = |field: &Field| field.name == PATIENT_REFERENCE_FIELD;
+        let field = spec.fields.iter().position(|field| field.is_patient_key() && !is_reference_key(field))?;
+        let reference_key = spec.fields.iter().position(|field| field.is_patient_key() && is_reference_key(field));
+        let own = reference_key.zip(spec.fields.iter().position(|field| field.column == "@id"));
+        let authority = authority_of_references(spec.system());
         let columns = spec.columns();
         let around = columns.iter().find(|column| column.node.fields().contains(&source.identifier))?;
         let Node::Group { children, .. } = around.node else {
-            return Some(Self { source, field, identity, group: None });
+            return Some(Self { source, field, identity, group: None, authority, own });
         };
         let columns = spec.columns_of(children);
         let source = source.placed(|field| columns.iter().position(|column| column.field == field))?;
-        Some(Self { source, field, identity, group: Some((around.field, columns.len())) })
+        Some(Self { source, field, identity, group: Some((around.field, columns.len())), authority, own })
     }
 
     /// Sets the patient's key in a record. It stays null if the record has no identifier.
     pub(crate) fn set(&self, record: &mut Record) {
-        if let Some(key) = self.derive(record) {
+        let mut key = self.derive(record);
+        if let Some((field, id)) = self.own
+            && let Value::Text(id) = &record.values[id]
+        {
+            let own = self.identity.derive("patient", &[record.text(id), &self.authority]);
+            record.values[field] = Value::Uuid(own.0);
+            // A Patient without an identifier is known by its references.
+            key = key.or(Some(own));
+        }
+        if let Some(key) = key {
             record.values[self.field] = Value::Uuid(key.0);
         }
     }
@@ -55,6 +73,11 @@ impl PatientKey {
             },
         };
         let chosen = self.source.choose(items, text)?;
+        if self.source.authority == Authority::Reference {
+            // A reference can also lead to a group or a device.
+            let id = chosen.value.strip_prefix("Patient/")?;
+            return Some(self.identity.patient(id, &self.authority));
+        }
         Some(self.identity.patient(chosen.value, chosen.authority()))
     }
 }

@@ -1,10 +1,13 @@
 //! Reads stored documents: finds `_id`, body and lineage, and compares two documents.
 
+use std::borrow::Cow;
+
 use bson::raw::{CString, cstr};
 use bson::{RawBsonRef, RawDocument, RawDocumentBuf};
 
 use super::hash_many::Hasher;
 use super::identity::{Digest, Id, IdentityKey};
+use super::resource::write_resource;
 
 /// The name of the field for the lineage. A spec cannot use it.
 pub(crate) const LINEAGE_FIELD: &str = "_medlift";
@@ -139,11 +142,16 @@ fn items_of(name: &str, value: &[u8]) -> Option<Vec<Vec<Leaf>>> {
     Some(items.into_iter().flatten().enumerate().map(leaves).collect())
 }
 
-/// Returns the bytes of the whole record in the field `name` of a document. Returns `None` if the document has no such
-/// field.
-pub(crate) fn whole_of<'a>(document: &'a [u8], name: &str) -> Option<&'a [u8]> {
+/// Returns the whole record in the field `name` of a document as the source had it: the bytes of a message, or a FHIR
+/// resource as JSON in one line. Returns `None` if the document has no such field.
+pub(crate) fn whole_of<'a>(document: &'a [u8], name: &str) -> Option<Cow<'a, [u8]>> {
     match value_at(RawDocument::from_bytes(document).ok()?, name)? {
-        RawBsonRef::Binary(whole) => Some(whole.bytes),
+        RawBsonRef::Binary(whole) => Some(Cow::Borrowed(whole.bytes)),
+        RawBsonRef::Document(resource) => {
+            let mut json = Vec::new();
+            write_resource(resource, &mut json).ok()?;
+            Some(Cow::Owned(json))
+        }
         _ => None,
     }
 }

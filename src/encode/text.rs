@@ -165,6 +165,8 @@ mod tests {
             plausibility: Vec::new(),
             indexes: Vec::new(),
             patient: None,
+            resources: Vec::new(),
+            system: None,
             source: SourceFormat::default(),
             hash: String::new(),
         }

@@ -15,6 +15,7 @@ enum Wanted {
     Date,
     Binary,
     Uuid,
+    Any,
 }
 
 /// Returns one sentence for each part of the filter that probably matches no document. A sentence names fields and
@@ -53,6 +54,7 @@ fn add_doubts_of_field(path: &str, value: &Bson, spec: &Spec, doubts: &mut Vec<S
     } else if name != LINEAGE_FIELD
         && !is_below(LINEAGE_FIELD, &name)
         && !spec.fields.iter().any(|field| is_below(&name, &field.name))
+        && !spec.whole().is_some_and(|whole| is_below(&whole.name, &name))
     {
         let nearest = closest(&name, spec.fields.iter().map(|field| field.name.as_str()));
         let nearest = nearest.map_or_else(String::new, |nearest| format!("; did you mean `{nearest}`?"));
@@ -94,7 +96,7 @@ fn doubt(path: &str, wanted: Wanted, value: &Bson) -> Option<String> {
     };
     // A filter may compare the `_id` with an ObjectId, because documents of other programs can have such an `_id`.
     let is_binary = wanted == Wanted::Binary && found == Some(Wanted::Uuid);
-    if found == Some(wanted) || is_binary || wanted == Wanted::Uuid && found.is_none() {
+    if wanted == Wanted::Any || found == Some(wanted) || is_binary || wanted == Wanted::Uuid && found.is_none() {
         return None;
     }
     let (is, write) = match wanted {
@@ -103,6 +105,7 @@ fn doubt(path: &str, wanted: Wanted, value: &Bson) -> Option<String> {
         Wanted::Bool => ("true or false", "write it without quotes"),
         Wanted::Date => ("a date", "write it as {\"$date\": \"2024-01-31T00:00:00Z\"}"),
         Wanted::Binary => ("a binary value", "write it as {\"$binary\": {\"base64\": \"TVNI\", \"subType\": \"00\"}}"),
+        Wanted::Any => return None,
         Wanted::Uuid => ("a UUID", "write it as {\"$uuid\": \"00000000-0000-8000-8000-000000000000\"}"),
     };
     Some(format!("the field `{path}` is {is}, but the filter compares it with {kind}, which never matches; {write}"))
@@ -115,6 +118,8 @@ const fn wanted(kind: &FieldType) -> Wanted {
         FieldType::Bool { .. } => Wanted::Bool,
         FieldType::Date | FieldType::Datetime => Wanted::Date,
         FieldType::Whole => Wanted::Binary,
+        // The spec says nothing about the values in a resource.
+        FieldType::Resource => Wanted::Any,
         FieldType::PatientKey => Wanted::Uuid,
     }
 }

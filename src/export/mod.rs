@@ -50,6 +50,9 @@ pub enum ExportFormat {
     Ndjson,
     /// The whole records, byte for byte as they were loaded: HL7 messages, one after another.
     Hl7,
+    /// The whole FHIR resources, one per line. They are equal to those that were loaded as JSON, with the same texts of
+    /// numbers.
+    Fhir,
 }
 
 /// The result of an export.
@@ -71,6 +74,16 @@ pub struct Foreign {
     /// problem, but no value of a field. An `_id` that is not a UUID is not shown, because it can be a patient's
     /// number.
     pub examples: Vec<String>,
+}
+
+impl Exported {
+    /// Adds the documents of another collection.
+    fn add(&mut self, other: Self) {
+        self.written += other.written;
+        self.foreign.count += other.foreign.count;
+        let left = EXAMPLES_MAX.saturating_sub(self.foreign.examples.len());
+        self.foreign.examples.extend(other.foreign.examples.into_iter().take(left));
+    }
 }
 
 /// The reason why an export failed.
@@ -103,29 +116,42 @@ pub fn open(path: &Path) -> Result<Output, ExportError> {
     Output::file(path, PRIVATE_MODE).map_err(|cause| ExportError::Write { path: path.to_owned(), cause })
 }
 
-/// Writes the documents of `scan` to `output`. The file appears at its path only if this function returns `Ok`. After
+/// Writes the documents of all `scans` to `output`, one collection after another. The file appears at its path only if this function returns `Ok`. After
 /// an error, a file that existed before is unchanged. Standard output, a device or a pipe may have received a part of
 /// the documents.
 pub async fn export(
+    scans: &[(Scan, Spec)],
+    options: &ExportOptions,
+    mut output: Output,
+) -> Result<Exported, ExportError> {
+    let mut exported = Exported::default();
+    for (scan, spec) in scans {
+        let limit = options.limit.map(|limit| limit.saturating_sub(exported.written));
+        let options = ExportOptions { limit, ..options.clone() };
+        exported.add(export_one(scan, spec, &options, &mut output).await?);
+    }
+    let path = output.path().to_owned();
+    output.finish().map_err(|cause| ExportError::Write { path, cause })?;
+    Ok(exported)
+}
+
+async fn export_one(
     scan: &Scan,
     spec: &Spec,
     options: &ExportOptions,
-    mut output: Output,
+    output: &mut Output,
 ) -> Result<Exported, ExportError> {
     let mut rows = Rows::new(spec, options);
     let mut scan = scan.range(Range::default());
     // The first query is sent before anything is written. If the server refuses the filter, the output stays empty.
     let mut next = if rows.is_full() { None } else { scan.next_batch().await? };
-    take(&mut output, &mut rows)?;
+    take(output, &mut rows)?;
     while let Some(batch) = next {
         batch.documents().for_each(|document| rows.push(document));
-        take(&mut output, &mut rows)?;
+        take(output, &mut rows)?;
         next = if rows.is_full() { None } else { scan.next_batch().await? };
     }
-    let exported = rows.finish().map_err(ExportError::Foreign)?;
-    let path = output.path().to_owned();
-    output.finish().map_err(|cause| ExportError::Write { path, cause })?;
-    Ok(exported)
+    rows.finish().map_err(ExportError::Foreign)
 }
 
 /// Writes the finished lines of `rows` to the output, and removes them from memory.

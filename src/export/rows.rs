@@ -31,7 +31,7 @@ impl<'a> Rows<'a> {
                 columns.iter().filter(|column| !spec.is_derived(column)).map(|column| match spec.source.format {
                     // The columns of such a spec are paths such as `MSH-9.1`, which say little to a reader. So the
                     // header has the names of the fields. A CSV cannot be loaded with such a spec in any case.
-                    Some(FormatName::Hl7) => column.name.as_str(),
+                    Some(FormatName::Hl7 | FormatName::Fhir) => column.name.as_str(),
                     _ => column.column,
                 });
             write_header(names, delimiter, &mut ready);
@@ -67,7 +67,8 @@ impl<'a> Rows<'a> {
         let misfit = match self.options.format {
             ExportFormat::Csv { delimiter } => self.push_csv(document, delimiter),
             ExportFormat::Ndjson => self.push_json(document),
-            ExportFormat::Hl7 => self.push_message(document),
+            ExportFormat::Hl7 => self.push_whole(document, segment_end),
+            ExportFormat::Fhir => self.push_whole(document, |_| b"\n"),
         };
         match misfit {
             Ok(()) => self.exported.written += 1,
@@ -100,14 +101,15 @@ impl<'a> Rows<'a> {
         Ok(())
     }
 
-    /// Adds the whole message of a document. After its last segment, adds the line end of its first segment.
-    fn push_message(&mut self, document: &[u8]) -> Result<(), Misfit> {
+    /// Adds the whole record of a document, and after it what `end` returns for it. A message ends with the segment end
+    /// that its first segment has.
+    fn push_whole(&mut self, document: &[u8], end: impl Fn(&[u8]) -> &'static [u8]) -> Result<(), Misfit> {
         fit(document, self.spec)?;
-        let none = || Misfit { field: String::new(), problem: "it does not contain the message" };
+        let none = || Misfit { field: String::new(), problem: "it does not contain the whole record" };
         let name = &self.spec.whole().ok_or_else(none)?.name;
-        let message = whole_of(document, name).ok_or_else(none)?;
-        self.ready.extend_from_slice(message);
-        self.ready.extend_from_slice(segment_end(message));
+        let whole = whole_of(document, name).ok_or_else(none)?;
+        self.ready.extend_from_slice(&whole);
+        self.ready.extend_from_slice(end(&whole));
         Ok(())
     }
 

@@ -27,6 +27,10 @@ pub struct Counts {
     /// Rows that the spec's conflict rule refused; the collection contains other content under their `_id`s. Part of
     /// `rejected`.
     pub refused_for_conflict: u64,
+    /// FHIR resources that were refused before it was known to which kind of document they belong. The first kind counts
+    /// them. Part of `rejected`.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub of_no_kind: u64,
     /// Records whose `_id` already had other content. Either the other content was kept, or the record replaced an
     /// earlier record of this load. The spec and the mode of the load decide which. Records in `written` or `rejected`
     /// are not counted here.
@@ -37,6 +41,11 @@ pub struct Counts {
     /// Records whose `_id` occurred earlier in the load. It is not known whether they are duplicates or replaced other
     /// content. They occur only in a resumed load.
     pub repeats_in_doubt: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Counts {
@@ -55,6 +64,7 @@ impl Counts {
         self.rejected += other.rejected;
         self.refused_by_server += other.refused_by_server;
         self.refused_for_conflict += other.refused_for_conflict;
+        self.of_no_kind += other.of_no_kind;
         self.conflicts += other.conflicts;
         self.in_doubt += other.in_doubt;
         self.repeats_in_doubt += other.repeats_in_doubt;

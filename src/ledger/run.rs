@@ -58,6 +58,10 @@ pub struct LoadDocument {
     /// above concern the collection of the first kind.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub further: Vec<TargetState>,
+    /// Whether each row gives a document of only one of the kinds, as FHIR resources do. The counts of a kind are then about
+    /// the rows of this kind.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_divided: bool,
     /// The result of the most recent verification by this load, or by a repetition of its command. `None` if there was
     /// no verification.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -188,6 +192,7 @@ impl LoadDocument {
             digest,
             exceptions,
             further: targets.collect(),
+            is_divided: spec.is_divided(),
             proof: None,
             version: env!("CARGO_PKG_VERSION").into(),
             manifest: None,
@@ -211,6 +216,12 @@ impl LoadDocument {
     /// Returns the number of documents written so far, of all kinds.
     pub fn documents_written(&self) -> u64 {
         self.counts.written + self.further.iter().map(|state| state.counts.written).sum::<u64>()
+    }
+
+    /// Returns the number of rows read so far.
+    pub fn rows_read(&self) -> u64 {
+        let further = self.further.iter().filter(|_| self.is_divided).map(|state| state.counts.read);
+        self.counts.read + further.sum::<u64>()
     }
 
     /// Replaces the states of all collections. `targets` is in the order of the kinds of documents.
@@ -335,6 +346,9 @@ pub struct Reading {
     pub escape: Option<String>,
     /// Whether a quoted cell may contain lines that look like rows.
     pub multiline_cells: bool,
+    /// The name of the system that FHIR resources are from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system: Option<String>,
     /// Date formats, each with the name of its column. An empty name means all columns.
     pub dates: Vec<(String, String)>,
 }

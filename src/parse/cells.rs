@@ -207,6 +207,23 @@ impl Cells {
     }
 }
 
+impl Cells {
+    /// Adds the next column that is an array. `texts` are the texts of the cells of its items. `None` is an empty cell.
+    pub(super) fn push_texts<'t>(&mut self, texts: impl Iterator<Item = Option<&'t [u8]>>) {
+        let Items { cells, text, .. } = &mut self.items;
+        let first = cells.len();
+        cells.extend(texts.map(|cell| {
+            let start = text.len();
+            cell.map_or(ABSENT, |cell| {
+                text.extend_from_slice(cell);
+                span(&(start..text.len()), Place::Items)
+            })
+        }));
+        let end = cells.len();
+        self.push_array(first..end);
+    }
+}
+
 impl Items {
     fn array(&self, index: usize) -> Range<u32> {
         match self.cells[index] {

@@ -19,6 +19,26 @@ pub enum LayoutError {
         /// The name of the spec's text.
         spec: String,
     },
+    /// The source has FHIR resources, and the spec does not describe resources.
+    #[error(
+        "the source has FHIR resources, but the spec {spec} does not describe resources; give a spec whose [source] has \
+         type = \"fhir\", e.g. --spec fhir-r4"
+    )]
+    NotForResources {
+        /// The name of the spec's text.
+        spec: String,
+    },
+    /// The spec describes FHIR resources, and the source has another format.
+    #[error(
+        "the spec {spec} describes FHIR resources, but there is no JSON object in the first {bytes} bytes; check the \
+         source, or give its own spec with --spec"
+    )]
+    NoResources {
+        /// The name of the spec's text.
+        spec: String,
+        /// Number of bytes that were examined.
+        bytes: usize,
+    },
     /// The source is decoded as a whole, but HL7 v2 messages are expected.
     #[error(
         "HL7 messages cannot be read as {encoding}: each message names its character set, in the field MSH-18; with \

@@ -13,7 +13,7 @@ use serde_json::Deserializer;
 use serde_json::error::Category;
 
 use super::csv::detect_dialect;
-use super::{Dialect, FormatName, LayoutError, LayoutOptions};
+use super::{Dialect, FormatName, LayoutError, LayoutOptions, fhir};
 use crate::read::{Framing, RowSpan, begins_with_header, records};
 
 /// The format of a source.
@@ -27,6 +27,19 @@ pub enum Format {
     Json,
     /// HL7 v2 messages.
     Hl7,
+    /// FHIR resources.
+    Fhir(FhirForm),
+}
+
+/// How the resources of a source follow one another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FhirForm {
+    /// One resource per line.
+    Ndjson,
+    /// One resource, several one after another, or an array. A resource can have several lines.
+    Json,
+    /// One or more Bundles. Their entries are the rows.
+    Bundle,
 }
 
 impl Format {
@@ -41,6 +54,7 @@ impl Format {
         let is_array = first == Some(&b'[') && matches!(second, Some(b'{' | b']'));
         match options.format {
             Some(FormatName::Hl7) => Ok(Self::Hl7),
+            Some(FormatName::Fhir) => Ok(Self::Fhir(fhir_form(sample))),
             None if begins_with_header(sample) => Ok(Self::Hl7),
             None if is_array => Ok(Self::Json),
             Some(FormatName::Json) if first == Some(&b'[') => Ok(Self::Json),
@@ -50,11 +64,21 @@ impl Format {
         }
     }
 
-    /// Returns the name of the built-in spec that is used for a source of this format if the user gives no spec. `_sample` is
+    /// Returns true if a source contains FHIR resources: its first object has a `resourceType`. `sample` is the beginning
+    /// of the source. Only a spec for FHIR resources makes Medlift read such a source as FHIR, because other specs can
+    /// read it as plain JSON.
+    pub fn is_fhir(sample: &[u8]) -> bool {
+        let text = sample.trim_ascii_start();
+        fhir::type_of(text.strip_prefix(b"[").unwrap_or(text)).is_some()
+    }
+
+    /// Returns the name of the built-in spec that is used for a source of this format if the user gives no spec. `sample` is
     /// the beginning of the source.
-    pub fn built_in_spec(self, _sample: &[u8]) -> &'static str {
+    pub fn built_in_spec(self, sample: &[u8]) -> &'static str {
         match self {
             Self::Hl7 => "hl7v2",
+            Self::Fhir(_) => "fhir-r4",
+            Self::Ndjson | Self::Json if Self::is_fhir(sample) => "fhir-r4",
             Self::Csv(_) | Self::Ndjson | Self::Json => "admissions",
         }
     }
@@ -63,9 +87,10 @@ impl Format {
     pub fn framing(self) -> Framing {
         match self {
             Self::Csv(dialect) => Framing::Delimited(dialect),
-            Self::Ndjson => Framing::Lines,
-            Self::Json => Framing::Documents,
+            Self::Ndjson | Self::Fhir(FhirForm::Ndjson) => Framing::Lines,
+            Self::Json | Self::Fhir(FhirForm::Json) => Framing::Documents,
             Self::Hl7 => Framing::Hl7,
+            Self::Fhir(FhirForm::Bundle) => Framing::Entries,
         }
     }
 
@@ -87,6 +112,7 @@ impl Format {
             Self::Ndjson => return "ndjson".to_owned(),
             Self::Json => return "json".to_owned(),
             Self::Hl7 => return "hl7".to_owned(),
+            Self::Fhir(form) => return format!("fhir, {}", form.name()),
         };
         let mut name = match dialect.delimiter {
             b'\t' => "csv, tab".to_owned(),
@@ -105,15 +131,37 @@ impl Format {
 
     /// Returns true if a rejected record is kept as it is in the source. Otherwise its cells are kept.
     pub fn keeps_whole(self) -> bool {
-        self == Self::Hl7
+        matches!(self, Self::Hl7 | Self::Fhir(_))
     }
 
     /// Returns the delimiter of the reject file. A reject file is delimited text, whatever the format of the source is.
     pub fn reject_delimiter(self) -> u8 {
         match self {
             Self::Csv(dialect) => dialect.delimiter,
-            Self::Ndjson | Self::Json | Self::Hl7 => b',',
+            Self::Ndjson | Self::Json | Self::Hl7 | Self::Fhir(_) => b',',
         }
+    }
+}
+
+impl FhirForm {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Ndjson => "ndjson",
+            Self::Json => "json",
+            Self::Bundle => "bundle",
+        }
+    }
+}
+
+/// Decides how the resources of a source follow one another. The first object decides whether they are in a Bundle.
+fn fhir_form(sample: &[u8]) -> FhirForm {
+    let text = sample.trim_ascii_start();
+    let first = text.strip_prefix(b"[").unwrap_or(text);
+    match fhir::type_of(first) {
+        Some(b"Bundle") => FhirForm::Bundle,
+        _ if text.starts_with(b"[") => FhirForm::Json,
+        _ if json_by_first_object(sample) == Format::Json => FhirForm::Json,
+        _ => FhirForm::Ndjson,
     }
 }
 

@@ -2,6 +2,7 @@
 //! from the header, and the date formats.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::columns::{Columns, is_named, spellings};
 use super::csv::{read_header, row_rules};
@@ -9,7 +10,7 @@ use super::dates::{DateFormat, Decision, Evidence};
 use super::hl7::Charset;
 use super::items::Arrays;
 use super::thousands::{Marks, decimal_mark};
-use super::{Cells, Dialect, Format, LayoutError, Parser, REJECT_COLUMNS, json};
+use super::{BundleIds, Cells, Dialect, Format, LayoutError, Parser, REJECT_COLUMNS, json};
 use crate::read::RowSpan;
 use crate::spec::{
     Column, Field, FieldType, FormatName, Node, Presence, Sign, SourceFormat, Spec, closest, column_key,
@@ -37,6 +38,8 @@ pub struct Layout {
     pub unknown: Vec<String>,
     /// For HL7 messages: the character set of a message that names none and is not UTF-8.
     pub(crate) charset: Charset,
+    /// For a Bundle: its resources by their UUIDs. `None` until the source was read for them, or if it has none.
+    pub(crate) bundle: Option<Arc<BundleIds>>,
     /// How rows may differ from the header, and whether quotes have a meaning.
     pub rules: RowRules,
     /// Notices about columns of numbers that can be read in two ways.
@@ -105,7 +108,7 @@ impl Layout {
         let mut layout = match format {
             Format::Csv(dialect) => Self::bind_header(&spec.origin, &columns, &names, dialect, sample, options)?,
             Format::Ndjson | Format::Json => Self::bind_keys(spec, &columns, &names, format, sample)?,
-            Format::Hl7 => Self::bind_paths(spec, &columns),
+            Format::Hl7 | Format::Fhir(_) => Self::bind_paths(format, spec, &columns),
         };
         layout.cell_of_field = cell_of_field(spec, &columns, &layout.cell_of_field);
         layout.array_of_field = array_of_field(spec, &columns);
@@ -116,6 +119,13 @@ impl Layout {
                 date.get_or_insert(of_messages);
             }
             // Nothing is left to find out from the rows.
+            return Ok(layout);
+        }
+        if matches!(format, Format::Fhir(_)) {
+            // The paths of dates pass on only texts in this format.
+            for (_, date) in spec.fields.iter().zip(&mut layout.dates).filter(|(field, _)| is_date(field)) {
+                date.get_or_insert(DateFormat::Iso);
+            }
             return Ok(layout);
         }
         layout.look_at_rows(spec, sample)?;
@@ -146,6 +156,7 @@ impl Layout {
             unknown: unknown(names, &header),
             header,
             charset: Charset::default(),
+            bundle: None,
             rules,
             doubtful_numbers: Vec::new(),
         })
@@ -176,16 +187,17 @@ impl Layout {
             unknown: unknown(names, &keys),
             header: slots.names,
             charset: Charset::default(),
+            bundle: None,
             rules: RowRules::default(),
             doubtful_numbers: Vec::new(),
         })
     }
 
-    /// Creates the layout of HL7 messages: one cell per column of the spec, in the order of the spec. In this layout,
-    /// `cell_of_field` has one entry per column. `bind` then changes it to one entry per field.
-    fn bind_paths(spec: &Spec, columns: &[Column<'_>]) -> Self {
+    /// Creates the layout of HL7 messages or FHIR resources: one cell per column of the spec, in the order of the spec. In
+    /// this layout, `cell_of_field` has one entry per column. `bind` then changes it to one entry per field.
+    fn bind_paths(format: Format, spec: &Spec, columns: &[Column<'_>]) -> Self {
         Self {
-            format: Format::Hl7,
+            format,
             cell_of_field: (0..)
                 .zip(columns)
                 .map(|(cell, column)| (!spec.is_derived(column)).then_some(cell))
@@ -195,6 +207,7 @@ impl Layout {
             unknown: Vec::new(),
             header: columns.iter().map(|column| column.column.to_owned()).collect(),
             charset: Charset::default(),
+            bundle: None,
             rules: RowRules::default(),
             doubtful_numbers: Vec::new(),
         }
@@ -316,11 +329,18 @@ struct Numbers {
     marks: Marks,
 }
 
-/// Checks that the spec describes HL7 messages if the source contains them, and only then.
+/// Checks that the spec describes HL7 messages or FHIR resources if the source contains them, and only then.
 fn check_format(spec: &Spec, format: Format, sample: &[u8]) -> Result<(), LayoutError> {
     let is_for_messages = spec.source.format == Some(FormatName::Hl7);
+    let is_for_resources = spec.source.format == Some(FormatName::Fhir);
     let origin = || spec.origin.clone();
     match format {
+        Format::Fhir(_) if !is_for_resources => Err(LayoutError::NotForResources { spec: origin() }),
+        Format::Fhir(_) if !sample.is_empty() && !sample.contains(&b'{') => {
+            Err(LayoutError::NoResources { spec: origin(), bytes: sample.len() })
+        }
+        Format::Fhir(_) => Ok(()),
+        _ if is_for_resources => Err(LayoutError::NoResources { spec: origin(), bytes: sample.len() }),
         Format::Hl7 if !is_for_messages => Err(LayoutError::NotForMessages { spec: origin() }),
         Format::Hl7 if format.rows(sample).any(|span| row_of(sample, span).starts_with(b"MSH")) => Ok(()),
         _ if is_for_messages => Err(LayoutError::NoMessages { spec: origin(), bytes: sample.len() }),
@@ -343,8 +363,15 @@ fn cell_of_field(spec: &Spec, columns: &[Column<'_>], cells: &[Option<usize>]) -
 
 fn array_of_field(spec: &Spec, columns: &[Column<'_>]) -> Vec<Option<usize>> {
     let mut array_of_field = vec![None; spec.fields.len()];
-    for (number, column) in columns.iter().filter(|column| column.node.is_array()).enumerate() {
+    let (mut number, mut kind) = (0, 0);
+    for column in columns.iter().filter(|column| column.node.is_array()) {
+        // A resource belongs to one kind of document, and its row has only the arrays of this kind.
+        let own = spec.shape.document_of(column.field);
+        if !spec.resources.is_empty() && own != kind {
+            (number, kind) = (0, own);
+        }
         array_of_field[column.node.fields()].fill(Some(number));
+        number += 1;
     }
     array_of_field
 }

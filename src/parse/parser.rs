@@ -1,12 +1,13 @@
 //! Splits one row into cells, in every format.
 
 use super::csv::{BadRow, Csv};
+use super::fhir::Fhir;
 use super::hl7::{Hl7, wrong_count};
 use super::items::Arrays;
 use super::json::Json;
 use super::{Cells, Format, Layout, Notices};
 use crate::read::{Ending, RowSpan};
-use crate::reject::{Reason, Reject};
+use crate::reject::{Reason, Reject, RowKinds};
 use crate::spec::Spec;
 
 /// U+FFFD in UTF-8. In a reject file it replaces bytes that could not be decoded. It also precedes a JSON value that
@@ -29,6 +30,7 @@ enum Rows {
     Csv(Box<Csv>),
     Json(Box<Json>),
     Hl7(Box<Hl7>),
+    Fhir(Box<Fhir>),
 }
 
 impl Parser {
@@ -40,9 +42,11 @@ impl Parser {
             Format::Ndjson => Rows::Json(Box::new(Json::new(&spec.columns(), &spec.fields))),
             Format::Json => Rows::Json(Box::new(Json::new(&spec.columns(), &spec.fields).of_documents())),
             Format::Hl7 => Rows::Hl7(Box::new(Hl7::new(spec, layout.charset))),
+            Format::Fhir(_) => Rows::Fhir(Box::new(Fhir::new(spec, layout.bundle.clone()))),
         };
         let cell_of_field = layout.cell_of_field.clone();
-        let arrays = Arrays::new(spec, &cell_of_field);
+        // The items of the arrays of a resource become cells while the resource is read.
+        let arrays = if matches!(rows, Rows::Fhir(_)) { Arrays::default() } else { Arrays::new(spec, &cell_of_field) };
         Self { rows, is_from_rejects, cell_of_field, arrays, notices: Notices::default() }
     }
 
@@ -73,6 +77,10 @@ impl Parser {
                 self.notices.kept_escapes += hl7.take_kept_escapes();
                 parsed?;
             }
+            Rows::Fhir(fhir) => {
+                check_ending(span.ending, "")?;
+                fhir.parse(row, cells)?;
+            }
         }
         if self.is_from_rejects {
             self.check_corrected(row, cells)?;
@@ -84,9 +92,31 @@ impl Parser {
     pub fn text<'a>(&self, row: &'a [u8]) -> &'a [u8] {
         match &self.rows {
             Rows::Csv(_) | Rows::Json(_) => row,
-            // A message can have any character set. All its cells are owned, so no text is needed.
-            Rows::Hl7(_) => &[],
+            // A message can have any character set. All cells of messages and resources are owned, so no text is needed.
+            Rows::Hl7(_) | Rows::Fhir(_) => &[],
         }
+    }
+
+    /// Returns what a field that contains the whole record stores. `row` must be the row that was parsed last.
+    pub fn whole<'a>(&'a self, row: &'a [u8]) -> &'a [u8] {
+        match &self.rows {
+            Rows::Fhir(fhir) => fhir.resource(),
+            Rows::Csv(_) | Rows::Json(_) | Rows::Hl7(_) => row,
+        }
+    }
+
+    /// Returns the kinds of documents that the last row gives, and that count it if it was refused.
+    pub(crate) fn kinds(&self) -> RowKinds {
+        match &self.rows {
+            Rows::Fhir(fhir) => fhir.kind().map_or(RowKinds::None, RowKinds::One),
+            Rows::Csv(_) | Rows::Json(_) | Rows::Hl7(_) => RowKinds::All,
+        }
+    }
+
+    /// Returns the resources to which the last row refers: for each, its kind, if the spec has its type, and its id.
+    pub(crate) fn references(&self) -> impl Iterator<Item = (Option<usize>, &str)> {
+        let fhir = if let Rows::Fhir(fhir) = &self.rows { Some(fhir) } else { None };
+        fhir.into_iter().flat_map(|fhir| fhir.references())
     }
 
     /// Returns the parser of the arrays.

@@ -37,6 +37,8 @@ fn spec_of(fields: Vec<Field>) -> Spec {
         plausibility: Vec::new(),
         indexes: Vec::new(),
         patient: None,
+        resources: Vec::new(),
+        system: None,
         source: SourceFormat::default(),
         hash: String::new(),
     }

@@ -170,7 +170,10 @@ mod tests {
         let mut add = |reason, field, cell: &[u8]| {
             let reject = Reject { field, reason, message: String::new() };
             let cells = vec![b"Zzyzx".to_vec(), cell.to_vec()];
-            refused.add(&RejectedRow { source: 0, line: 1, offset: 0, reject, cells }, &plan);
+            refused.add(
+                &RejectedRow { source: 0, line: 1, offset: 0, reject, kinds: crate::reject::RowKinds::All, cells },
+                &plan,
+            );
         };
         for _ in 0..CELLS_MAX + 7 {
             add(Reason::NotAnInteger, Some(1), b"1.234");

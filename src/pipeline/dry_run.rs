@@ -44,7 +44,7 @@ pub fn dry_run(
         account.rejects.check_named()?;
     }
     let rules = plan.kinds.iter().map(|kind| mode.rule(kind.identity.on_conflict));
-    let mut expectations: Vec<Expectation> = rules.map(expectation).collect();
+    let mut expectations: Vec<Expectation> = rules.map(|rule| expectation(plan, rule)).collect();
     let mut side = ReadSide::default();
     encode_alone(plan, interrupt, progress, |block| {
         side.count(block, plan);
@@ -59,10 +59,10 @@ pub fn dry_run(
     stop_if_asked(interrupt)?;
     progress.enter(Phase::Duplicates);
     let mut summary = summarize(plan, mode, &side, expectations)?;
-    let is_exceeded = |found: &DocumentSummary| {
-        rejects_max.is_some_and(|max| max.is_exceeded(found.counts.rejected, found.counts.read, true))
-    };
-    if summary.documents().any(is_exceeded) {
+    let is_exceeded =
+        |counts: &Counts| rejects_max.is_some_and(|max| max.is_exceeded(counts.rejected, counts.read, true));
+    let counts = summary.documents().map(|found| found.counts).collect();
+    if plan.limited(counts).iter().any(is_exceeded) {
         summary.outcome.push_str("; a load would stop: more rows are rejected than allowed");
     }
     if let Some(account) = &mut account {
@@ -77,14 +77,14 @@ pub fn dry_run(
 fn summarize(plan: &Plan, mode: Mode, side: &ReadSide, expectations: Vec<Expectation>) -> Result<LoadSummary, Error> {
     let mut rejects = side.rejects.list(&plan.spec);
     let mut documents = Vec::new();
-    for (kind, expectation) in plan.kinds.iter().zip(expectations) {
+    for (index, (kind, expectation)) in plan.kinds.iter().zip(expectations).enumerate() {
         let rule = mode.rule(kind.identity.on_conflict);
         let expected = expectation.settle(rule).map_err(VerifyError::from)?;
-        let (counts, digest) = count(side, &expected, rule, &mut rejects)?;
+        let (counts, digest) = count(side.of_kind(index), &expected, rule, &mut rejects)?;
         documents.push(DocumentSummary { counts, digest, ..DocumentSummary::of_kind(kind, plan.kinds.len()) });
     }
     let mut documents = documents.into_iter();
-    Ok(LoadSummary {
+    let mut summary = LoadSummary {
         outcome: "dry run, nothing was written".into(),
         advice: side.advice(plan),
         document: documents.next().unwrap_or_default(),
@@ -94,17 +94,19 @@ fn summarize(plan: &Plan, mode: Mode, side: &ReadSide, expectations: Vec<Expecta
         changes: summary::changes(&side.tallies, &plan.kinds),
         warnings: summary::warnings(&side.tallies, &plan.kinds),
         ..LoadSummary::default()
-    })
+    };
+    summary.add_up(&plan.spec);
+    Ok(summary)
 }
 
 /// Counts the documents that a load would write, and their duplicates and conflicts.
 fn count(
-    side: &ReadSide,
+    (read, rejected): (u64, u64),
     expected: &Expected,
     rule: OnConflict,
     rejects: &mut Vec<Count>,
 ) -> Result<(Counts, String), Error> {
-    let mut counts = Counts { read: side.rows, rejected: side.rejected, ..Counts::default() };
+    let mut counts = Counts { read, rejected, ..Counts::default() };
     let mut digest = crate::encode::Digest::default();
     for document in expected.range(Id([0; 16]), None).map_err(VerifyError::from)? {
         let document = document.map_err(VerifyError::from)?;

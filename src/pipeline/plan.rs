@@ -1,12 +1,12 @@
 //! Checks the user's options and the sources before any output is opened. The result is a [`Plan`].
 
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::encode::IdentityKey;
-use crate::ledger::{Reading, SourceIdentity};
-use crate::parse::{Charset, DateFormat, Format, FormatName, Layout, LayoutError, LayoutOptions};
-use crate::read::{self, Encoding, Origin, ReadError, ReadOptions, Reader};
+use crate::ledger::{Counts, Reading, SourceIdentity};
+use crate::parse::{BundleIds, Charset, DateFormat, FhirForm, Format, FormatName, Layout, LayoutError, LayoutOptions};
+use crate::read::{self, Block, Encoding, Origin, ReadError, ReadOptions, Reader};
 use crate::server::Target;
 use crate::spec::{Dataset, Sign, SourceFormat, Spec};
 
@@ -22,6 +22,8 @@ pub struct Wishes {
     /// Format, delimiter, quotes and date formats. Options that the user did not give are detected or come from the
     /// spec.
     pub layout: LayoutOptions,
+    /// The name of the system that FHIR resources are from. `None` if the spec or the default names it.
+    pub system: Option<String>,
     /// Number of worker threads. 0 means that the program decides.
     pub workers: usize,
 }
@@ -79,7 +81,7 @@ impl Plan {
     /// If a source cannot be read, if it has a header but no rows, if its format cannot be determined, or if its
     /// columns or dates do not match the spec.
     pub fn new(dataset: impl Into<Dataset>, key: IdentityKey, wishes: &Wishes) -> Result<Self, Error> {
-        let Dataset { columns: spec, kinds } = dataset.into();
+        let Dataset { columns: spec, kinds } = wishes.with_system(dataset.into())?;
         let options = wishes.read_options();
         let layout = wishes.layout.or(&spec.source);
         let sources = read::expand(&wishes.sources)?
@@ -108,7 +110,10 @@ impl Plan {
             let reader = Reader::open(&origin, index, &options)?;
             let format = detect(&origin, &reader, &wishes.layout)?;
             let name = format.built_in_spec(reader.sample());
-            let (first, dataset) = chosen.get_or_insert_with(|| (name, built_in(name)));
+            let (first, dataset) = match &mut chosen {
+                Some(chosen) => chosen,
+                none => none.insert((name, wishes.with_system(built_in(name))?)),
+            };
             if *first != name {
                 return Err(Error::Usage(format!(
                     "{} needs the spec {first}, but {} needs the spec {name}; use a command for each, or give --spec",
@@ -187,6 +192,19 @@ impl Plan {
         self.kinds.iter().map(move |kind| (kind, target.in_collection(collection(kind))))
     }
 
+    /// Returns the counts to which the limit of rejects applies: those of each kind of document. If each row belongs to
+    /// one kind only, returns their sum.
+    pub(super) fn limited(&self, counts: Vec<Counts>) -> Vec<Counts> {
+        if !self.spec.is_divided() {
+            return counts;
+        }
+        let mut sum = Counts::default();
+        for counts in &counts {
+            sum.add(counts);
+        }
+        vec![sum]
+    }
+
     /// Returns the total size of all sources on disk, in bytes. `None` if one of them is standard input, a pipe or a
     /// device.
     pub fn size_bytes(&self) -> Option<u64> {
@@ -247,6 +265,7 @@ fn reading(wishes: &Wishes) -> Reading {
         quote: quote.map(sign),
         escape: escape.map(sign),
         multiline_cells: *multiline_cells,
+        system: wishes.system.clone(),
         dates: date_formats
             .iter()
             .map(|(column, format)| (column.clone().unwrap_or_default(), format.name().to_owned()))
@@ -265,6 +284,20 @@ fn built_in(name: &str) -> Dataset {
 }
 
 impl Wishes {
+    /// Sets the name of the source system in a dataset, if the user gave one.
+    fn with_system(&self, mut dataset: Dataset) -> Result<Dataset, Error> {
+        if self.system.is_some() && !dataset.columns.is_divided() {
+            let problem = "--source-system is only for FHIR resources; give their spec, e.g. --spec fhir-r4";
+            return Err(Error::Usage(problem.into()));
+        }
+        if let Some(system) = &self.system {
+            for spec in dataset.kinds.iter_mut().chain([&mut dataset.columns]) {
+                spec.system = Some(system.clone());
+            }
+        }
+        Ok(dataset)
+    }
+
     fn read_options(&self) -> ReadOptions {
         ReadOptions { encoding: self.encoding, ..ReadOptions::default() }
     }
@@ -286,7 +319,7 @@ impl Wishes {
             multiline_cells: reading.multiline_cells,
         };
         let encoding = reading.encoding.as_deref().and_then(Encoding::from_name);
-        Self { sources, encoding, layout, workers }
+        Self { sources, encoding, layout, system: reading.system.clone(), workers }
     }
 }
 
@@ -312,6 +345,9 @@ impl SourcePlan {
         if reader.sample_is_whole() && format.has_header() && format.rows(reader.sample()).next().is_none() {
             return Err(wrong(LayoutError::NoRows));
         }
+        if format == Format::Fhir(FhirForm::Bundle) && !origin.is_read_once() {
+            layout.bundle = bundle_ids(&origin, index, format, reader.sample(), options)?;
+        }
         let encoding = reader.encoding();
         let density = Density::of(&reader, format);
         // A reader has its sample in memory until the source is read. So only the first source, and sources that can
@@ -320,6 +356,31 @@ impl SourcePlan {
         let opened = Mutex::new(is_kept.then_some(reader));
         Ok(Self { origin, encoding, layout, density, opened, is_part: false })
     }
+}
+
+/// Reads a Bundle for the resources behind its `urn:uuid`s. A reference in the Bundle can lead to a resource that comes
+/// later, so this is done first. Returns `None` if the sample has no such URN, because then the Bundle uses none.
+fn bundle_ids(
+    origin: &Origin,
+    index: usize,
+    format: Format,
+    sample: &[u8],
+    options: &ReadOptions,
+) -> Result<Option<Arc<BundleIds>>, Error> {
+    if memchr::memmem::find(sample, b"urn:uuid:").is_none() {
+        return Ok(None);
+    }
+    let mut ids = BundleIds::default();
+    let mut reader = Reader::open(origin, index, options)?;
+    reader.start(format.framing());
+    let mut spare = Block::default();
+    while let Some(block) = reader.next_block(spare)? {
+        for span in &block.rows {
+            ids.add_entry(block.row(*span));
+        }
+        spare = block;
+    }
+    Ok((!ids.is_empty()).then(|| Arc::new(ids)))
 }
 
 /// If the error says that columns were not found, the user may have given a wrong delimiter or encoding. Tries the
@@ -427,7 +488,8 @@ mod tests {
             let date_formats =
                 date.map(|format| (None, crate::parse::DateFormat::from_name(format).unwrap())).into_iter().collect();
             let layout = LayoutOptions { delimiter, date_formats, ..LayoutOptions::default() };
-            let wishes = Wishes { sources: vec![path.display().to_string()], encoding, layout, workers: 3 };
+            let sources = vec![path.display().to_string()];
+            let wishes = Wishes { sources, encoding, layout, workers: 3, ..Wishes::default() };
             let plan = Plan::new(Spec::from_toml(spec, "a test").unwrap(), IdentityKey::default(), &wishes).unwrap();
             assert_eq!((plan.workers(true), plan.workers(false)), (3, 3), "the user's number of workers must be used");
             plan.reading

@@ -1,6 +1,7 @@
 //! The account of a load: counts, digest, reject files and checkpoint. `Account::settle` adds a *complete* chunk to
 //! the account. A chunk is complete when all its records have their outcomes.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
 
@@ -10,7 +11,7 @@ use crate::encode::text::cell_texts;
 use crate::encode::{Digest, Entry, whole_of};
 use crate::error::Error;
 use crate::ledger::{Counts, LoadDocument, TargetState};
-use crate::reject::{Reject, RejectedRow};
+use crate::reject::{Reject, RejectedRow, RowKinds};
 use crate::report::summary::RejectCounts;
 use crate::write::{Outcome, Refusal, Settled};
 
@@ -142,13 +143,24 @@ impl<'a> Entries<'a> {
         let (refused, lines, refused_rows) = (RejectCounts::default(), BTreeMap::new(), HashSet::new());
         let mut entries = Self { plan, settled, counts, digests, refused, lines, refused_rows, by_row: None };
         for row in settled[0].chunk.blocks.iter().flat_map(|block| &block.rejects) {
-            entries.counts.iter_mut().for_each(|counts| counts.rejected += 1);
+            entries.count_rejected(row.kinds);
             entries.add_line(row);
         }
         for (kind, settled) in settled.iter().enumerate() {
             entries.add_kind(kind, settled);
         }
         entries
+    }
+
+    fn count_rejected(&mut self, kinds: RowKinds) {
+        match kinds {
+            RowKinds::All => self.counts.iter_mut().for_each(|counts| counts.rejected += 1),
+            RowKinds::One(kind) => self.counts[kind].rejected += 1,
+            RowKinds::None => {
+                self.counts[0].rejected += 1;
+                self.counts[0].of_no_kind += 1;
+            }
+        }
     }
 
     fn add_kind(&mut self, kind: usize, settled: &Settled) {
@@ -214,6 +226,7 @@ impl<'a> Entries<'a> {
             line: block.first_line + u64::from(entry.line),
             offset: block.first_offset + u64::from(entry.offset),
             reject: Reject { field: None, reason, message },
+            kinds: RowKinds::One(kind),
             cells: self.cells(kind, entry, block.source),
         };
         self.add_line(&row);
@@ -255,14 +268,14 @@ impl<'a> Entries<'a> {
 
     /// Returns the record of a row as it was in the source. A document of the row contains it.
     fn whole(&mut self, kind: usize, entry: &Entry) -> Vec<Vec<u8>> {
-        let kinds = &self.plan.kinds;
-        let Some((index, name)) = kinds.iter().enumerate().find_map(|(index, spec)| Some((index, &spec.whole()?.name)))
-        else {
-            return Vec::new();
-        };
+        let mut kinds = self.plan.kinds.iter().enumerate();
+        // A resource has no documents of other kinds.
+        let is_able = |index: usize| !self.plan.spec.is_divided() || index == kind;
+        let found = kinds.find_map(|(index, spec)| Some((index, &spec.whole().filter(|_| is_able(index))?.name)));
+        let Some((index, name)) = found else { return Vec::new() };
         let of_kind = if index == kind { Some(*entry) } else { self.of_row(index, entry) };
         let document = of_kind.map(|entry| self.settled[index].chunk.document(&entry));
-        document.and_then(|document| whole_of(document, name)).map(<[u8]>::to_vec).into_iter().collect()
+        document.and_then(|document| whole_of(document, name)).map(Cow::into_owned).into_iter().collect()
     }
 
     /// Returns the document of kind `kind` that was made from the row of `entry`.

@@ -2,6 +2,7 @@
 //! the order of the sources.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,12 +13,13 @@ use super::plan::Plan;
 use super::spares::{Spares, empty};
 use crate::clean::{Cleaner, Record};
 use crate::encode::{
-    EncodedBlock, EncodedKind, Encoder, Entry, HASHED_TOGETHER, Lineage, OrderField, Originals, PatientKey,
+    EncodedBlock, EncodedKind, Encoder, Entry, HASHED_TOGETHER, Id, Lineage, OrderField, Originals, PatientKey,
+    Reference, ResourceIds,
 };
 use crate::error::Error;
 use crate::parse::{Cells, Parser};
 use crate::read::{Block, RowSpan};
-use crate::reject::{Reason, Reject, RejectedRow};
+use crate::reject::{Reason, Reject, RejectedRow, RowKinds};
 use crate::report::Progress;
 use crate::spec::Spec;
 
@@ -140,13 +142,15 @@ impl Stages<'_> {
                 other => other.insert(Bench::new(self.plan, block.source, self.lineage)),
             };
             unsorted.resize_with(self.plan.kinds.len(), Vec::new);
+            // Of many types of resources, a block has few. Their buffers grow when they are needed.
+            let documents_bytes = if self.plan.spec.is_divided() { 0 } else { block.bytes.len() * GROWTH };
             let mut encoded = if self.sorts {
                 for memory in &mut unsorted {
-                    memory.reserve(block.bytes.len() * GROWTH);
+                    memory.reserve(documents_bytes);
                 }
                 bench.encode(&block, std::mem::take(&mut unsorted))
             } else {
-                let memory = |_| self.spares.take_documents(block.bytes.len() * GROWTH);
+                let memory = |_| self.spares.take_documents(documents_bytes);
                 bench.encode(&block, (0..self.plan.kinds.len()).map(memory).collect())
             };
             if self.sorts {
@@ -213,6 +217,8 @@ pub struct Bench {
     /// True if the reject file contains whole records instead of cells.
     keeps_whole: bool,
     kinds: Vec<KindBench>,
+    /// The `_id`s of the resources to which other resources refer.
+    ids: ResourceIds,
 }
 
 /// The cleaner and the encoder for one kind of document.
@@ -250,7 +256,8 @@ impl Bench {
         let kinds = plan.kinds.iter().map(kind).collect();
         let (parser, contested) = (Parser::new(layout, &plan.spec), layout.contested_cells(&plan.spec).into());
         let keeps_whole = layout.format.keeps_whole();
-        Self { source, run, parser, cells: Cells::default(), contested, keeps_whole, kinds }
+        let ids = ResourceIds::new(&plan.kinds, &plan.key);
+        Self { source, run, parser, cells: Cells::default(), contested, keeps_whole, kinds, ids }
     }
 
     /// Parses, cleans, encodes and hashes all rows of a block in one pass. `memory` has one empty buffer for each kind
@@ -258,9 +265,11 @@ impl Bench {
     pub fn encode(&mut self, block: &Block, memory: Vec<Vec<u8>>) -> EncodedBlock {
         debug_assert!(memory.len() == self.kinds.len() && memory.iter().all(Vec::is_empty));
         let first = block.rows.first().copied();
+        // Of many types of resources, a block has few.
+        let entries_max = if self.keeps_whole && self.kinds.len() > 1 { 0 } else { block.rows.len() };
         let kind = |(documents, bench): (Vec<u8>, &KindBench)| EncodedKind {
             documents,
-            entries: Vec::with_capacity(block.rows.len()),
+            entries: Vec::with_capacity(entries_max),
             order_field: bench.order_field.clone(),
             ..EncodedKind::default()
         };
@@ -283,6 +292,11 @@ impl Bench {
                     encoded.originals.push(|_| &[]);
                 }
             }
+            match self.parser.kinds() {
+                RowKinds::All => encoded.kinds.iter_mut().for_each(|kind| kind.rows += 1),
+                RowKinds::One(kind) => encoded.kinds[kind].rows += 1,
+                RowKinds::None => encoded.kinds[0].rows += 1,
+            }
             if row % HASHED_TOGETHER == HASHED_TOGETHER - 1 {
                 self.name(&mut encoded);
             }
@@ -304,7 +318,7 @@ impl Bench {
         }
     }
 
-    /// Appends the row's documents: one of each kind, or none if the row is rejected. [`name`](Self::name) computes
+    /// Appends the row's documents: one of each kind, or none if the row is rejected. A resource gives one document. [`name`](Self::name) computes
     /// their `_id`s later, for several documents at once.
     fn encode_row(&mut self, block: &Block, span: RowSpan, row: usize, into: &mut EncodedBlock) -> Result<(), Reject> {
         let bytes = block.row(span);
@@ -320,29 +334,45 @@ impl Bench {
             ..Entry::default()
         };
         let text = self.parser.text(bytes);
-        for kind in &mut self.kinds {
+        let kinds = match self.parser.kinds() {
+            RowKinds::All => 0..self.kinds.len(),
+            RowKinds::One(kind) => kind..kind + 1,
+            RowKinds::None => 0..0,
+        };
+        for kind in &mut self.kinds[kinds.clone()] {
             let cleaned = kind.cleaner.clean_only(text, &self.cells, &mut kind.record);
             cleaned.map_err(|reject| kind.among_all(reject))?;
             if kind.has_whole {
-                kind.record.whole.extend_from_slice(bytes);
+                kind.record.whole.extend_from_slice(self.parser.whole(bytes));
             }
             if let Some(patient) = &kind.patient {
                 patient.set(&mut kind.record);
             }
         }
-        for index in 0..self.kinds.len() {
+        for index in kinds.clone() {
             if let Err(reject) = self.kinds[index].write(lineage, entry, &mut into.kinds[index]) {
-                self.take_back(index, into);
+                self.take_back(kinds.start..index, into);
                 return Err(reject);
             }
         }
+        self.add_references(row as u32, &mut into.references);
         Ok(())
     }
 
-    /// Removes the documents that were already made from a rejected row. The row has a document in each of the first
-    /// `kinds` kinds. It is the last document of the kind.
-    fn take_back(&mut self, kinds: usize, encoded: &mut EncodedBlock) {
-        for (bench, kind) in self.kinds[..kinds].iter_mut().zip(&mut encoded.kinds) {
+    /// Adds the references of the last row.
+    fn add_references(&mut self, row: u32, references: &mut Vec<Reference>) {
+        let Self { parser, ids, .. } = self;
+        for (kind, id) in parser.references() {
+            let target = kind.map_or(Some(Id::default()), |kind| ids.id(kind, id));
+            let reference = |target| Reference { row, kind: kind.map(|kind| kind as u16), target };
+            references.extend(target.map(reference));
+        }
+    }
+
+    /// Removes the documents that were already made from a rejected row. The row has a document in each of the kinds
+    /// `kinds`. It is the last document of the kind.
+    fn take_back(&mut self, kinds: Range<usize>, encoded: &mut EncodedBlock) {
+        for (bench, kind) in self.kinds[kinds.clone()].iter_mut().zip(&mut encoded.kinds[kinds]) {
             if let Some(entry) = kind.entries.pop() {
                 kind.documents.truncate(entry.start as usize);
                 bench.encoder.forget_last();
@@ -357,7 +387,14 @@ impl Bench {
         } else {
             (0..self.cells.len()).map(|index| self.cells.get(bytes, index).to_vec()).collect()
         };
-        RejectedRow { source: block.source, line: span.line, offset: span.offset, reject, cells }
+        RejectedRow {
+            source: block.source,
+            line: span.line,
+            offset: span.offset,
+            reject,
+            kinds: self.parser.kinds(),
+            cells,
+        }
     }
 }
 

@@ -6,18 +6,21 @@ use std::time::Instant;
 use super::plan::Plan;
 use super::stages::{Interrupt, encode_alone};
 use crate::deployment::schema;
-use crate::encode::{Encoded, EncodedBlock, OrderField};
+use crate::encode::{Encoded, EncodedBlock, OrderField, Reference};
 use crate::error::Error;
 use crate::fold::shell::{self as fold, FoldError};
 use crate::ledger::{
     CollectionIdentity, LEASE_DEFAULT, Ledger, LedgerError, LoadDocument, SourceIdentity, TargetState,
 };
 use crate::report::fold::StateProof;
+use crate::reject::{RejectedRow, RowKinds};
 use crate::report::{Phase, Progress};
 use crate::server::{Failure, Target};
 use crate::spec::{FormatName, OnConflict};
 use crate::spill::SORTER_BYTES_DEFAULT;
-use crate::verify::{self, Excused, Expectation, Expected, OtherLoad, Scan, Share, Verification, Wanted};
+use crate::verify::{
+    self, Excused, Expectation, Expected, OtherLoad, Referenced, References, Scan, Share, Verification, Wanted,
+};
 use crate::write::{Bulk, Mode, WriteError};
 
 /// The options of a verification.
@@ -38,6 +41,25 @@ pub struct VerifyOptions {
     pub excused: Option<Excused>,
     /// The share of the `_id`s that is verified.
     pub share: Share,
+    /// What the sources give, if it is already known.
+    pub expected: Option<Expectations>,
+}
+
+/// What the sources give, for each kind of document.
+#[derive(Debug, Clone)]
+pub struct Expectations(Vec<Given>);
+
+/// What the sources give for one kind of document.
+#[derive(Debug, Clone)]
+struct Given {
+    /// The documents that the collection must contain.
+    expected: Expected,
+    /// The references to documents of this kind.
+    referenced: Referenced,
+    /// Number of references to documents of kinds that the spec does not describe.
+    references_elsewhere: u64,
+    /// Number of rejected rows.
+    rejected: u64,
 }
 
 impl Default for VerifyOptions {
@@ -50,6 +72,7 @@ impl Default for VerifyOptions {
             mode: Mode::Insert,
             excused: None,
             share: Share::ALL,
+            expected: None,
         }
     }
 }
@@ -71,7 +94,11 @@ pub async fn verify(
     progress.enter(Phase::Verification);
     refuse_other_identity(plan, kind, target).await?;
     let started = Instant::now();
-    let (expected, rejected) = tokio::task::block_in_place(|| expect(plan, options, interrupt, progress))?;
+    let known = options.expected.as_ref().map(|Expectations(all)| all[kind].clone());
+    let Given { expected, referenced, references_elsewhere, rejected } = match known {
+        Some(known) => known,
+        None => tokio::task::block_in_place(|| expect(plan, options, interrupt, progress))?,
+    };
     progress.tell(|| format!("{} records read again in {:.2} s", expected.records(), started.elapsed().as_secs_f64()));
     progress.expect_documents(expected.records());
     let scan = Scan::new(&target.documents()).counted_by(&progress.documents);
@@ -88,7 +115,8 @@ pub async fn verify(
         compared = verify::compare(&scan, &expected, &settings) => compared?,
         () = interrupt.asked() => return Err(interrupted()),
     };
-    verification.rejected = rejected;
+    (verification.rejected, verification.references_elsewhere) = (rejected, references_elsewhere);
+    verification.references_to_nothing = referenced.to_nothing(&scan).await?;
     let (found, seconds) = (verification.found, started.elapsed().as_secs_f64());
     progress.tell(|| format!("{found} documents scanned and compared in {seconds:.2} s"));
     let mut wanted = verification.wanted();
@@ -187,36 +215,110 @@ async fn refuse_other_identity(plan: &Plan, kind: usize, target: &Target) -> Res
     }
 }
 
-/// Reads the sources and determines which document must be stored under each `_id` of the share. Also returns the
-/// number of rejected rows in all sources. Needs no database.
+/// Collects what the sources give for one kind of document.
+struct Collector {
+    kind: usize,
+    rule: OnConflict,
+    share: Share,
+    expectation: Expectation,
+    references: References,
+    references_elsewhere: u64,
+    rejected: u64,
+}
+
+impl Collector {
+    fn new(plan: &Plan, kind: usize, options: &VerifyOptions) -> Self {
+        let rule = options.mode.rule(plan.kinds[kind].identity.on_conflict);
+        Self {
+            kind,
+            rule,
+            share: options.share,
+            expectation: expectation(plan, rule),
+            references: References::new(sorter_bytes(plan)),
+            references_elsewhere: 0,
+            rejected: 0,
+        }
+    }
+
+    fn add(&mut self, block: &EncodedBlock) -> Result<(), Error> {
+        let is_of_kind = |row: &&RejectedRow| match row.kinds {
+            RowKinds::All => true,
+            RowKinds::One(kind) => kind == self.kind,
+            RowKinds::None => self.kind == 0,
+        };
+        self.rejected += block.rejects.iter().filter(is_of_kind).count() as u64;
+        for Reference { kind, target, .. } in &block.references {
+            match kind {
+                Some(kind) if usize::from(*kind) == self.kind && self.share.contains(*target) => {
+                    self.references.add(*target).map_err(verify::VerifyError::from)?;
+                }
+                // The first kind counts these references, so that each is counted once.
+                None if self.kind == 0 && self.share.index == 0 => self.references_elsewhere += 1,
+                _ => {}
+            }
+        }
+        push(&mut self.expectation, block, self.kind, self.share)
+    }
+
+    fn settle(self) -> Result<Given, Error> {
+        let expected = self.expectation.settle(self.rule).map_err(verify::VerifyError::from)?;
+        let referenced = self.references.settle().map_err(verify::VerifyError::from)?;
+        let (rejected, references_elsewhere) = (self.rejected, self.references_elsewhere);
+        Ok(Given { expected, referenced, references_elsewhere, rejected })
+    }
+}
+
+/// Reads the sources and determines which document must be stored under each `_id` of the share. Needs no database.
 ///
 /// # Errors
 /// If a source cannot be read to its end, a temporary file cannot be used, or the user interrupts the program.
-fn expect(
+fn expect(plan: &Plan, options: &VerifyOptions, interrupt: &Interrupt, progress: &Progress) -> Result<Given, Error> {
+    let mut collector = Collector::new(plan, options.kind, options);
+    encode_alone(plan, interrupt, progress, |block| collector.add(block))?;
+    stop_if_asked(interrupt)?;
+    collector.settle()
+}
+
+/// Reads the sources once for all kinds of documents, if there are several. Otherwise returns `None`, because
+/// [`verify()`] reads the sources itself.
+///
+/// # Errors
+/// If a source cannot be read to its end, a temporary file cannot be used, or the user interrupts the program.
+pub fn expect_all(
     plan: &Plan,
     options: &VerifyOptions,
     interrupt: &Interrupt,
     progress: &Progress,
-) -> Result<(Expected, u64), Error> {
-    let VerifyOptions { kind, mode, share, .. } = *options;
-    let rule = mode.rule(plan.kinds[kind].identity.on_conflict);
-    let mut expectation = expectation(rule);
-    let mut rejected = 0;
-    encode_alone(plan, interrupt, progress, |block| {
-        rejected += block.rejects.len() as u64;
-        push(&mut expectation, block, kind, share)
+) -> Result<Option<Expectations>, Error> {
+    if plan.kinds.len() == 1 {
+        return Ok(None);
+    }
+    progress.enter(Phase::Verification);
+    let mut collectors: Vec<Collector> =
+        (0..plan.kinds.len()).map(|kind| Collector::new(plan, kind, options)).collect();
+    tokio::task::block_in_place(|| {
+        encode_alone(plan, interrupt, progress, |block| {
+            collectors.iter_mut().try_for_each(|collector| collector.add(block))
+        })
     })?;
     stop_if_asked(interrupt)?;
-    Ok((expectation.settle(rule).map_err(verify::VerifyError::from)?, rejected))
+    let all: Result<_, Error> = collectors.into_iter().map(Collector::settle).collect();
+    Ok(Some(Expectations(all?)))
 }
 
 /// Makes an empty list of records. `rule` says which of several records with one `_id` is expected.
-pub(super) fn expectation(rule: OnConflict) -> Expectation {
-    let expectation = Expectation::new(SORTER_BYTES_DEFAULT);
+pub(super) fn expectation(plan: &Plan, rule: OnConflict) -> Expectation {
+    let expectation = Expectation::new(sorter_bytes(plan));
     match rule {
-        OnConflict::Newest { .. } => expectation.with_ranks(SORTER_BYTES_DEFAULT),
+        OnConflict::Newest { .. } => expectation.with_ranks(sorter_bytes(plan)),
         _ => expectation,
     }
+}
+
+/// Returns the memory for sorting the records of one kind of document. If each row belongs to one kind only, all kinds
+/// together have the memory of a table.
+fn sorter_bytes(plan: &Plan) -> usize {
+    SORTER_BYTES_DEFAULT / if plan.spec.is_divided() { plan.kinds.len() } else { 1 }
 }
 
 /// Adds the records of a block to the expectation, except those whose `_id` is not in the share.
@@ -280,7 +382,8 @@ mod tests {
         let (_dir, plan) = plan_of(&files);
         let check = |mode: Mode, of_ann: &[(u32, u64)]| {
             let options = VerifyOptions { mode, ..VerifyOptions::default() };
-            let (expected, rejected) = expect(&plan, &options, &Interrupt::default(), &Progress::default()).unwrap();
+            let found = expect(&plan, &options, &Interrupt::default(), &Progress::default()).unwrap();
+            let Given { expected, rejected, .. } = found;
             assert_eq!(rejected, 1);
             let documents = expected.range(Id([0; 16]), None).unwrap();
             let mut found: Vec<_> = documents.map(Result::unwrap).map(|found| (found.rows, found.duplicates)).collect();

@@ -7,6 +7,7 @@ mod bar;
 pub mod fold;
 mod line;
 mod progress;
+mod references;
 pub mod rejects;
 pub mod runs;
 pub mod summary;

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::fold::FoldSummary;
+use super::references;
 use super::times::Times;
 use crate::clean::{Tally, slot_names};
 use crate::ledger::{Counts, Proof};
@@ -31,6 +32,9 @@ pub struct LoadSummary {
     /// The documents of the other kinds.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub further: Vec<DocumentSummary>,
+    /// The sums of the counts of all kinds, if each row gives a document of only one kind, as FHIR resources do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total: Option<Counts>,
     /// The id of the load in the ledger. `None` in a dry run.
     pub run: Option<String>,
     /// The sources, and how they were read.
@@ -152,8 +156,8 @@ const ENCODING_OF_MESSAGES: &str = "each message in its own character set";
 impl SourceNote {
     /// Creates the note about a source. `name` is its name.
     pub fn new(name: &str, encoding: &str, layout: &Layout, spec: &Spec, noticed: &Notices) -> Self {
-        // The format of times in HL7 messages is fixed, so it is not shown.
-        let shown = if layout.format == Format::Hl7 { &[][..] } else { &layout.dates };
+        // The format of times in HL7 messages and FHIR resources is fixed, so it is not shown.
+        let shown = if layout.format.keeps_whole() { &[][..] } else { &layout.dates };
         let dates = spec.fields.iter().zip(shown);
         Self {
             name: name.to_owned(),
@@ -307,16 +311,34 @@ impl LoadSummary {
         self.fold.as_ref().is_some_and(|fold| fold.is_to_repeat)
     }
 
-    /// Returns the number of rejected rows. With several kinds of documents, returns the largest of their numbers.
+    /// Returns the number of rejected rows. If each row gives a document of each kind, returns the largest number of all
+    /// kinds.
     pub fn rejected(&self) -> u64 {
-        self.documents().map(|found| found.counts.rejected).max().unwrap_or(0)
+        let largest = || self.documents().map(|found| found.counts.rejected).max().unwrap_or(0);
+        self.total.map_or_else(largest, |total| total.rejected)
+    }
+
+    /// Returns the number of rows read.
+    pub fn rows_read(&self) -> u64 {
+        self.total.unwrap_or(self.document.counts).read
+    }
+
+    /// Adds up the counts of all kinds, if `spec` says that each row gives a document of only one kind.
+    pub fn add_up(&mut self, spec: &Spec) {
+        let mut total = Counts::default();
+        self.documents().for_each(|found| total.add(&found.counts));
+        self.total = spec.is_divided().then_some(total);
     }
 }
 
 impl fmt::Display for LoadSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<&str> = self.documents().filter_map(|found| found.target.as_deref()).collect();
-        let target = if names.is_empty() { String::new() } else { format!(": {}", names.join(", ")) };
+        let target = match names.as_slice() {
+            [] => String::new(),
+            names if self.total.is_some() => format!(": {}", database(names)),
+            names => format!(": {}", names.join(", ")),
+        };
         self.advice.iter().try_for_each(|line| writeln!(f, "{line}"))?;
         writeln!(f, "{}{target}", self.outcome)?;
         self.sources.iter().try_for_each(|source| write!(f, "{source}"))?;
@@ -324,13 +346,19 @@ impl fmt::Display for LoadSummary {
             let rows = counted(rows, "committed row", "committed rows");
             writeln!(f, "  continued after {rows} of an interrupted process")?;
         }
+        if let Some(total) = &self.total {
+            self.divided_table(f, total)?;
+        }
         for found in self.documents() {
-            found.counts_table(f)?;
+            if self.total.is_none() {
+                found.counts_table(f)?;
+            }
             if self.counts_are_estimates {
                 found.doubts(f)?;
             }
         }
         let title = match self.further.len() {
+            _ if self.total.is_some() => "rejected, by reason",
             0 => "rejected, by reason",
             _ => "rejected, by reason (a row can count once for each kind of document)",
         };
@@ -350,10 +378,58 @@ impl fmt::Display for LoadSummary {
     }
 }
 
+impl LoadSummary {
+    /// Returns true if the rows are divided among the kinds, and this kind has none. A verification without differences
+    /// is then not shown.
+    fn is_empty(&self, found: &DocumentSummary) -> bool {
+        self.total.is_some()
+            && found.counts == Counts::default()
+            && found.verification.as_ref().is_none_or(|proof| proof.is_clean() && proof.found == 0)
+    }
+
+    /// Writes one line for each kind that has rows, and one line with the sums.
+    fn divided_table(&self, f: &mut fmt::Formatter<'_>, total: &Counts) -> fmt::Result {
+        writeln!(
+            f,
+            "  {:<26}{:>10}{:>10}{:>10}{:>11}{:>10}{:>10}",
+            "", "read", "written", "present", "duplicates", "conflicts", "rejected"
+        )?;
+        let mut line = |name: &str, counts: &Counts| {
+            let Counts { read, written, already_present, duplicates, conflicts, rejected, .. } = counts;
+            writeln!(
+                f,
+                "  {name:<26}{read:>10}{written:>10}{already_present:>10}{duplicates:>11}{conflicts:>10}{rejected:>10}"
+            )
+        };
+        for found in self.documents() {
+            // The first kind counts the rows that belong to no kind. They have a line of their own.
+            let of_no_kind = found.counts.of_no_kind;
+            let Counts { read, rejected, .. } = found.counts;
+            let counts = Counts { read: read - of_no_kind, rejected: rejected - of_no_kind, ..found.counts };
+            if counts.read > 0 {
+                line(&found.kind, &counts)?;
+            }
+        }
+        if total.of_no_kind > 0 {
+            let of_no_kind = Counts { read: total.of_no_kind, rejected: total.of_no_kind, ..Counts::default() };
+            line("of no type in the spec", &of_no_kind)?;
+        }
+        line("all", total)
+    }
+}
+
+/// Returns the database and the address of the server of several collections. `names` are texts such as `a.b on c`.
+fn database(names: &[&str]) -> String {
+    let first = names.first().copied().unwrap_or_default();
+    let (collection, server) = first.split_once(" on ").unwrap_or((first, ""));
+    let database = collection.split_once('.').map_or(collection, |(database, _)| database);
+    format!("{database} on {server}")
+}
+
 impl DocumentSummary {
     /// Creates the summary of one kind of document. `kinds` is the number of kinds.
     pub fn of_kind(spec: &Spec, kinds: usize) -> Self {
-        let kind = if kinds > 1 { spec.name.clone() } else { String::new() };
+        let kind = if kinds > 1 || spec.is_divided() { spec.name.clone() } else { String::new() };
         Self { kind, ..Self::default() }
     }
 
@@ -417,7 +493,10 @@ impl DocumentSummary {
 
 impl LoadSummary {
     fn end(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for found in self.documents().filter(|found| !found.digest.is_empty()) {
+        let proofs = self.documents().filter_map(|found| Some((found.kind.as_str(), found.verification.as_ref()?)));
+        references::write_all(f, proofs)?;
+        let is_shown = |found: &&DocumentSummary| !found.digest.is_empty() && !self.is_empty(found);
+        for found in self.documents().filter(is_shown) {
             writeln!(f, "  content digest    {}", found.named(&found.digest))?;
         }
         if let Some(fold) = &self.fold {
@@ -426,7 +505,7 @@ impl LoadSummary {
         if let Some(run) = &self.run {
             writeln!(f, "  run               {run}")?;
         }
-        for found in self.documents() {
+        for found in self.documents().filter(|found| !self.is_empty(found)) {
             if let Some(proof) = &found.verification {
                 found.proof(f, proof)?;
             }

@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use super::references;
 use crate::verify::{Difference, Kind, OtherLoad, RowOfSource, Verification};
 use crate::wording::counted;
 
@@ -13,13 +14,14 @@ impl fmt::Display for Verification {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.headline())?;
         writeln!(f, "  {:<20}{:>12}", "rejected", self.rejected)?;
+        references::write(f, self)?;
         self.write_details(f)
     }
 }
 
 impl Verification {
-    /// Writes the result without the number of rejected rows. Reason: the summary of a load already has such a number.
-    /// That number also includes the records that the server or the conflict rule refused.
+    /// Writes the result without the number of rejected rows and without references to nothing. Reason: the summary of a
+    /// load already has these numbers. Its number of rejected rows also includes the records that the server or the conflict rule refused.
     pub(super) fn write_in_summary(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.headline())?;
         self.write_details(f)

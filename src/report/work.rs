@@ -33,7 +33,7 @@ impl WorkSummary {
     pub fn add_part(&mut self, number: u32, summary: &LoadSummary) {
         self.parts.push(number);
         self.rejected += summary.rejected();
-        self.rows += summary.document.counts.read.saturating_sub(summary.continued_after.unwrap_or(0));
+        self.rows += summary.rows_read().saturating_sub(summary.continued_after.unwrap_or(0));
     }
 
     /// Returns true if a verification found differences, or if documents violate the validator.

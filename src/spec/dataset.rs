@@ -60,6 +60,7 @@ impl Dataset {
             plausibility: Vec::new(),
             indexes: Vec::new(),
             patient: None,
+            resources: kinds.iter().flat_map(|kind| kind.resources.clone()).collect(),
             ..kinds[0].clone()
         };
         Self { columns, kinds }

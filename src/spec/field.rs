@@ -35,7 +35,7 @@ pub struct Field {
 impl Field {
     /// Returns true if the field contains the whole record.
     pub(crate) fn is_whole(&self) -> bool {
-        self.kind == FieldType::Whole
+        matches!(self.kind, FieldType::Whole | FieldType::Resource)
     }
 
     /// Returns true if the field contains the key of the patient.
@@ -89,6 +89,8 @@ pub enum FieldType {
     },
     /// BSON binary with the bytes of the whole record as they are in the source, for example an HL7 message.
     Whole,
+    /// BSON document with the whole FHIR resource. The text of each number can be made again from its value.
+    Resource,
     /// BSON UUID that is derived from the identifier of the patient.
     PatientKey,
 }
@@ -196,6 +198,7 @@ impl FieldType {
             Self::Datetime => "datetime",
             Self::Enum { .. } => "enum",
             Self::Whole => "binary",
+            Self::Resource => "document",
             Self::PatientKey => "uuid",
         }
     }

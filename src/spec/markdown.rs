@@ -88,7 +88,7 @@ fn constraints(field: &Field) -> String {
         | FieldType::Double(format)
         | FieldType::Decimal128(format) => all.extend(number_format(format)),
         FieldType::PatientKey => all.push("derived from the identifier of the patient".to_owned()),
-        FieldType::Whole => all.push("the whole record, unchanged".to_owned()),
+        FieldType::Whole | FieldType::Resource => all.push("the whole record, unchanged".to_owned()),
         FieldType::String | FieldType::Datetime => {}
     }
     all.extend(field.constraints.range.map(|range| range.to_string()));

@@ -9,6 +9,7 @@ mod error;
 mod field;
 mod from_toml;
 pub(crate) mod hl7_path;
+pub(crate) mod json_path;
 mod markdown;
 pub mod patient;
 mod range;
@@ -36,7 +37,11 @@ pub use zone::Zone;
 pub const ADMISSIONS: &str = include_str!("../../specs/admissions.toml");
 
 /// The names and the TOML texts of all built-in specs.
-pub const BUILT_IN: [(&str, &str); 2] = [("admissions", ADMISSIONS), ("hl7v2", include_str!("../../specs/hl7v2.toml"))];
+pub const BUILT_IN: [(&str, &str); 3] = [
+    ("admissions", ADMISSIONS),
+    ("hl7v2", include_str!("../../specs/hl7v2.toml")),
+    ("fhir-r4", include_str!("../../specs/fhir-r4.toml")),
+];
 
 /// The spec of one kind of document: its fields in document order, and the rules for them.
 #[derive(Debug, Clone)]
@@ -63,6 +68,10 @@ pub struct Spec {
     pub indexes: Vec<Index>,
     /// The fields that identify the patient, if the spec names them.
     pub patient: Option<patient::PatientSource>,
+    /// For FHIR resources: the type of the resources of each kind of document in this spec. Empty for other sources.
+    pub resources: Vec<String>,
+    /// For FHIR resources: the name of the system that the sources are from. It is part of the identity of a resource.
+    pub system: Option<String>,
     /// The settings for the sources. Medlift detects some of them if the spec does not set them.
     pub source: SourceFormat,
     /// BLAKE3 hash of the TOML text, in hexadecimal. The key of a load in the ledger is computed from it. With a
@@ -133,6 +142,9 @@ pub struct Index {
     pub unique: bool,
 }
 
+/// The name of the source system, if neither the spec nor the user names it.
+const SYSTEM_DEFAULT: &str = "default";
+
 /// The origin of a built-in spec is this text and its name.
 const BUILT_IN_ORIGIN: &str = "built-in:";
 
@@ -183,6 +195,16 @@ impl Spec {
     /// order is that of the document.
     pub fn columns(&self) -> Vec<Column<'_>> {
         self.shape.columns(&self.shape.roots, &self.fields)
+    }
+
+    /// Returns the name of the system that the sources are from.
+    pub fn system(&self) -> &str {
+        self.system.as_deref().unwrap_or(SYSTEM_DEFAULT)
+    }
+
+    /// Returns true if a row gives a document of only one of several kinds, as FHIR resources do.
+    pub fn is_divided(&self) -> bool {
+        !self.resources.is_empty()
     }
 
     /// Returns the field that contains the whole record, if there is one.

@@ -30,6 +30,13 @@ pub enum Authority {
     Fields(Vec<usize>),
     /// All identifiers of the dataset are from this authority.
     Text(String),
+    /// The identifier is a reference such as `Patient/17`. The authority of its id is the source system.
+    Reference,
+}
+
+/// Returns the authority of the ids that a source system gives to its Patient resources.
+pub(crate) fn authority_of_references(system: &str) -> String {
+    format!("{system}/Patient")
 }
 
 /// An identifier that stands for a patient.
@@ -71,6 +78,7 @@ impl PatientSource {
                 Chosen { value, stated: fields.iter().find_map(|&field| text(item, field)), fixed: "" }
             }
             Authority::Text(name) => Chosen { value, stated: None, fixed: name },
+            Authority::Reference => Chosen { value, stated: None, fixed: "" },
         })
     }
 
@@ -78,7 +86,7 @@ impl PatientSource {
     pub(crate) fn fields(&self) -> impl Iterator<Item = usize> {
         let of_authority: &[usize] = match &self.authority {
             Authority::Fields(fields) => fields,
-            Authority::Text(_) => &[],
+            Authority::Text(_) | Authority::Reference => &[],
         };
         std::iter::once(self.identifier).chain(self.kind).chain(of_authority.iter().copied())
     }
@@ -89,7 +97,7 @@ impl PatientSource {
             Authority::Fields(fields) => {
                 Authority::Fields(fields.iter().map(|&field| place(field)).collect::<Option<_>>()?)
             }
-            Authority::Text(name) => Authority::Text(name.clone()),
+            other => other.clone(),
         };
         let kind = match self.kind {
             Some(kind) => Some(place(kind)?),

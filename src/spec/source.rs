@@ -12,6 +12,8 @@ pub enum FormatName {
     Json,
     /// HL7 v2 messages, one after another or in batches.
     Hl7,
+    /// FHIR resources: one per line, one after another, in an array or in a Bundle.
+    Fhir,
 }
 
 impl FormatName {
@@ -21,12 +23,13 @@ impl FormatName {
             Self::Csv => "csv",
             Self::Json => "json",
             Self::Hl7 => "hl7",
+            Self::Fhir => "fhir",
         }
     }
 
     /// Returns the format with this name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Csv, Self::Json, Self::Hl7].into_iter().find(|format| format.name() == name)
+        [Self::Csv, Self::Json, Self::Hl7, Self::Fhir].into_iter().find(|format| format.name() == name)
     }
 }
 

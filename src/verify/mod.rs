@@ -21,7 +21,7 @@ pub(crate) use excused::{Excused, Excuses};
 pub use expected::{Expectation, Expected};
 pub use fields::{Wanted, name_fields};
 pub use references::ToNothing;
-pub(crate) use references::{References, Targets};
+pub(crate) use references::{Referenced, References};
 #[cfg(test)]
 pub(crate) use report::DifferingField;
 pub use report::{Difference, Kind, OtherLoad, RowOfSource, Verification};

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer};
 
+use super::references::ToNothing;
 use crate::encode::{Digest, Id};
 
 /// The result of a verification. All counts are exact, even if only some of the differences are listed.
@@ -45,6 +46,11 @@ pub struct Verification {
     /// Documents that are newer than the expected ones, if the spec says that the newest record is stored. Usually
     /// another load stored them. They are not differences.
     pub superseded: u64,
+    /// References of the sources' records to documents of this kind that do not exist. They are not differences.
+    pub references_to_nothing: ToNothing,
+    /// References of the sources' records to documents of kinds that the spec does not describe. The first kind counts
+    /// them for all kinds.
+    pub references_elsewhere: u64,
     /// Number of extra documents whose lineage names a load, for each load. Documents have a lineage only if they were
     /// loaded with `--lineage`.
     #[serde(skip)]
@@ -223,6 +229,8 @@ mod tests {
             refused: 10_000_000_000 * times,
             kept_out: 100_000_000_000 * times,
             superseded: 1_000_000_000_000 * times,
+            references_to_nothing: ToNothing::default(),
+            references_elsewhere: 0,
             extra_of_load: BTreeMap::from([([7; 16], times)]),
             other_loads: Vec::new(),
             listed,

@@ -8,6 +8,7 @@
 //! document.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bson::raw::cstr;
@@ -25,6 +26,12 @@ use super::unchanged::unchanged;
 use crate::encode::{Entry, Id, IdentityKey, Stored, Version, dotted_fields, same_fields};
 use crate::ledger::{Guard, LedgerError};
 use crate::server::{Failure, codes, patiently};
+
+/// Largest size of the documents and queries in one command, in bytes. The whole command must be smaller than 16 MiB.
+pub(super) const COMMAND_BYTES_MAX: usize = 15 << 20;
+
+/// Size of an update without its query and its document, in bytes.
+const STATEMENT_BYTES: usize = 100;
 
 /// Decides which stored content counts as equal to a record.
 #[derive(Debug, Clone)]
@@ -81,6 +88,24 @@ impl Parcel {
     #[must_use]
     pub fn with_queries(self, query: impl Fn(&Member) -> Arc<RawDocumentBuf>) -> Self {
         Self { queries: self.members.iter().map(query).collect(), ..self }
+    }
+
+    /// Divides the records among commands that are not too large. A batch fits into one command, unless it has long
+    /// queries.
+    fn commands(&self) -> Vec<Range<usize>> {
+        let mut commands = Vec::new();
+        let (mut start, mut bytes) = (0, 0);
+        for (at, (_, entry)) in self.records().enumerate() {
+            let query_bytes = self.queries.get(at).map_or(0, |query| query.as_bytes().len());
+            let record_bytes = entry.len as usize + query_bytes + STATEMENT_BYTES;
+            if at > start && bytes + record_bytes > COMMAND_BYTES_MAX {
+                commands.push(start..at);
+                (start, bytes) = (at, 0);
+            }
+            bytes += record_bytes;
+        }
+        commands.push(start..self.members.len());
+        commands
     }
 
     /// Returns each record with its chunk.
@@ -178,15 +203,22 @@ impl Bulk {
                 _ => Failure::Other { code: None, name: "LeaseLost".into() },
             })?;
         }
-        let command = self.command(step, parcel);
-        let answer = self.database.run_raw_command(command).await.map_err(|error| Failure::of(&error))?;
-        match Failure::in_answer(&answer) {
-            Some(failure) if !failure.is_retryable() => Err(failure),
-            _ => Ok(reply_of(&answer)),
+        let mut reply = Reply { errors: Vec::new(), durable: true };
+        for records in parcel.commands() {
+            let command = self.command(step, parcel, records.clone());
+            let answer = self.database.run_raw_command(command).await.map_err(|error| Failure::of(&error))?;
+            if let Some(failure) = Failure::in_answer(&answer).filter(|failure| !failure.is_retryable()) {
+                return Err(failure);
+            }
+            let Reply { errors, durable } = reply_of(&answer);
+            reply.errors.extend(errors.into_iter().map(|(at, complaint)| (at + records.start as u32, complaint)));
+            reply.durable &= durable;
         }
+        Ok(reply)
     }
 
-    fn command(&self, step: Step, parcel: &Parcel) -> RawDocumentBuf {
+    /// Returns the command for the records at these positions of the parcel.
+    fn command(&self, step: Step, parcel: &Parcel, records: Range<usize>) -> RawDocumentBuf {
         let name = self.documents.name();
         let mut concern = rawdoc! { "w": "majority", "j": true };
         if let Some(wtimeout_ms) = self.wtimeout_ms {
@@ -201,7 +233,7 @@ impl Bulk {
         let mut bytes = Vec::with_capacity(head.as_bytes().len() + documents + 64);
         bytes.extend_from_slice(head.as_bytes());
         bytes.pop();
-        append_list(&mut bytes, list, parcel, step);
+        append_list(&mut bytes, list, parcel, records, step);
         bytes.push(0);
         close(&mut bytes, 0);
         RawDocumentBuf::from_bytes(bytes).expect("the lengths in the command must be right")
@@ -242,7 +274,9 @@ impl Bulk {
                     compared.verdicts[at] = Verdict::Newer;
                 } else if let Some(field) = chunk.order_field(entry).filter(|_| rule.newest) {
                     let is_tie = version.rank == chunk.version(entry).rank;
-                    compared.older.push((member, unchanged(entry.id, field, stored.as_bytes(), is_tie)));
+                    let bytes_max = COMMAND_BYTES_MAX.saturating_sub(entry.len as usize + STATEMENT_BYTES);
+                    let query_bytes_max = if is_tie { bytes_max } else { 0 };
+                    compared.older.push((member, unchanged(entry.id, field, stored.as_bytes(), query_bytes_max)));
                 }
             }
         }
@@ -257,13 +291,13 @@ fn verdict(ours: &[u8], theirs: &Stored<'_>, stored: &[u8], merge: bool) -> Verd
 
 /// Appends an array of documents (for an insert) or of update statements. In BSON, the keys of an array are "0", "1",
 /// ….
-fn append_list(bytes: &mut Vec<u8>, name: &str, parcel: &Parcel, step: Step) {
+fn append_list(bytes: &mut Vec<u8>, name: &str, parcel: &Parcel, records: Range<usize>, step: Step) {
     open(bytes, 0x04, name);
     let start = bytes.len() - 4;
     let mut key = String::new();
-    for (at, (chunk, entry)) in parcel.records().enumerate() {
+    for (at, (chunk, entry)) in parcel.records().enumerate().skip(records.start).take(records.len()) {
         key.clear();
-        push_decimal(&mut key, at);
+        push_decimal(&mut key, at - records.start);
         let document = chunk.document(entry);
         if step == Step::Insert {
             bytes.push(0x03);
@@ -279,8 +313,8 @@ fn append_list(bytes: &mut Vec<u8>, name: &str, parcel: &Parcel, step: Step) {
     close(bytes, start);
 }
 
-/// Appends `{q: query, u: document, upsert: true}`. Without a query, `q` is `{_id}`. For a merge, `u` is `{$set: …}` with the dotted path of each field.
-/// A nested document then keeps the fields that the record does not have.
+/// Appends `{q: query, u: document, upsert: true}`. Without a query, `q` is `{_id}`. For a merge, `u` is `{$set: …}` with
+/// the dotted path of each field. A nested document then keeps the fields that the record does not have.
 fn append_update(bytes: &mut Vec<u8>, key: &str, id: Id, query: Option<&[u8]>, document: &[u8], step: Step) {
     open(bytes, 0x03, key);
     let statement = bytes.len() - 4;
@@ -403,6 +437,20 @@ mod tests {
         assert_eq!(reply_of(&wide).errors, [(2, Complaint::Passing)]);
     }
 
+    #[test]
+    fn long_queries_divide_a_batch_into_commands_that_the_server_accepts() {
+        let check = |mebibytes: [usize; 11], expected: &[usize]| {
+            let query = |member: &Member| Arc::new(rawdoc! { "a": "x".repeat(mebibytes[member.at as usize] << 20) });
+            let commands = parcel().with_queries(query).commands();
+            assert!(commands.windows(2).all(|pair| pair[0].end == pair[1].start), "{commands:?}");
+            assert_eq!(commands.iter().map(|records| records.end).collect::<Vec<_>>(), expected, "{mebibytes:?}");
+        };
+        check([0; 11], &[11]);
+        check([1; 11], &[11]);
+        check([2; 11], &[7, 11]);
+        check([9, 9, 9, 1, 1, 1, 9, 1, 1, 1, 14], &[1, 2, 6, 10, 11]);
+    }
+
     fn document(number: u8) -> RawDocumentBuf {
         rawdoc! { "_id": Id([number; 16]).to_binary(), "A": { "B": i32::from(number) }, "C": "x" }
     }
@@ -429,7 +477,7 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let client = mongodb::Client::with_uri_str("mongodb://127.0.0.1:9/").await.unwrap();
-            Bulk::new(client.database("d"), "rows", wtimeout_ms).command(step, &parcel())
+            Bulk::new(client.database("d"), "rows", wtimeout_ms).command(step, &parcel(), 0..11)
         })
     }
 

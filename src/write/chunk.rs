@@ -202,8 +202,13 @@ impl KindChunk {
         self.blocks[entry.block as usize].kinds[self.kind].order_field.as_ref()
     }
 
-    /// Returns the number of source rows in the chunk's blocks.
+    /// Returns the number of source rows in the chunk's blocks that this kind counts.
     pub fn rows(&self) -> u64 {
+        self.blocks.iter().map(|block| block.kinds[self.kind].rows).sum()
+    }
+
+    /// Returns the number of source rows in the chunk's blocks.
+    pub fn rows_of_all_kinds(&self) -> u64 {
         self.blocks.iter().map(|block| block.rows).sum()
     }
 
@@ -217,7 +222,7 @@ impl KindChunk {
 mod tests {
     use super::*;
     use crate::encode::{Digest, EncodedKind, Id};
-    use crate::reject::{Reason, Reject, RejectedRow};
+    use crate::reject::{Reason, Reject, RejectedRow, RowKinds};
     use crate::spec::OnConflict;
     use crate::write::Mode;
 
@@ -232,7 +237,9 @@ mod tests {
     }
 
     fn block(sequence: u64, bytes: usize) -> EncodedBlock {
-        EncodedBlock { sequence, rows: 10, ..block_of(Vec::new(), &vec![0; bytes]) }
+        let mut block = EncodedBlock { sequence, rows: 10, ..block_of(Vec::new(), &vec![0; bytes]) };
+        block.kinds[0].rows = 10;
+        block
     }
 
     fn block_of(entries: Vec<Entry>, documents: &[u8]) -> EncodedBlock {
@@ -262,7 +269,7 @@ mod tests {
         assert!(builder(1_000, 0).push(block(0, 1_000)).is_some());
         let reject = Reject { field: None, reason: Reason::Missing, message: String::new() };
         let cells = vec![b"ab".to_vec(), b"c".to_vec()];
-        let rejects = vec![RejectedRow { source: 0, line: 1, offset: 0, reject, cells }];
+        let rejects = vec![RejectedRow { source: 0, line: 1, offset: 0, reject, kinds: RowKinds::All, cells }];
         assert!(builder(1_000, 0).push(EncodedBlock { rejects: rejects.clone(), ..block(0, 996) }).is_none());
         assert!(builder(1_000, 0).push(EncodedBlock { rejects, ..block(0, 997) }).is_some());
     }
@@ -316,6 +323,7 @@ mod tests {
         let kind = |id: u8, rows: [u32; 2], documents: &[u8]| EncodedKind {
             entries: rows.map(|row| entry(id, row)).to_vec(),
             documents: documents.to_vec(),
+            rows: 2,
             ..EncodedKind::default()
         };
         let kinds = vec![kind(1, [0, 1], b"ab"), kind(2, [0, 1], b"cd")];

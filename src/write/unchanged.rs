@@ -11,24 +11,27 @@ use bson::{RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
 
 use crate::encode::{Id, OrderField};
 
-/// Returns the query for a stored document that is older than a record. `is_tie` is true if both have the same value in
-/// the field that orders them, so that their digests have decided.
-pub(super) fn unchanged(id: Id, field: &OrderField, stored: &[u8], is_tie: bool) -> RawDocumentBuf {
+/// Returns the query for a stored document that is older than a record. `tie_bytes_max` is 0 if their values in the field
+/// that orders them decide. Otherwise these values are equal, and the query has at most about this many bytes.
+pub(super) fn unchanged(id: Id, field: &OrderField, stored: &[u8], tie_bytes_max: usize) -> RawDocumentBuf {
     let mut query = rawdoc! { "_id": id.to_binary() };
-    if is_tie {
-        // The server cannot compute a digest. So all fields must still have the values that were read.
-        if let Ok(stored) = RawDocument::from_bytes(stored) {
-            let is_usable =
-                |name: &str| !(name == "_id" || name.is_empty() || name.starts_with('$') || name.contains('.'));
-            stored.iter().flatten().for_each(|(name, value)| {
-                if is_usable(name.as_str()) {
-                    require(&mut query, name.as_str(), value);
-                }
-            });
+    // Whatever document has this value is older than the record, if the values decide.
+    require(&mut query, field.name(), field.value(stored).unwrap_or(RawBsonRef::Null));
+    if tie_bytes_max > 0
+        && let Ok(stored) = RawDocument::from_bytes(stored)
+    {
+        // Otherwise the digests decide, and the server cannot compute them. So all fields must still have the values
+        // that were read. Values that do not fit into a command are left out.
+        let is_plain = |name: &str| {
+            !(name == "_id" || name == field.name() || name.is_empty() || name.starts_with('$') || name.contains('.'))
+        };
+        for (name, value) in stored.iter().flatten().filter(|(name, _)| is_plain(name.as_str())) {
+            let before = query.clone();
+            require(&mut query, name.as_str(), value);
+            if query.as_bytes().len() > tie_bytes_max {
+                query = before;
+            }
         }
-    } else {
-        // Whatever document has this value is older than the record.
-        require(&mut query, field.name(), field.value(stored).unwrap_or(RawBsonRef::Null));
     }
     query
 }
@@ -56,12 +59,12 @@ mod tests {
                         [[field]]\nname = 'at.value'\ntype = 'datetime'\npresence = 'nullable'\nprivacy = 'none'\n";
 
     #[track_caller]
-    fn check(stored: &bson::Document, is_tie: bool, expected: bson::Document) {
+    fn check(stored: &bson::Document, tie_bytes_max: usize, expected: bson::Document) {
         let field = OrderField::of(&Spec::from_toml(TOML, "test").unwrap()).unwrap();
         let stored = bson::serialize_to_vec(stored).unwrap();
         let mut wanted = doc! { "_id": Id([7; 16]).to_binary() };
         wanted.extend(expected);
-        let found = unchanged(Id([7; 16]), &field, &stored, is_tie);
+        let found = unchanged(Id([7; 16]), &field, &stored, tie_bytes_max);
         assert_eq!(bson::deserialize_from_slice::<bson::Document>(found.as_bytes()).unwrap(), wanted);
     }
 
@@ -70,14 +73,14 @@ mod tests {
         let at: Bson = DateTime::from_millis(5).into();
         let stored =
             doc! { "_id": Id([7; 16]).to_binary(), "id": "x", "at": { "value": at.clone() }, "a.b": 1, "$c": 2 };
-        check(&stored, false, doc! { "at.value": { "$eq": at.clone() } });
-        check(&stored, true, doc! { "id": { "$eq": "x" }, "at": { "$eq": { "value": at } } });
-        check(&doc! { "_id": 1 }, false, doc! { "at.value": { "$eq": Bson::Null } });
-        check(&doc! { "_id": 1, "at": { "value": "text" } }, false, doc! { "at.value": { "$eq": "text" } });
-        check(
-            &doc! { "_id": 1, "at": { "value": Bson::Undefined } },
-            false,
-            doc! { "at.value": { "$eq": Bson::Null } },
-        );
+        let by_time = doc! { "at.value": { "$eq": at.clone() } };
+        check(&stored, 0, by_time.clone());
+        let mut by_all = by_time.clone();
+        by_all.extend(doc! { "id": { "$eq": "x" }, "at": { "$eq": { "value": at } } });
+        check(&stored, 1_000, by_all);
+        check(&stored, 70, by_time);
+        check(&doc! { "_id": 1 }, 0, doc! { "at.value": { "$eq": Bson::Null } });
+        check(&doc! { "_id": 1, "at": { "value": "text" } }, 0, doc! { "at.value": { "$eq": "text" } });
+        check(&doc! { "_id": 1, "at": { "value": Bson::Undefined } }, 0, doc! { "at.value": { "$eq": Bson::Null } });
     }
 }

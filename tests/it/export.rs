@@ -55,6 +55,8 @@ fn spec() -> Spec {
         plausibility: Vec::new(),
         indexes: Vec::new(),
         patient: None,
+        resources: Vec::new(),
+        system: None,
         source: SourceFormat::default(),
         hash: String::new(),
     }
@@ -89,7 +91,7 @@ fn exported(
         collection.drop().await.expect("dropped");
         let raw = documents.iter().map(|document| RawDocumentBuf::try_from(document.clone()).expect("valid"));
         collection.insert_many(raw).await.expect("stored");
-        export(&Scan::new(&collection), &spec(), options, open(path)?).await
+        export(&[(Scan::new(&collection), spec())], options, open(path)?).await
     };
     let exported =
         runtime.block_on(async { tokio::time::timeout(Duration::from_mins(1), work).await.expect("done in time") })?;

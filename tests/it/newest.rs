@@ -174,13 +174,12 @@ fn the_dry_run_has_the_counts_of_a_load() {
 /// Rows with several versions of each of these stays, not in the order of their times. The documents are so long that
 /// there are several runs of 1 MiB.
 fn versions(rows: u32, stays: u32, salt: u32) -> String {
-    let mut csv = "No,Ward,At\n".to_owned();
-    for row in 0..rows {
+    let versions = (0..rows).map(|row| {
         let mixed = (row ^ salt).wrapping_mul(2_654_435_761) >> 8;
         let (stay, day, ward) = (mixed % stays, mixed / 1_000 % 28 + 1, mixed / 50_000 % 3);
-        csv.push_str(&format!("{stay},{ward} {},2026-01-{day:02}T08:00\n", "x".repeat(500)));
-    }
-    csv
+        format!("{stay},{ward} {},2026-01-{day:02}T08:00\n", "x".repeat(500))
+    });
+    std::iter::once("No,Ward,At\n".to_owned()).chain(versions).collect()
 }
 
 #[test]
@@ -195,7 +194,9 @@ fn loads_at_the_same_time_store_the_newest_records() {
     };
     let small = ["--run-size", "1", "--batch-size", "50", "--no-verify"];
     let running = files.each_ref().map(|file| load(&[text(file)], "both", &small));
-    running.into_iter().for_each(|running| drop(running.wait().expect_code(0)));
+    for running in running {
+        running.wait().expect_code(0);
+    }
     load(&[text(&files[1]), text(&files[0])], "alone", &[]).wait().expect_code(0);
     assert_eq!(extracts.documents("both"), extracts.documents("alone"));
 }

@@ -515,7 +515,12 @@ fn the_password_of_a_user_that_is_not_changed_is_not_checked() {
 
 /// Runs the program with all passwords in its environment, and returns its output. Checks that no password is in the
 /// output.
-fn run_with_passwords(deployment: &Deployment, arguments: &[&str], root_password: &str, code: i32) -> String {
+pub(crate) fn run_with_passwords(
+    deployment: &Deployment,
+    arguments: &[&str],
+    root_password: &str,
+    code: i32,
+) -> String {
     let mut program = medlift(arguments).env("MONGODB_URI", deployment.server.uri_anonymous());
     for (name, password) in USERS.into_iter().chain([("MONGO_ROOT_USER", "root"), ("MONGO_ROOT_PASS", root_password)]) {
         program = program.env(name, password);

@@ -75,6 +75,8 @@ fn spec() -> Spec {
         plausibility: Vec::new(),
         indexes: Vec::new(),
         patient: None,
+        resources: Vec::new(),
+        system: None,
         source: SourceFormat::default(),
         hash: String::new(),
     }

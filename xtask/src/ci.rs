@@ -60,7 +60,7 @@ fn steps() -> Result<Vec<Step>> {
         step("clippy", 15, cargo("clippy --workspace --all-targets --locked -- -D warnings")),
         step("clippy without S3", 15, cargo("clippy --package medlift --no-default-features --locked -- -D warnings")),
         step("tests", 20, cargo("test --workspace --locked")),
-        step("fuzz", 5, with_arguments(Command::new(&own), "fuzz 8")),
+        step("fuzz", 5, with_arguments(Command::new(&own), "fuzz 6")),
         step("docs", 10, docs),
         step("deny", 5, with_arguments(Command::new(&own), "deny")),
         step("AWS templates", 15, with_arguments(Command::new(&own), "aws-test static")),

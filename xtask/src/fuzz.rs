@@ -4,9 +4,9 @@ use testkit::{Doing, Error, Result, cargo, root};
 
 const USAGE: &str = "usage: cargo xtask fuzz [SECONDS] [TARGET…]
   SECONDS   time for each target [30]
-  TARGET    hl7, json [all]";
+  TARGET    hl7, plain_json, fhir [all]";
 
-const TARGETS: [&str; 2] = ["hl7", "json"];
+const TARGETS: [&str; 3] = ["hl7", "plain_json", "fhir"];
 
 const SECONDS_DEFAULT: u64 = 30;
 
@@ -42,9 +42,9 @@ mod tests {
 
     #[test]
     fn seconds_and_targets_are_optional() {
-        assert_eq!(parse(&[]), Some((30, vec!["hl7", "json"])));
-        assert_eq!(parse(&["8"]), Some((8, vec!["hl7", "json"])));
-        assert_eq!(parse(&["8", "json"]), Some((8, vec!["json"])));
+        assert_eq!(parse(&[]), Some((30, TARGETS.to_vec())));
+        assert_eq!(parse(&["8"]), Some((8, TARGETS.to_vec())));
+        assert_eq!(parse(&["8", "fhir"]), Some((8, vec!["fhir"])));
         assert_eq!(parse(&["hl7"]), Some((30, vec!["hl7"])));
         assert_eq!(parse(&["hl7", "8"]), None);
         assert_eq!(parse(&["csv"]), None);

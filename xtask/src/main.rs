@@ -13,7 +13,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   test, ci          everything that CI runs: format, tidy, clippy, tests, docs, deny, Kubernetes, Slurm, containers, release
   mongod            print the path of a mongod; download one if none is installed
   tidy              check the source against the project's rules
-  fuzz [SECONDS] [TARGET…] change sources at random and check how they are read; targets: hl7, json
+  fuzz [SECONDS] [TARGET…] change sources at random and check how they are read; targets: hl7, plain_json, fhir
   deny              check the dependencies against deny.toml
   compose-test      build the containers, start the stack, test it and remove it
   aws-test [SECTION…] check deploy/aws without an AWS account; sections: static, stack, array, member, load

@@ -77,6 +77,7 @@ fn cleaner() -> Cleaner {
         header: Vec::new(),
         unknown: Vec::new(),
         charset: crate::parse::Charset::default(),
+        bundle: None,
         rules: RowRules::default(),
         doubtful_numbers: Vec::new(),
     };
@@ -272,6 +273,7 @@ fn laboratory_layout(spec: &Spec, header: &str) -> Layout {
         header,
         unknown: Vec::new(),
         charset: crate::parse::Charset::default(),
+        bundle: None,
         rules: RowRules::default(),
         doubtful_numbers: Vec::new(),
     }

@@ -40,6 +40,7 @@ pub fn view_spec(spec: &Spec) -> Spec {
         plausibility: Vec::new(),
         indexes: Vec::new(),
         patient: None,
+        resources: Vec::new(),
         ..spec.clone()
     }
 }
@@ -113,7 +114,7 @@ pub(super) fn each_item(path: &str, item: &str, shown: Bson) -> Bson {
 fn deidentified(field: &Field, path: &str, zone: Zone) -> Option<Bson> {
     match (field.privacy, &field.kind) {
         // A whole record contains everything, whatever its class.
-        (Privacy::DirectIdentifier, _) | (_, FieldType::Whole | FieldType::PatientKey) => None,
+        (Privacy::DirectIdentifier, _) | (_, FieldType::Whole | FieldType::Resource | FieldType::PatientKey) => None,
         // In all other privacy classes, only the year of a date is shown.
         (_, FieldType::Date | FieldType::Datetime) => Some(year(path, zone)),
         (Privacy::QuasiIdentifier, kind) => quasi(kind, path),
@@ -246,6 +247,23 @@ mod tests {
     fn shown(fields: &str) -> Document {
         let spec = Spec::from_toml(&format!("name = \"t\"\n{fields}"), "test").expect("a spec");
         pipeline(&spec)[0].get_document("$project").expect("a projection").clone()
+    }
+
+    #[test]
+    fn the_view_of_resources_shows_codes_and_years_but_no_resource_and_no_id() {
+        let dataset = crate::spec::Dataset::built_in("fhir-r4").expect("a built-in spec");
+        for spec in &dataset.kinds {
+            let shown = pipeline(spec)[0].get_document("$project").expect("a projection").clone();
+            let names: Vec<&str> = shown.keys().map(String::as_str).collect();
+            assert_eq!(names, ["_id", "source", "type", "lastUpdated", "_search"], "{}", spec.name);
+        }
+        let condition = dataset.kind_of("Condition").expect("a kind");
+        let shown = pipeline(condition)[0].get_document("$project").expect("a projection").clone();
+        let search = shown.get_document("_search").expect("search parameters");
+        assert!(
+            search.contains_key("code") && search.contains_key("onset") && !search.contains_key("subject"),
+            "{search}"
+        );
     }
 
     #[test]

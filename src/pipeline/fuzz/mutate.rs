@@ -1,6 +1,6 @@
 //! Makes a source from others: joins pieces of them, and changes bytes.
 
-/// A small generator of random numbers (SplitMix64). With the same seed, it makes the same numbers on every machine.
+/// A small generator of random numbers (`SplitMix64`). With the same seed, it makes the same numbers on every machine.
 pub(super) struct Random(u64);
 
 impl Random {

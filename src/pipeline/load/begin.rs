@@ -24,6 +24,11 @@ impl<'a> Load<'a> {
         options: &'a LoadOptions,
         scope: Scope,
     ) -> Result<Self, Error> {
+        if options.mode == Mode::Merge && plan.spec.is_divided() {
+            let problem = "--mode merge would mix two versions of a FHIR resource; leave it out: the version that was changed last \
+                 is stored";
+            return Err(Error::Usage(problem.into()));
+        }
         let mut targets: Vec<LoadTarget<'a>> =
             plan.targets(target).map(|(spec, target)| LoadTarget::new(spec, target, options)).collect();
         let mut notes = Vec::new();
@@ -117,7 +122,7 @@ impl<'a> Load<'a> {
         }
         match self.account.resume(&prior)? {
             Resumed::Yes => {
-                self.continued_after = Some(prior.counts.read);
+                self.continued_after = Some(prior.rows_read());
                 self.document = LoadDocument { state: State::Running, fence: self.document.fence, ..prior };
             }
             Resumed::Gone(name) => {

@@ -26,7 +26,8 @@ impl Load<'_> {
         interrupt: &Interrupt,
         progress: &Progress,
     ) -> Result<(), Error> {
-        if !self.document.targets()[kind].first_load || !self.options.verify {
+        let is_empty = self.plan.spec.is_divided() && self.document.targets()[kind].counts.read == 0;
+        if !self.document.targets()[kind].first_load || !self.options.verify || is_empty {
             return Ok(());
         }
         progress.enter(Phase::Validator);

@@ -11,7 +11,7 @@ use crate::deployment::{build_indexes, schema};
 use crate::error::Error;
 use crate::ledger::{Claim, Counts, State, TargetState};
 use crate::pipeline::stages::Interrupt;
-use crate::pipeline::verify::{self, VerifyOptions};
+use crate::pipeline::verify::{self, Expectations, VerifyOptions};
 use crate::report::summary::{self, DocumentSummary, LoadSummary};
 use crate::report::{Phase, Progress};
 use crate::server::ServerError;
@@ -56,7 +56,7 @@ impl Load<'_> {
         self.account.rejects.remove_empty();
         // If this write fails too, ignore its error. The user must see the first error, `cause`.
         let _ = self.ledger.put_once(&mut self.document).await;
-        let (written, settled) = (self.document.documents_written(), self.document.counts.read);
+        let (written, settled) = (self.document.documents_written(), self.document.rows_read());
         let begins_anew = self.options.drop || self.options.reload;
         let afterwards = afterwards(&cause, self.plan.is_read_once(), begins_anew);
         Error::Unfinished { cause: Box::new(cause), written, settled, afterwards }
@@ -68,7 +68,7 @@ impl Load<'_> {
         let exceeds = |counts: Counts| {
             self.options.rejects_max.is_some_and(|max| max.is_exceeded(counts.rejected, counts.read, at_end))
         };
-        read.over_limit || self.counts_with_other_parts().into_iter().any(exceeds)
+        read.over_limit || self.plan.limited(self.counts_with_other_parts()).into_iter().any(exceeds)
     }
 
     /// Returns the counts of this load for each kind of document. If this is a part, adds those of the other parts.
@@ -85,15 +85,16 @@ impl Load<'_> {
         for (kind, counts) in counts.iter_mut().enumerate() {
             // Rows that were read but not committed count too.
             let others = others.of_kind(kind);
-            counts.rejected = counts.rejected.max(read.rejected + others.rejected);
-            counts.read = counts.read.max(read.rows + others.read);
+            let (rows, rejected) = read.of_kind(kind);
+            counts.rejected = counts.rejected.max(rejected + others.rejected);
+            counts.read = counts.read.max(rows + others.read);
         }
         let files: Vec<String> = self.account.rejects.files().into_iter().map(String::from).collect();
         too_many_rejects(&self.plan.kinds, &counts, read.advice(self.plan), &files)
     }
 
     fn not_conserved(&self, read: &ReadSide) -> Option<Error> {
-        not_conserved(&self.document.targets(), read.rows)
+        not_conserved(&self.document.targets(), read)
     }
 
     /// Calls `LoadTarget::finish` for each collection, after all documents are written. Returns the notes for the
@@ -101,7 +102,9 @@ impl Load<'_> {
     pub(super) async fn finish_collections(&self, progress: &Progress) -> Result<Vec<Vec<String>>, Error> {
         let mut notes = Vec::new();
         for (lane, state) in self.targets.iter().zip(self.document.targets()) {
-            notes.push(lane.finish(&state, progress).await?);
+            // Most types of resources occur in few sources. No collection is created for a type without resources.
+            let is_empty = self.plan.spec.is_divided() && state.counts.read == 0;
+            notes.push(if is_empty { Vec::new() } else { lane.finish(&state, progress).await? });
         }
         Ok(notes)
     }
@@ -170,7 +173,7 @@ impl Load<'_> {
             ..DocumentSummary::of_kind(lane.spec, self.targets.len())
         };
         let mut documents = self.targets.iter().zip(self.document.targets()).map(document);
-        LoadSummary {
+        let mut summary = LoadSummary {
             outcome: outcome.to_owned(),
             advice: read.advice(self.plan),
             run: Some(self.document.id.to_string()),
@@ -184,7 +187,9 @@ impl Load<'_> {
             continued_after: self.continued_after,
             notes: self.notes.iter().chain(self.account.rejects.notes()).cloned().collect(),
             ..LoadSummary::default()
-        }
+        };
+        summary.add_up(spec);
+        summary
     }
 
     /// Records the result of the verification in the ledger, if there was one.
@@ -205,17 +210,31 @@ impl Load<'_> {
         let reject_files = self.account.rejects.left_by(&self.document);
         let mut summary = self.summary(&ReadSide::default(), "already loaded, verified instead");
         summary.reject_files = reject_files;
+        let expected = self.expect_all(interrupt, progress)?;
         for kind in 0..self.targets.len() {
             let counts = &mut summary.document_mut(kind).counts;
             let already_present = counts.written + counts.already_present;
             *counts = Counts { written: 0, replaced: 0, in_doubt: 0, repeats_in_doubt: 0, already_present, ..*counts };
-            self.prove(kind, &mut summary, interrupt, progress).await?;
+            self.prove(kind, expected.as_ref(), &mut summary, interrupt, progress).await?;
             if self.options.check_validator {
                 self.check_conformity(kind, &mut summary, interrupt, progress).await?;
             }
         }
+        summary.add_up(&self.plan.spec);
         self.record_proof(&summary).await?;
         Ok(summary)
+    }
+
+    /// Reads the sources again for the verification of all kinds of documents, if there are several and the load is
+    /// verified.
+    pub(super) fn expect_all(&self, interrupt: &Interrupt, progress: &Progress) -> Result<Option<Expectations>, Error> {
+        let mode = self.options.mode;
+        if !self.options.verify || mode == Mode::Merge || self.plan.is_read_once() {
+            return Ok(None);
+        }
+        let options = VerifyOptions { mode, ..VerifyOptions::default() };
+        let expected = verify::expect_all(self.plan, &options, interrupt, progress);
+        if interrupt.is_asked() { expected.map_err(|_| unproven()) } else { expected }
     }
 
     /// Verifies the collection of one kind of document, and adds the result to the summary. The ledger lists records
@@ -224,6 +243,7 @@ impl Load<'_> {
     pub(super) async fn prove(
         &self,
         kind: usize,
+        expected: Option<&Expectations>,
         summary: &mut LoadSummary,
         interrupt: &Interrupt,
         progress: &Progress,
@@ -248,8 +268,14 @@ impl Load<'_> {
             let mode = self.options.mode;
             // Before a first load, the collection was empty. So a document that is not in the sources is a difference.
             // If another load may have written such documents, `permit_extra` permits them below.
-            let options =
-                VerifyOptions { kind, only_source: !state.first_load, mode, excused, ..VerifyOptions::default() };
+            let options = VerifyOptions {
+                kind,
+                only_source: !state.first_load,
+                mode,
+                excused,
+                expected: expected.cloned(),
+                ..VerifyOptions::default()
+            };
             let proof = verify::verify(self.plan, &lane.target, &options, interrupt, progress).await;
             let mut proof = if interrupt.is_asked() { proof.map_err(|_| unproven())? } else { proof? };
             // The ledger is read after the collection, because another load may begin while the collection is
@@ -360,10 +386,11 @@ fn too_many(rejected: &[(&str, u64)], read: u64) -> String {
 }
 
 /// Returns an error if a kind of document does not have one outcome for each row that was read.
-fn not_conserved(targets: &[TargetState], read: u64) -> Option<Error> {
-    let is_lost = |counts: &&Counts| !counts.are_conserved() || counts.read != read;
-    let lost = targets.iter().map(|state| &state.counts).find(is_lost);
-    lost.map(|counts| Error::NotConserved { read, accounted: counts.accounted() })
+fn not_conserved(targets: &[TargetState], read: &ReadSide) -> Option<Error> {
+    let mut counts = targets.iter().map(|state| &state.counts).enumerate();
+    let is_lost = |(kind, counts): &(usize, &Counts)| !counts.are_conserved() || counts.read != read.of_kind(*kind).0;
+    let (kind, counts) = counts.find(is_lost)?;
+    Some(Error::NotConserved { read: read.of_kind(kind).0, accounted: counts.accounted() })
 }
 
 /// Returns the text that tells the user how to continue a load that stopped. `begins_anew` is true with `--drop` or
@@ -405,6 +432,7 @@ fn note_of(done: Result<(), ServerError>, note: String, undone: &str, command: &
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::encode::EncodedKind;
 
     #[test]
     fn too_many_rejects_are_reported_for_each_kind() {
@@ -440,9 +468,15 @@ mod tests {
             let counts = Counts { read, written, ..Counts::default() };
             TargetState { counts, ..TargetState::new("a") }
         };
-        assert!(not_conserved(&[state(3, 3), state(3, 3)], 3).is_none());
+        let mut read = ReadSide::default();
+        for rows in [3, 0] {
+            let kinds =
+                vec![EncodedKind { rows, ..EncodedKind::default() }, EncodedKind { rows, ..EncodedKind::default() }];
+            read.kinds_of(&kinds);
+        }
+        assert!(not_conserved(&[state(3, 3), state(3, 3)], &read).is_none());
         for lost in [[state(3, 3), state(3, 2)], [state(2, 3), state(3, 3)], [state(3, 3), state(2, 2)]] {
-            assert!(matches!(not_conserved(&lost, 3), Some(Error::NotConserved { read: 3, .. })), "{lost:?}");
+            assert!(matches!(not_conserved(&lost, &read), Some(Error::NotConserved { read: 3, .. })), "{lost:?}");
         }
     }
 }

@@ -6,13 +6,14 @@ use tokio::sync::mpsc;
 use super::places::Places;
 use super::{OtherParts, RejectsMax};
 use crate::clean::Tally;
-use crate::encode::EncodedBlock;
+use crate::encode::{EncodedBlock, EncodedKind};
 use crate::error::Error;
 use crate::parse::Notices;
 use crate::pipeline::advice::{Cause, RefusedCells};
 use crate::pipeline::plan::Plan;
 use crate::pipeline::spares::Spares;
 use crate::pipeline::stages::Stages;
+use crate::reject::RowKinds;
 use crate::report::summary::RejectCounts;
 use crate::write::{Chunk, ChunkBuilder};
 
@@ -22,6 +23,8 @@ use crate::write::{Chunk, ChunkBuilder};
 pub(in crate::pipeline) struct ReadSide {
     pub(in crate::pipeline) rows: u64,
     pub(in crate::pipeline) rejected: u64,
+    /// The rows and the rejected rows that each kind of document counts.
+    kinds: Vec<(u64, u64)>,
     /// The changes that cleaning made, by kind of document.
     pub(in crate::pipeline) tallies: Vec<Tally>,
     pub(in crate::pipeline) rejects: RejectCounts,
@@ -103,14 +106,31 @@ impl ReadSide {
     pub(in crate::pipeline) fn count(&mut self, block: &EncodedBlock, plan: &Plan) {
         self.rows += block.rows;
         self.rejected += block.rejects.len() as u64;
+        self.kinds_of(&block.kinds);
         self.tallies.resize_with(self.tallies.len().max(block.kinds.len()), Tally::default);
         self.tallies.iter_mut().zip(&block.kinds).for_each(|(tally, kind)| tally.add(&kind.tally));
         self.notices.resize(self.notices.len().max(block.source + 1), Notices::default());
         self.notices[block.source].add(&block.notices);
         for row in &block.rejects {
+            match row.kinds {
+                RowKinds::All => self.kinds.iter_mut().for_each(|rows| rows.1 += 1),
+                RowKinds::One(kind) => self.kinds[kind].1 += 1,
+                RowKinds::None => self.kinds[0].1 += 1,
+            }
             self.rejects.add(row.reject.reason, row.reject.field);
             self.refused.add(row, plan);
         }
+    }
+
+    /// Counts the rows of each kind of document.
+    pub(super) fn kinds_of(&mut self, kinds: &[EncodedKind]) {
+        self.kinds.resize(self.kinds.len().max(kinds.len()), (0, 0));
+        self.kinds.iter_mut().zip(kinds).for_each(|(rows, kind)| rows.0 += kind.rows);
+    }
+
+    /// Returns the number of rows, and of rejected rows, that a kind of document counts.
+    pub(in crate::pipeline) fn of_kind(&self, kind: usize) -> (u64, u64) {
+        self.kinds.get(kind).copied().unwrap_or_default()
     }
 
     /// Returns the reason for which most rows were rejected, and the settings with which they are accepted.
@@ -147,7 +167,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::encode::EncodedKind;
     use crate::spec::OnConflict;
     use crate::write::{Mode, Policy};
 

@@ -228,7 +228,7 @@ impl Load<'_> {
             return Ok(summary);
         }
         progress.enter(Phase::ReadingAndWriting);
-        let rows_before = self.document.counts.read;
+        let rows_before = self.document.rows_read();
         progress.resume_after(rows_before);
         let result = self.write(interrupt, progress);
         let read = self.end(result, interrupt).await?;
@@ -250,9 +250,10 @@ impl Load<'_> {
         let mut summary = self.summary(&read, LOADED);
         summary.counts_are_estimates = self.counts_are_estimates().await?;
         summary.fold = self.fold(interrupt, progress).await;
+        let expected = self.expect_all(interrupt, progress)?;
         for (kind, notes) in collection_notes.into_iter().enumerate() {
             summary.document_mut(kind).collection_notes = notes;
-            self.prove(kind, &mut summary, interrupt, progress).await?;
+            self.prove(kind, expected.as_ref(), &mut summary, interrupt, progress).await?;
             self.check_conformity(kind, &mut summary, interrupt, progress).await?;
         }
         self.record_proof(&summary).await?;

@@ -158,9 +158,10 @@ impl Load<'_> {
         self.add_up();
         let mut summary = self.summary(&ReadSide::default(), LOADED);
         summary.reject_files = self.reject_files();
+        let expected = self.expect_all(interrupt, progress)?;
         for (kind, notes) in finished.into_iter().enumerate() {
             summary.document_mut(kind).collection_notes = notes;
-            self.prove(kind, &mut summary, interrupt, progress).await?;
+            self.prove(kind, expected.as_ref(), &mut summary, interrupt, progress).await?;
             if !self.settle_counts(kind, &mut summary).await? {
                 summary.counts_are_estimates = true;
                 summary.notes.push(
@@ -170,6 +171,7 @@ impl Load<'_> {
                 );
             }
         }
+        summary.add_up(&self.plan.spec);
         self.document.proof = summary.proof();
         self.complete().await?;
         summary.fold = self.fold(interrupt, progress).await;

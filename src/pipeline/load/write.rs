@@ -34,19 +34,22 @@ impl Load<'_> {
         let write = async move {
             let _closed = places.closed_at_end();
             self.register().await?;
+            // With many types of resources, most types have few.
+            let divisor = if plan.spec.is_divided() { (plan.kinds.len() as u64 / 4).max(1) } else { 1 };
+            let records_guess = plan.records_guess() / divisor;
             // Another load may have written to a collection before this load had its lease. So the policies are
             // computed again.
             let writer = |(lane, policy): (&LoadTarget<'_>, Policy)| {
                 let (bulk, shards) = (lane.bulk.clone(), lane.shards.clone());
-                Writer::new(bulk, options.limits, policy, shards, plan.key.clone(), plan.records_guess())
+                Writer::new(bulk, options.limits, policy, shards, plan.key.clone(), records_guess)
             };
             let mut writers: Vec<Writer> = self.targets.iter().zip(self.policies()).map(writer).collect();
             let settle = async |settled: Vec<Settled>| {
-                progress.rows_committed.fetch_add(settled[0].chunk.rows(), Ordering::Relaxed);
+                progress.rows_committed.fetch_add(settled[0].chunk.rows_of_all_kinds(), Ordering::Relaxed);
                 self.settle(&settled).await?;
                 recycle(settled, spares);
                 places.put_back();
-                let (read, written) = (self.document.counts.read, self.document.documents_written());
+                let (read, written) = (self.document.rows_read(), self.document.documents_written());
                 progress.tell(|| format!("durable: {read} rows read, {written} documents written"));
                 Ok::<(), Error>(())
             };
@@ -86,7 +89,9 @@ impl Load<'_> {
                 self.ledger.put_exceptions(&after, kind, state.exceptions, &list).await.map_err(keeping)?;
                 state.exceptions += 1;
             }
-            if state.collection_uuid.is_none() {
+            // A type of resources that has not occurred yet has no collection.
+            let is_absent = self.document.is_divided && state.counts.read == 0;
+            if state.collection_uuid.is_none() && !is_absent {
                 state.collection_uuid = schema::uuid(&self.targets[kind].target).await?;
             }
         }

@@ -68,7 +68,7 @@ fn is_divided_by_lines(format: Format) -> bool {
     match format.framing() {
         Framing::Lines => true,
         Framing::Delimited(dialect) => dialect.escape.is_none(),
-        Framing::Documents | Framing::Hl7 => false,
+        Framing::Documents | Framing::Entries | Framing::Hl7 => false,
     }
 }
 

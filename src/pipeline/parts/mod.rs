@@ -246,7 +246,7 @@ impl Worker<'_> {
         tokens.release().await;
         let summary = result?;
         if !self.work.quiet && summary.outcome == load::LOADED {
-            let (parts, read, rejected) = (self.manifest.parts.len(), summary.document.counts.read, summary.rejected());
+            let (parts, read, rejected) = (self.manifest.parts.len(), summary.rows_read(), summary.rejected());
             let seconds = begun.elapsed().as_secs_f64();
             progress.say(&format!(
                 "part {number} (of 0 to {}) is loaded: {read} rows read, {rejected} rejected, {seconds:.1} s",

@@ -35,7 +35,9 @@ pub async fn verify(
         let plan = tokio::task::block_in_place(|| table.plan(0..table.sources.len(), key.clone(), workers))?;
         let target = table.target(target);
         for (kind, (spec, target)) in plan.targets(&target).enumerate() {
-            require_collection(&target).await?;
+            if !plan.spec.is_divided() {
+                require_collection(&target).await?;
+            }
             let progress = display.progress(plan.size_bytes());
             let _bar = Bar::start(&progress, display.quiet);
             let options = VerifyOptions { kind, ..options.clone() };

@@ -1,10 +1,10 @@
 //! The files into which the rejects of a load are divided. Rejected rows of a table and of JSON are in one file. Rejected
-//! HL7 messages are in two: the messages as they were, and the position and the reason of each.
+//! HL7 messages and FHIR resources are in two: the messages or resources, and the position and the reason of each.
 
 use std::ops::Range;
 
 use crate::ledger::RejectsState;
-use crate::parse::{Layout, segment_end};
+use crate::parse::{Format, Layout, segment_end};
 use crate::pipeline::plan::Plan;
 use crate::read::RejectKind;
 use crate::reject::RejectedRow;
@@ -26,9 +26,11 @@ impl Streams {
     pub(super) fn new(plan: &Plan, is_shared: bool) -> Self {
         let sources = if is_shared { 1 } else { plan.sources.len() };
         let of_source = |source: usize| {
-            let keeps_whole = plan.sources[source].layout.format.keeps_whole();
-            let kinds =
-                if keeps_whole { &[RejectKind::Messages, RejectKind::Positions][..] } else { &[RejectKind::Rows] };
+            let kinds = match plan.sources[source].layout.format {
+                Format::Hl7 => &[RejectKind::Messages, RejectKind::Positions][..],
+                Format::Fhir(_) => &[RejectKind::Resources, RejectKind::Positions],
+                Format::Csv(_) | Format::Json | Format::Ndjson => &[RejectKind::Rows],
+            };
             kinds.iter().map(move |&kind| Stream { source, kind })
         };
         Self((0..sources).flat_map(of_source).collect())
@@ -67,7 +69,7 @@ impl Streams {
         let layout = &plan.sources[source].layout;
         match kind {
             RejectKind::Rows => header_line(&layout.header, layout.format.reject_delimiter()),
-            RejectKind::Messages => Vec::new(),
+            RejectKind::Messages | RejectKind::Resources => Vec::new(),
             RejectKind::Positions => header_line(&[], layout.format.reject_delimiter()),
         }
     }
@@ -84,6 +86,13 @@ pub(in crate::pipeline) fn lines_of(layout: &Layout, row: &RejectedRow) -> Vec<V
     if !layout.format.keeps_whole() {
         return vec![line(&row.cells)];
     }
-    let message: &[u8] = row.cells.first().map_or(&[], Vec::as_slice);
-    vec![[message, segment_end(message)].concat(), line(&[])]
+    let whole: &[u8] = row.cells.first().map_or(&[], Vec::as_slice);
+    let whole = if layout.format == Format::Hl7 { [whole, segment_end(whole)].concat() } else { json_line(whole) };
+    vec![whole, line(&[])]
+}
+
+/// Returns a refused resource as one line. JSON has line ends only between values, so they can be spaces.
+fn json_line(resource: &[u8]) -> Vec<u8> {
+    let byte = |byte: &u8| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte };
+    resource.iter().map(byte).chain([b'\n']).collect()
 }

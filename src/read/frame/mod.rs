@@ -4,6 +4,7 @@
 //! The code here knows quotes, line ends, brackets and frames, but no columns, fields or types.
 
 mod documents;
+mod entries;
 mod hl7;
 mod lines;
 mod quoted;
@@ -13,6 +14,7 @@ use std::ops::{ControlFlow, Range};
 pub(crate) use hl7::{TrailerCount, begins_with_header};
 
 use documents::Documents;
+use entries::Entries;
 use hl7::Hl7;
 use lines::Lines;
 use quoted::Quoted;
@@ -33,6 +35,8 @@ pub enum Framing {
     Delimited(Dialect),
     /// JSON values, one after another or in an array. Each value is a row, even if it has several lines.
     Documents,
+    /// The items of the array `entry` of a JSON object, as in a FHIR Bundle. Each item is a row.
+    Entries,
     /// HL7 v2 messages. Each message is a row.
     Hl7,
 }
@@ -42,7 +46,7 @@ impl Framing {
     pub fn dialect(self) -> Option<Dialect> {
         match self {
             Self::Delimited(dialect) => Some(dialect),
-            Self::Lines | Self::Documents | Self::Hl7 => None,
+            Self::Lines | Self::Documents | Self::Entries | Self::Hl7 => None,
         }
     }
 }
@@ -62,6 +66,7 @@ enum Ends {
     Lines(Lines),
     Quoted(Quoted),
     Documents(Documents),
+    Entries(Entries),
     Hl7(Hl7),
 }
 
@@ -98,6 +103,7 @@ impl Framer {
             Framing::Delimited(Dialect { line_end, quote: None, escape: None, .. }) => Ends::Lines(Lines { line_end }),
             Framing::Delimited(dialect) => Ends::Quoted(Quoted::new(dialect)),
             Framing::Documents => Ends::Documents(Documents::new(row_bytes_max)),
+            Framing::Entries => Ends::Entries(Entries::new(row_bytes_max)),
             Framing::Hl7 => Ends::Hl7(Hl7::new(row_bytes_max)),
         };
         Self { ends, row_bytes_max, place: Place { start: 0, at: 0, dropped: 0, line: 1, lines_inside: 0 } }
@@ -125,6 +131,7 @@ impl Framer {
             Ends::Lines(lines) => lines.find_end(bytes, &mut self.place),
             Ends::Quoted(quoted) => quoted.find_end(bytes, &mut self.place),
             Ends::Documents(documents) => documents.find_end(bytes, &mut self.place),
+            Ends::Entries(entries) => entries.find_end(bytes, &mut self.place),
             Ends::Hl7(hl7) => hl7.find_end(bytes, &mut self.place, is_complete),
         }
     }
@@ -137,7 +144,7 @@ impl Framer {
                 quoted.begin_row();
                 1
             }
-            Ends::Documents(_) | Ends::Hl7(_) => 0,
+            Ends::Documents(_) | Ends::Entries(_) | Ends::Hl7(_) => 0,
         };
         let place = &mut self.place;
         place.line += place.lines_inside + line_end as u64;
@@ -155,6 +162,7 @@ impl Framer {
         let (line, row) = (self.place.line, self.place.start..bytes.len());
         let ending = match &mut self.ends {
             Ends::Documents(documents) => documents.end(),
+            Ends::Entries(entries) => entries.end(),
             // `find_end` has already returned the last message, so no row is left.
             Ends::Hl7(_) => None,
             _ if row.is_empty() => None,
@@ -189,7 +197,9 @@ impl Framer {
     /// Returns true if the byte `last` must be removed from the end of a row. Examples are the `\r` of `\r\n`, and the
     /// comma between a damaged JSON value and the next value.
     fn is_after_row(&self, last: u8) -> bool {
-        last == b'\r' || (matches!(self.ends, Ends::Documents(_)) && (last == b',' || documents::is_blank(last)))
+        last == b'\r'
+            || (matches!(self.ends, Ends::Documents(_) | Ends::Entries(_))
+                && (last == b',' || documents::is_blank(last)))
     }
 
     /// Returns the beginning of a row that is too long, cut between two characters.

@@ -15,7 +15,9 @@ pub(crate) enum RejectKind {
     Rows,
     /// HL7 messages, as they are in the source.
     Messages,
-    /// For each message in the file of [`Messages`](Self::Messages): its position and the reason, as CSV.
+    /// FHIR resources, or entries of Bundles, one per line.
+    Resources,
+    /// For each message or resource in another reject file: its position and the reason, as CSV.
     Positions,
 }
 
@@ -25,12 +27,13 @@ impl RejectKind {
         match self {
             Self::Rows | Self::Positions => "csv",
             Self::Messages => "hl7",
+            Self::Resources => "ndjson",
         }
     }
 }
 
 /// The ends of the names of reject files.
-const EXTENSIONS: [&[u8]; 2] = [b".csv", b".hl7"];
+const EXTENSIONS: [&[u8]; 3] = [b".csv", b".hl7", b".ndjson"];
 
 /// Returns the path of a reject file of the source at `path`. `number` is 1 for the first name, 2 for the second name,
 /// and so on.

@@ -142,7 +142,7 @@ fn type_name(table: &Table<'_>) -> Result<&'static str, SpecError> {
     table.choice("type", &types)?.ok_or_else(|| table.wrong("type", "missing", remedy()))
 }
 
-fn privacy(table: &Table<'_>) -> Result<Privacy, SpecError> {
+pub(super) fn privacy(table: &Table<'_>) -> Result<Privacy, SpecError> {
     let remedy = "say how the field identifies a person: direct-identifier, quasi-identifier, clinical or none";
     table.choice("privacy", PRIVACIES)?.ok_or_else(|| table.wrong("privacy", "missing", remedy))
 }

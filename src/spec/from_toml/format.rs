@@ -3,10 +3,11 @@
 use super::source::Table;
 use crate::spec::{FormatName, Sign, SourceFormat, SpecError, Zone};
 
-const KEYS: &[&str] = &["type", "time_zone", "delimiter", "quote", "escape", "multiline_cells"];
+const KEYS: &[&str] = &["type", "system", "time_zone", "delimiter", "quote", "escape", "multiline_cells"];
 /// Keys that only delimited text needs.
 const KEYS_OF_TEXT: &[&str] = &["delimiter", "quote", "escape", "multiline_cells"];
-const TYPES: &[(&str, FormatName)] = &[("csv", FormatName::Csv), ("json", FormatName::Json), ("hl7", FormatName::Hl7)];
+const TYPES: &[(&str, FormatName)] =
+    &[("csv", FormatName::Csv), ("json", FormatName::Json), ("hl7", FormatName::Hl7), ("fhir", FormatName::Fhir)];
 const DELIMITERS: &[(&str, u8)] = &[(",", b','), (";", b';'), ("|", b'|'), ("tab", b'\t')];
 
 /// Reads the format, the delimiter, the quote, the escape character, and whether cells can have several lines. Notes
@@ -25,6 +26,19 @@ pub(super) fn read(root: &Table<'_>) -> SourceFormat {
     table.note(check_signs(&table, format));
     table.note(check_type(&table, format));
     format
+}
+
+/// Reads the name of the source system, which is part of the identity of FHIR resources.
+pub(super) fn system(root: &Table<'_>) -> Option<String> {
+    let table = root.noted(root.table("source"))?;
+    let system = table.noted(table.text("system"))?;
+    let is_for_resources = matches!(table.choice("type", TYPES), Ok(Some(FormatName::Fhir)));
+    if !is_for_resources {
+        table.add(table.wrong("system", "it is only for sources with type = \"fhir\"", "remove it"));
+    } else if system.trim() != system || system.is_empty() {
+        table.add(table.wrong("system", "empty, or with white space around it", "name the system, e.g. \"north\""));
+    }
+    Some(system.to_owned())
 }
 
 /// Refuses the settings of delimited text if the sources have another format.

@@ -1,6 +1,7 @@
 //! Reads a [`Dataset`] from TOML. If the text has several errors, all are reported. To do so, a reader notes an error
 //! and goes on with a placeholder. If an error may only be the consequence of another error, it is not reported.
 
+mod fhir;
 mod field;
 mod format;
 mod group;
@@ -8,12 +9,13 @@ mod messages;
 mod names;
 mod patient;
 mod relations;
+mod search;
 mod source;
 
 use self::names::Names;
 use self::source::{Source, Table};
 use super::spelling::same_column;
-use super::{Column, Dataset, Field, Node, SourceFormat, Spec, SpecError};
+use super::{Column, Dataset, Field, FormatName, Group, Index, Node, SourceFormat, Spec, SpecError};
 use crate::namespace::{collection_fault, is_of_ledger};
 
 /// Keys of a dataset with one kind of document.
@@ -22,6 +24,9 @@ const KEYS: &[&str] =
 
 /// Keys of a dataset with several kinds of documents. Each kind is described in a `[[document]]` table.
 const DATASET_KEYS: &[&str] = &["name", "null_markers", "source", "document"];
+
+/// Further keys of a dataset or a `[[document]]` table for FHIR resources.
+const KEYS_OF_RESOURCES: &[&str] = &["resource", "search"];
 
 /// Keys of a `[[document]]` table.
 const DOCUMENT_KEYS: &[&str] =
@@ -41,20 +46,22 @@ pub(super) fn read(text: &str, origin: &str) -> Result<Dataset, SpecError> {
 
 fn dataset(root: &Table<'_>, source: &Source<'_>) -> Option<Dataset> {
     let documents = root.note(root.tables("document"))?;
+    let format = format::read(root);
+    let is_fhir = format.format == Some(FormatName::Fhir);
     if documents.is_empty() {
-        root.only(KEYS);
+        root.only(&[KEYS, if is_fhir { KEYS_OF_RESOURCES } else { &[] }].concat());
     } else {
         check_dataset(root);
     }
     let name = root.note(root.needed_text("name", "give the dataset's name, e.g. name = \"admissions\""));
-    let format = format::read(root);
     if documents.is_empty() {
         return Some(document(root, root, name, format, source)?.into());
     }
     let mut kinds: Vec<Spec> = Vec::new();
     for table in &documents {
         let remedy = "give the document's name, e.g. name = \"doctor\"";
-        let Some((name, table)) = table.opened(DOCUMENT_KEYS, remedy) else { continue };
+        let opened = if is_fhir { fhir::opened(table) } else { table.opened(DOCUMENT_KEYS, remedy) };
+        let Some((name, table)) = opened else { continue };
         if let Some(kind) = document(root, &table, Some(name), format, source) {
             table.note(check_kind(&table, &kind, &kinds));
             kinds.push(kind);
@@ -85,6 +92,12 @@ fn check_kind(table: &Table<'_>, kind: &Spec, earlier: &[Spec]) -> Result<(), Sp
     if let Some(other) = earlier.iter().find(|other| other.collection == kind.collection) {
         let problem = format!("the document `{}` is stored in this collection too", other.name);
         return Err(table.wrong("collection", problem, "give each document a collection of its own"));
+    }
+    if kind.is_divided() {
+        if earlier.iter().any(|other| other.resources == kind.resources) {
+            return Err(table.wrong("resource", "another document has this type", "describe each type once"));
+        }
+        return Ok(());
     }
     check_arrays(table, kind, earlier)?;
     check_aliases(table, kind, earlier)
@@ -147,27 +160,23 @@ fn document(
     } else {
         None
     };
-    let tables = table.note(table.tables("field"));
     let markers = if table.has("null_markers") { table } else { root };
-    let group_tables = table.note(table.tables("group"))?;
-    let groups = group::read_all(&group_tables);
-    let mut tables = tables?;
-    let read = field::read_all(table, &tables, groups.as_deref().unwrap_or_default(), markers)?;
-    let untyped: Vec<&str> = read.iter().filter(|read| !read.is_typed).map(|read| read.field.name.as_str()).collect();
-    let mut fields: Vec<Field> = read.iter().map(|read| read.field.clone()).collect();
-    let patient = patient::read(table, &fields, groups.as_deref().unwrap_or_default());
-    if let Some(field) = patient::field(table) {
-        fields.push(field);
-        tables.push(table.clone());
-    }
-    if let Some(groups) = &groups {
-        messages::check(table, format, (&fields, &tables), (groups, &group_tables));
-    }
-    let shape = Names { fields: &fields, tables, groups: groups?, group_tables }.check()?;
-    let identity = relations::identity(table, &fields, &untyped, &shape);
+    let is_fhir = format.format == Some(FormatName::Fhir);
+    let parts = if is_fhir { fhir::parts(table, markers)? } else { parts(table, markers, format)? };
+    let patient = patient::read(table, &parts.fields, &parts.groups);
+    let Parts { resource, fields, tables, untyped, groups, group_tables, indexes: of_search } = parts;
+    let shape = Names { fields: &fields, tables, groups, group_tables, may_share_columns: is_fhir }.check()?;
+    let identity = if is_fhir && !table.has("identity") {
+        fhir::identity(&fields)
+    } else {
+        relations::identity(table, &fields, &untyped, &shape)
+    };
     let plausibility = relations::plausibility(table, &fields, &untyped, &shape);
-    let indexes = relations::indexes(table, &fields, &shape);
+    let mut indexes = relations::indexes(table, &fields, &shape);
+    indexes.extend(of_search);
     Some(Spec {
+        resources: resource.into_iter().collect(),
+        system: format::system(root),
         text: source.text.to_owned(),
         name: name?.to_owned(),
         collection: collection?,
@@ -181,6 +190,56 @@ fn document(
         shape,
         hash: blake3::hash(source.text.as_bytes()).to_hex().to_string(),
     })
+}
+
+/// The fields and groups of one kind of document, each with the table from which it was read.
+#[derive(Default)]
+struct Parts<'t> {
+    /// The type of the FHIR resources.
+    resource: Option<String>,
+    fields: Vec<Field>,
+    tables: Vec<Table<'t>>,
+    /// The names of the fields whose type could not be read.
+    untyped: Vec<String>,
+    groups: Vec<Group>,
+    group_tables: Vec<Table<'t>>,
+    /// Indexes that the spec does not list.
+    indexes: Vec<Index>,
+}
+
+impl<'t> Parts<'t> {
+    fn push(&mut self, field: Field, table: &Table<'t>) {
+        self.fields.push(field);
+        self.tables.push(table.clone());
+    }
+
+    fn push_group(&mut self, group: Group, table: &Table<'t>) {
+        self.groups.push(group);
+        self.group_tables.push(table.clone());
+    }
+}
+
+/// Reads the fields and groups of one kind of document, and notes all errors. `markers` is the table with the null
+/// markers.
+fn parts<'t>(table: &Table<'t>, markers: &Table<'t>, format: SourceFormat) -> Option<Parts<'t>> {
+    let tables = table.note(table.tables("field"));
+    let group_tables = table.note(table.tables("group"))?;
+    let groups = group::read_all(&group_tables);
+    let tables = tables?;
+    let read = field::read_all(table, &tables, groups.as_deref().unwrap_or_default(), markers)?;
+    let mut parts = Parts { tables, ..Parts::default() };
+    parts.untyped = read.iter().filter(|read| !read.is_typed).map(|read| read.field.name.clone()).collect();
+    parts.fields = read.into_iter().map(|read| read.field).collect();
+    // The errors of `[patient]` are noted even if a group cannot be read.
+    if groups.is_none() {
+        patient::read(table, &parts.fields, &[]);
+    }
+    if let Some(field) = patient::field(table) {
+        parts.push(field, table);
+    }
+    let groups = groups?;
+    messages::check(table, format, (&parts.fields, &parts.tables), (&groups, &group_tables));
+    Some(Parts { groups, group_tables, ..parts })
 }
 
 /// Returns the name of the collection. Refuses names that MongoDB does not allow or that Medlift uses itself.

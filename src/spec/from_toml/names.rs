@@ -18,6 +18,7 @@ pub(super) struct Names<'t> {
     pub(super) tables: Vec<Table<'t>>,
     pub(super) groups: Vec<Group>,
     pub(super) group_tables: Vec<Table<'t>>,
+    pub(super) may_share_columns: bool,
 }
 
 impl Names<'_> {
@@ -42,7 +43,10 @@ impl Names<'_> {
             return None;
         }
         let shape = Shape::new(self.fields, std::mem::take(&mut self.groups));
-        self.check_columns(&shape, &shape.roots);
+        // Two fields can read the same value of a FHIR resource.
+        if !self.may_share_columns {
+            self.check_columns(&shape, &shape.roots);
+        }
         Some(shape)
     }
 

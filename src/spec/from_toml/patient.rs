@@ -1,11 +1,12 @@
 //! Reads the `[patient]` table of a spec: the fields that identify the patient.
 
+use super::search;
 use super::source::{Table, suggest};
 use crate::spec::patient::{Authority, PATIENT_FIELD, PatientSource};
 use crate::spec::shape::group_around;
 use crate::spec::{Constraints, Field, FieldType, Group, Presence, Privacy, SpecError};
 
-const KEYS: &[&str] = &["identifier", "authority", "authority_field", "type_field", "prefer"];
+const KEYS: &[&str] = &["reference", "identifier", "authority", "authority_field", "type_field", "prefer"];
 
 /// Returns the field with the patient's key, if the spec has a `[patient]` table.
 pub(super) fn field(table: &Table<'_>) -> Option<Field> {
@@ -27,13 +28,25 @@ pub(super) fn field(table: &Table<'_>) -> Option<Field> {
 pub(super) fn read(document: &Table<'_>, fields: &[Field], groups: &[Group]) -> Option<PatientSource> {
     let table = document.noted(document.table(PATIENT_FIELD))?;
     table.only(KEYS);
+    if let Some(name) = table.noted(table.text("reference")) {
+        let identifier = table.note(field_named(&table, "reference", &in_search(name, "", fields), fields))?;
+        return Some(PatientSource { identifier, authority: Authority::Reference, kind: None, prefer: Vec::new() });
+    }
     let remedy = "name the field with the identifier, e.g. identifier = \"Medical Record Number\"";
     let name = table.note(table.needed_text("identifier", remedy))?;
-    let identifier = table.note(field_named(&table, "identifier", name, fields))?;
+    let value = in_search(name, ".value", fields);
+    let identifier = table.note(field_named(&table, "identifier", &value, fields))?;
+    // The identifiers of a FHIR resource have their authority and their type beside them.
+    let default =
+        |end: &str| fields.iter().position(|field| value != name && field.name == in_search(name, end, fields));
     let beside = |key: &str, name: &str| field_beside(&table, key, name, identifier, fields, groups);
     let kind = table.noted(table.text("type_field")).map(|name| beside("type_field", name)).transpose();
     let authority = authority_fields(&table).into_iter().map(|name| beside("authority_field", name)).collect();
-    let (authority, kind): (Vec<usize>, _) = (table.note(authority)?, table.note(kind)?);
+    let (mut authority, kind): (Vec<usize>, _) = (table.note(authority)?, table.note(kind)?);
+    if authority.is_empty() {
+        authority.extend(default(".system"));
+    }
+    let kind = kind.or_else(|| default(".type"));
     let prefer = table.noted(table.texts("prefer")).unwrap_or_default().into_iter().map(str::to_owned).collect();
     let authority = match (authority.is_empty(), table.noted(table.text("authority"))) {
         (false, None) => Authority::Fields(authority),
@@ -56,6 +69,12 @@ fn authority_fields<'t>(table: &Table<'t>) -> Vec<&'t str> {
         Ok(names) => names.unwrap_or_default(),
         Err(_) => table.noted(table.text(KEY)).into_iter().collect(),
     }
+}
+
+/// Returns the name of the field of a search parameter, if `name` is such a parameter. Otherwise returns `name`.
+fn in_search(name: &str, end: &str, fields: &[Field]) -> String {
+    let full = format!("{}{name}{end}", search::PREFIX);
+    if fields.iter().any(|field| field.name == full) { full } else { name.to_owned() }
 }
 
 fn field_named(table: &Table<'_>, key: &str, name: &str, fields: &[Field]) -> Result<usize, SpecError> {

@@ -23,7 +23,7 @@ const SEVERITIES: &[(&str, Severity)] = &[("reject", Severity::Reject), ("warn",
 
 /// Reads `[identity]` and notes its errors. By default the identity consists of all fields. `untyped`
 /// are the fields whose types could not be read.
-pub(super) fn identity(root: &Table<'_>, fields: &[Field], untyped: &[&str], shape: &Shape) -> Identity {
+pub(super) fn identity(root: &Table<'_>, fields: &[Field], untyped: &[String], shape: &Shape) -> Identity {
     let all = || (0..fields.len()).collect();
     let Some(table) = root.noted(root.table("identity")) else {
         return Identity { fields: all(), on_conflict: OnConflict::KeepFirst };
@@ -51,7 +51,7 @@ fn order_field(
     table: &Table<'_>,
     identity: &[usize],
     fields: &[Field],
-    untyped: &[&str],
+    untyped: &[String],
     shape: &Shape,
 ) -> Result<usize, SpecError> {
     let missing = "name the field whose greatest value makes a record the newest, e.g. order_by = \"updated_at\"";
@@ -70,7 +70,7 @@ fn order_field(
         field.kind,
         FieldType::Date | FieldType::Datetime | FieldType::Int32(_) | FieldType::Int64(_) | FieldType::Decimal128(_)
     );
-    if !orders && !untyped.contains(&name) {
+    if !orders && !untyped.iter().any(|untyped| untyped == name) {
         return Err(table.wrong("order_by", format!("`{name}` has the type {}", field.kind.name()), remedy));
     }
     Ok(order_by)
@@ -162,7 +162,7 @@ fn find(table: &Table<'_>, key: &str, name: &str, fields: &[Field]) -> Result<us
 }
 
 /// Reads every `[[plausibility]]` and notes all errors. `untyped` are the fields whose types could not be read.
-pub(super) fn plausibility(root: &Table<'_>, fields: &[Field], untyped: &[&str], shape: &Shape) -> Vec<Plausibility> {
+pub(super) fn plausibility(root: &Table<'_>, fields: &[Field], untyped: &[String], shape: &Shape) -> Vec<Plausibility> {
     let mut rules: Vec<Plausibility> = Vec::new();
     for table in root.note(root.tables("plausibility")).unwrap_or_default() {
         let Some(rule) = plausibility_rule(&table, fields, untyped, shape) else { continue };
@@ -175,7 +175,7 @@ pub(super) fn plausibility(root: &Table<'_>, fields: &[Field], untyped: &[&str],
     rules
 }
 
-fn plausibility_rule(table: &Table<'_>, fields: &[Field], untyped: &[&str], shape: &Shape) -> Option<Plausibility> {
+fn plausibility_rule(table: &Table<'_>, fields: &[Field], untyped: &[String], shape: &Shape) -> Option<Plausibility> {
     let (name, table) =
         table.opened(&["name", "left", "right", "severity"], "give the rule's name, which reports show")?;
     let severity = table.noted(table.choice("severity", SEVERITIES)).unwrap_or(Severity::Reject);
@@ -183,7 +183,7 @@ fn plausibility_rule(table: &Table<'_>, fields: &[Field], untyped: &[&str], shap
     let left = table.note(side("left", "name the field with the earlier or smaller value"));
     let right = table.note(side("right", "name the field with the later or larger value"));
     let (left, right) = (left?, right?);
-    let are_typed = [left, right].iter().all(|&field| !untyped.contains(&fields[field].name.as_str()));
+    let are_typed = [left, right].iter().all(|&field| !untyped.contains(&fields[field].name));
     table.note(check_sides(&table, [left, right], fields, are_typed, shape))?;
     Some(Plausibility { name: name.to_owned(), left, right, severity })
 }

@@ -143,6 +143,13 @@ impl<'t> Table<'t> {
         self.entries.keys().map(|key| key.get_ref().as_ref())
     }
 
+    /// Returns the keys in the order in which they are written.
+    pub(super) fn keys_as_written(&self) -> Vec<&'t str> {
+        let mut keys: Vec<_> = self.entries.keys().collect();
+        keys.sort_by_key(|key| key.span().start);
+        keys.into_iter().map(|key| key.get_ref().as_ref()).collect()
+    }
+
     pub(super) fn has(&self, key: &str) -> bool {
         self.entries.contains_key(key)
     }

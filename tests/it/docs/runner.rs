@@ -16,6 +16,9 @@ const ADDRESSES: &[&str] = &["mongodb://localhost:27017", "mongodb://db.example:
 const PLACEHOLDERS: &[(&str, &str)] =
     &[("N", "1"), ("N%", "1%"), ("COMMAND", "load"), ("SECONDS", "1"), ("FORMAT", "DD/MM/YYYY"), ("MIB", "1")];
 
+/// A FHIR resource.
+const CONDITION: &str = r#"{"resourceType":"Condition","id":"c1","subject":{"reference":"Patient/p1"}}"#;
+
 /// A message for the commands about HL7 v2.
 const MESSAGE: &str = "MSH|^~\\&|ADT|NORTH|||202601020304||ADT^A01|1|P|2.5\rPID|1||4711^^^NORTH^MR||DOE^JANE\r";
 
@@ -43,10 +46,16 @@ impl Desk {
         }
         fs::create_dir(place.dir.path().join("adt")).expect("a directory");
         place.write("adt/a.hl7", MESSAGE);
+        fs::create_dir(place.dir.path().join("export")).expect("a directory");
+        let mut archive = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        archive.write_all(CONDITION.as_bytes()).expect("compressed");
+        place.write("export/a.ndjson.gz", archive.finish().expect("compressed"));
+        place.write("bundle.json", format!("{{\"resourceType\":\"Bundle\",\"entry\":[{{\"resource\":{CONDITION}}}]}}"));
         place.write("my.toml", medlift::spec::Spec::built_in().text.as_bytes());
         let desk = Self { place };
         desk.run("medlift plan data.csv --out load.manifest.json").expect("a manifest");
         desk.run("medlift load --spec hl7v2 --no-verify 'adt/*.hl7'").expect("messages");
+        desk.run("medlift load --spec fhir-r4 --no-verify bundle.json").expect("resources");
         desk
     }
 

@@ -20,6 +20,7 @@ fn cleaner_of(field: &str, date: DateFormat) -> Cleaner {
         header: Vec::new(),
         unknown: Vec::new(),
         charset: crate::parse::Charset::default(),
+        bundle: None,
         rules: crate::parse::RowRules::default(),
         doubtful_numbers: Vec::new(),
     };

@@ -22,6 +22,8 @@ use crate::read::block::Ending;
 pub(super) struct Documents {
     /// True if the values are inside an outer array. That array itself is not a value.
     in_array: bool,
+    /// True if the search ends with the outer array.
+    is_inside: bool,
     /// For each open bracket of the current value, the bracket that closes it. The innermost is last.
     open: Vec<u8>,
     state: State,
@@ -71,6 +73,7 @@ impl Documents {
     pub(super) fn new(row_bytes_max: usize) -> Self {
         Self {
             in_array: false,
+            is_inside: false,
             open: Vec::new(),
             state: State::Between,
             before: b' ',
@@ -80,6 +83,16 @@ impl Documents {
             first_key: Vec::new(),
             row_bytes_max,
         }
+    }
+
+    /// Begins in an outer array, whose opening bracket was passed. The search ends with this array.
+    pub(super) fn begin_array(&mut self) {
+        (self.in_array, self.is_inside) = (true, true);
+    }
+
+    /// Returns true if the values are inside an outer array.
+    pub(super) const fn is_in_array(&self) -> bool {
+        self.in_array
     }
 
     /// Returns the end of the current value, if it is in `bytes`. Moves the start of the row to the value's first byte.
@@ -133,6 +146,9 @@ impl Documents {
         }
         place.at += 1;
         place.start = place.at;
+        if self.is_inside && !self.in_array {
+            return Break(None);
+        }
         Continue(())
     }
 

@@ -1,0 +1,150 @@
+//! The values that were noted while a resource was converted.
+
+use std::ops::Range;
+
+use super::bundle::BundleIds;
+use super::reference::{literal, uuid};
+use super::tree::{Node, To};
+use crate::parse::Cells;
+use crate::parse::DateFormat;
+use crate::parse::dates::parse_date;
+use crate::spec::json_path::Reading;
+
+/// The noted values of one resource. The memory is used again for the next one.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Found {
+    /// The texts of all noted values.
+    text: String,
+    /// For each cell, its text and the rank of the path that it is from.
+    cells: Vec<Option<(Range<usize>, usize)>>,
+    arrays: Vec<Array>,
+    /// The references of the resource, each as `Type/id`.
+    references: Vec<Range<usize>>,
+}
+
+/// The items of a list or a repeating group.
+#[derive(Debug, Clone, Default)]
+struct Array {
+    /// Number of cells of an item.
+    width: usize,
+    cells: Vec<Option<Range<usize>>>,
+}
+
+impl Found {
+    /// Prepares for a resource with this number of cells, and with one array for each of `widths`.
+    pub(super) fn clear(&mut self, cells: usize, widths: &[usize]) {
+        self.text.clear();
+        self.cells.clear();
+        self.cells.resize(cells, None);
+        self.arrays.resize_with(self.arrays.len().max(widths.len()), Array::default);
+        for (array, &width) in self.arrays.iter_mut().zip(widths) {
+            array.width = width;
+            array.cells.clear();
+        }
+        self.references.clear();
+    }
+
+    /// Begins the next item of a repeating group.
+    pub(super) fn begin_item(&mut self, group: usize) {
+        let Array { width, cells } = &mut self.arrays[group];
+        cells.resize(cells.len() + *width, None);
+    }
+
+    /// Notes the text of a value. `is_reference` is true if it is the value of a key `reference`.
+    pub(super) fn see(&mut self, node: Option<&Node>, text: &str, is_reference: bool, bundle: Option<&BundleIds>) {
+        let mut target = None;
+        if is_reference {
+            target = self.add_reference(text, bundle);
+            self.references.extend(target.clone());
+        }
+        let Some(node) = node.map(Node::value).filter(|node| !node.sinks.is_empty()) else { return };
+        if !is_storable(text) {
+            return;
+        }
+        let mut plain = None;
+        for sink in &node.sinks {
+            let found = match sink.reading {
+                Reading::Reference if is_reference => target.clone(),
+                Reading::Reference => self.add_reference(text, bundle),
+                Reading::Date if parse_date(DateFormat::Iso, text).is_none() => None,
+                _ => Some(plain.get_or_insert_with(|| push(&mut self.text, text)).clone()),
+            };
+            if let Some(found) = found {
+                self.put(sink.to, found, sink.rank);
+            }
+        }
+    }
+
+    fn put(&mut self, to: To, text: Range<usize>, rank: usize) {
+        match to {
+            To::Cell(cell) => self.set(cell, text, rank),
+            To::List(list) => self.arrays[list].cells.push(Some(text)),
+            To::Column { group, column } => {
+                let Array { width, cells } = &mut self.arrays[group];
+                if let Some(start) = cells.len().checked_sub(*width) {
+                    cells[start + column].get_or_insert(text);
+                }
+            }
+        }
+    }
+
+    fn set(&mut self, cell: usize, text: Range<usize>, rank: usize) {
+        if self.cells[cell].as_ref().is_none_or(|(_, known)| rank < *known) {
+            self.cells[cell] = Some((text, rank));
+        }
+    }
+
+    /// Sets a cell to a text that is not a value of the resource.
+    pub(super) fn set_text(&mut self, cell: usize, text: &str) {
+        let text = push(&mut self.text, text);
+        self.set(cell, text, 0);
+    }
+
+    /// Appends the type and the id that a reference names. Returns `None` if it names none.
+    fn add_reference(&mut self, text: &str, bundle: Option<&BundleIds>) -> Option<Range<usize>> {
+        let start = self.text.len();
+        if let Some((kind, id)) = literal(text) {
+            self.text.push_str(kind);
+            self.text.push('/');
+            self.text.push_str(id);
+        } else {
+            bundle?.write(uuid(text)?, &mut self.text)?;
+        }
+        Some(start..self.text.len())
+    }
+
+    /// Returns the text that was noted for a cell.
+    pub(super) fn text(&self, cell: usize) -> Option<&str> {
+        self.cells[cell].as_ref().map(|(text, _)| &self.text[text.clone()])
+    }
+
+    /// Copies the values of the first `count` cells into the cells of a row, from cell `first` on, and the values of the
+    /// first `arrays` arrays.
+    pub(super) fn fill(&self, cells: &mut Cells, first: usize, count: usize, arrays: usize) {
+        for (cell, found) in self.cells[..count].iter().enumerate() {
+            if let Some((text, _)) = found {
+                cells.set_owned(first + cell, self.text[text.clone()].as_bytes());
+            }
+        }
+        cells.clear_items();
+        for array in &self.arrays[..arrays] {
+            cells.push_texts(array.cells.iter().map(|text| Some(self.text[text.clone()?].as_bytes())));
+        }
+    }
+
+    /// Returns the types and ids of the resources to which the resource refers.
+    pub(super) fn references(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.references.iter().filter_map(|text| self.text[text.clone()].split_once('/'))
+    }
+}
+
+fn push(text: &mut String, value: &str) -> Range<usize> {
+    let start = text.len();
+    text.push_str(value);
+    start..text.len()
+}
+
+/// Returns false for a text with control characters, which a field cannot contain. The resource keeps it.
+fn is_storable(text: &str) -> bool {
+    !text.bytes().any(|byte| byte < 0x20 && !matches!(byte, b'\t' | b'\r' | b'\n'))
+}

@@ -1,0 +1,235 @@
+//! Tests of the conversion of resources.
+
+use bson::RawDocument;
+use proptest::prelude::*;
+
+use super::*;
+use crate::encode::json_of;
+use crate::parse::Cells;
+use crate::reject::{Reason, Reject};
+use crate::spec::Spec;
+
+const SPEC: &str = r#"
+name = "test"
+resource = "Patient"
+patient = { identifier = "identifier", prefer = ["MR"] }
+[source]
+type = "fhir"
+system = "north"
+[search]
+active = { code = "active", privacy = "none" }
+born = { date = ["birthDate", "period.start"], privacy = "none" }
+code = { token = "code[*].coding", privacy = "none" }
+family = { string = "name[*].family", privacy = "none" }
+first = { string = "name[0].family", privacy = "none" }
+identifier = { identifier = "identifier", privacy = "none" }
+other = { reference = "link[*].other", privacy = "none" }
+practitioner = { reference = "generalPractitioner[0]", privacy = "none" }
+"#;
+
+fn reader() -> Fhir {
+    let spec = Spec::from_toml(SPEC, "test").expect("a valid spec");
+    Fhir::new(&spec, None)
+}
+
+fn read(row: &str) -> Result<String, Reject> {
+    let (mut fhir, mut cells) = (reader(), Cells::default());
+    fhir.parse(row.as_bytes(), &mut cells)?;
+    Ok(json_of(RawDocument::from_bytes(fhir.resource()).expect("valid BSON")))
+}
+
+/// Returns the cells that are not arrays, and the texts of the items of arrays, in the order of the spec.
+fn cells(row: &str) -> (Vec<String>, Vec<Vec<String>>) {
+    let spec = Spec::from_toml(SPEC, "test").expect("a valid spec");
+    let (mut fhir, mut cells) = (Fhir::new(&spec, None), Cells::default());
+    fhir.parse(row.as_bytes(), &mut cells).expect("a resource");
+    let columns = spec.columns();
+    let is_array = |cell: &usize| columns[*cell].node.is_array();
+    let values = (0..columns.len()).filter(|cell| !is_array(cell) && !spec.is_derived(&columns[*cell]));
+    let values = values.map(|cell| String::from_utf8(cells.get(&[], cell).to_vec()).unwrap()).collect();
+    let arrays = columns.iter().filter(|column| column.node.is_array()).count();
+    let items = |array| cells.array(array).map(|cell| cells.item_text("", cell).unwrap().0.to_owned()).collect();
+    (values, (0..arrays).map(items).collect())
+}
+
+#[test]
+fn values_are_found_by_their_paths() {
+    let row = r##"{"resourceType":"Patient","id":"p1","meta":{"lastUpdated":"2024-01-02T03:04:05.678+01:00"},
+        "active":true,"birthDate":"1980-01","period":{"start":"1980-01-05"},
+        "identifier":[{"value":"1"},{"system":"s","type":{"coding":[{"code":"MR"},{"code":"X"}]},"value":"2"}],
+        "name":[{"family":"a\u00e9"},{"given":["x"]},{"family":"b"}],
+        "code":[{"coding":[{"system":"u","code":"1"},{"code":"2"}]},{"coding":{"code":"3"}}],
+        "generalPractitioner":[{"reference":"http://a.example/Practitioner/9/_history/2"}],
+        "link":[{"other":{"reference":"Patient/2"}},{"other":{"reference":"#c"}},{"other":{"reference":"Patient/3"}}]}"##;
+    let (values, arrays) = cells(row);
+    let expected =
+        ["north", "Patient", "p1", "2024-01-02T03:04:05.678+01:00", "true", "1980-01-05", "aé", "Practitioner/9"];
+    assert_eq!(values, expected);
+    let expected: [&[&str]; 4] =
+        [&["1", "u", "2", "", "3", ""], &["aé", "b"], &["1", "", "", "2", "s", "MR"], &["Patient/2", "Patient/3"]];
+    assert_eq!(arrays, expected);
+    let (values, arrays) = cells(r#"{"id":" p ","name":{"family":"c"},"active":"a\u0007b","resourceType":"Patient"}"#);
+    assert_eq!(values, ["north", "Patient", "p", "", "", "", "", ""]);
+    assert_eq!(arrays[1], ["c"]);
+}
+
+#[test]
+fn the_references_of_a_resource_are_listed_with_their_kinds() {
+    let (mut fhir, mut cells) = (reader(), Cells::default());
+    let row = r##"{"resourceType":"Patient","id":"a","x":[{"reference":"Patient/1"},{"y":{"reference":"Media/2"}}],
+        "reference":"#z","z":{"reference":{"reference":"Patient/3"}}}"##;
+    fhir.parse(row.as_bytes(), &mut cells).expect("a resource");
+    assert_eq!(fhir.references().collect::<Vec<_>>(), [(Some(0), "1"), (None, "2"), (Some(0), "3")]);
+}
+
+#[test]
+fn references_by_uuid_are_resolved_inside_the_bundle() {
+    let uuid = "0123abcd-4567-89ef-0123-456789abcdef";
+    let mut ids = BundleIds::default();
+    ids.add_entry(
+        format!(r#"{{"fullUrl":"urn:uuid:{uuid}","resource":{{"resourceType":"Patient","id":"p7"}}}}"#).as_bytes(),
+    );
+    ids.add_entry(
+        b"{\"fullUrl\":\"urn:uuid:00000000-0000-0000-0000-000000000001\",\"resource\":{\"resourceType\":\"Patient\"}}",
+    );
+    ids.add_entry(b"{\"resource\":{\"resourceType\":\"Patient\"}}");
+    let spec = Spec::from_toml(SPEC, "test").expect("a valid spec");
+    let (mut fhir, mut cells) = (Fhir::new(&spec, Some(ids.into())), Cells::default());
+    let row = format!(
+        r#"{{"fullUrl":"urn:uuid:00000000-0000-0000-0000-000000000001","request":{{"method":"POST"}},"resource":
+        {{"resourceType":"Patient","generalPractitioner":[{{"reference":"urn:uuid:{uuid}"}}],"a":{{"reference":"urn:uuid:b"}}}}}}"#
+    );
+    fhir.parse(row.as_bytes(), &mut cells).expect("an entry");
+    assert_eq!(fhir.references().collect::<Vec<_>>(), [(Some(0), "p7")]);
+    assert_eq!(cells.get(&[], 2), b"00000000-0000-0000-0000-000000000001");
+    let stored = json_of(RawDocument::from_bytes(fhir.resource()).expect("valid BSON"));
+    assert!(stored.starts_with(r#"{"resourceType":"Patient","generalPr"#) && stored.contains(uuid), "{stored}");
+}
+
+#[test]
+fn a_row_that_is_not_a_resource_is_refused_with_the_reason() {
+    let check = |row: &str, reason, part: &str| {
+        let reject = read(row).expect_err(row);
+        assert!(reject.reason == reason && reject.message.contains(part), "{row}: {reject:?}");
+    };
+    check("{\"id\":\"a\"}", Reason::NotFhir, "no `resourceType`");
+    check("{}", Reason::NotFhir, "no `resourceType`");
+    check("}", Reason::NotFhir, "beside the resources");
+    check("[1]", Reason::NotFhir, "beside the resources");
+    check("{\"resourceType\":\"Other\",\"id\":\"a\"}", Reason::NotFhir, "does not describe");
+    check("{\"resourceType\":\"Patient\"}", Reason::NotFhir, "no `id`");
+    check("{\"resourceType\":\"Patient\",\"id\":\" \"}", Reason::NotFhir, "no `id`");
+    check("{\"resourceType\":\"Patient\",\"id\":null}", Reason::NotFhir, "no `id`");
+    check("{\"fullUrl\":\"a\",\"request\":{}}", Reason::NotFhir, "no resource");
+    check("{\"fullUrl\":\"http://a/b\",\"resource\":{\"resourceType\":\"Patient\"}}", Reason::NotFhir, "no `id`");
+    let rest = |rest: &str| format!("{{\"resourceType\":\"Patient\",\"id\":\"a\"{rest}");
+    check(&rest(""), Reason::NotJson, "see byte 35");
+    check(&rest("} x"), Reason::NotJson, "see byte 37");
+    for (wrong, byte) in [
+        (",", 36),
+        (",}", 36),
+        (",\"b\"}", 39),
+        (",\"b\":}", 40),
+        (",\"b\":[1,]}", 43),
+        (",\"b\":tru}", 40),
+        (",\"b\":01}", 41),
+        (",\"b\":1.}", 42),
+        (",\"b\":-}", 41),
+        (",\"b\":1e}", 42),
+        (",\"b\":\"\n\"}", 41),
+        (",\"b\":\"\\x\"}", 41),
+        (",\"b\":\"\\u12\"}", 41),
+        (",\"b\":'c'}", 40),
+        (",b:1}", 36),
+    ] {
+        check(&rest(wrong), Reason::NotJson, &format!("see byte {byte} "));
+    }
+    check(&rest(",\"id\":\"b\"}"), Reason::NotJson, "in its object twice");
+    check(&rest(",\"\\u0069d\":\"b\"}"), Reason::NotJson, "in its object twice");
+    check(&rest(",\"b\":[{\"c\":{\"d\":1,\"d\":2}}]}"), Reason::NotJson, "byte 53 of the row is in its object twice");
+    check(&rest(",\"b\\u0000\":1}"), Reason::NotJson, "U+0000");
+    for escape in ["\\ud800", "\\ud800\\u0041", "\\udc00", "\\ud800x"] {
+        check(&rest(&format!(",\"b\":\"{escape}\"}}")), Reason::NotJson, "half of a surrogate pair");
+    }
+    let many: Vec<String> = (0..200).map(|number| format!(",\"k{}\":1", number % 199)).collect();
+    check(&rest(&format!("{}}}", many.concat())), Reason::NotJson, "twice");
+    let nested = |levels: usize| rest(&format!(",\"b\":{}{}}}", "[".repeat(levels), "]".repeat(levels)));
+    check(&nested(98), Reason::NotJson, "more than 98 levels");
+    assert!(read(&nested(97)).is_ok());
+    let (mut fhir, mut cells) = (reader(), Cells::default());
+    let reject = Reject::from(fhir.parse(b"{\"resourceType\":\"\xff\"}", &mut cells).unwrap_err());
+    assert!(reject.reason == Reason::Undecodable && reject.message.contains("byte 18"), "{reject:?}");
+}
+
+#[test]
+fn each_value_comes_back_as_it_was() {
+    for value in [
+        "null",
+        "true",
+        "false",
+        "0",
+        "-0",
+        "1.0",
+        "1e2",
+        "1E+2",
+        "0.10",
+        "-12.50",
+        "123456789012345678901234567890123456789012",
+        "2147483648",
+        "[]",
+        "{}",
+        "[1,[2,{\"a\":[]}],null]",
+        "\"\"",
+        "\"a\\\"b\\\\c\\n\\t\\u0000\"",
+        "\"é😀\"",
+        "{\"\":1,\"a.b\":2,\"$c\":3}",
+        "[0,1,2,3,4,5,6,7,8,9,10,11]",
+        "{\"z\":1,\"a\":2}",
+    ] {
+        let row = format!("{{\"resourceType\":\"Patient\",\"id\":\"a\",\"value\":{value}}}");
+        assert_eq!(read(&row).expect(&row), row);
+    }
+    let row = r#" { "resourceType" : "Patient" , "id" : "a" , "v" : "\u0041\/\ud83d\ude00\b\f" , "w" : [ 1 , 2 ] } "#;
+    assert_eq!(read(row).unwrap(), r#"{"resourceType":"Patient","id":"a","v":"A/😀\b\f","w":[1,2]}"#);
+    let long = "abcdefghij\\nklmnopqrstuvwxyz".repeat(50);
+    let row = format!("{{\"resourceType\":\"Patient\",\"id\":\"a\",\"value\":\"{long}\"}}");
+    assert_eq!(read(&row).unwrap(), row);
+}
+
+/// Makes JSON values without white space.
+fn json() -> impl Strategy<Value = String> {
+    let text = proptest::string::string_regex("[ -~é\u{1f600}]{0,20}").expect("a valid pattern");
+    let text = text.prop_map(|text| serde_json::to_string(&text).expect("a text"));
+    let number = "-?(0|[1-9][0-9]{0,25})(\\.[0-9]{1,12})?([eE][+-]?[0-9]{1,3})?";
+    let leaf = prop_oneof![Just("null".to_owned()), Just("true".to_owned()), text, number];
+    leaf.prop_recursive(4, 40, 8, |inner| {
+        let items = proptest::collection::vec(inner.clone(), 0..8).prop_map(|items| format!("[{}]", items.join(",")));
+        let keys = proptest::collection::btree_map("[a-z]{1,6}", inner, 0..8);
+        let object = keys.prop_map(|keys| {
+            let keys: Vec<String> = keys.iter().map(|(key, value)| format!("\"{key}\":{value}")).collect();
+            format!("{{{}}}", keys.join(","))
+        });
+        prop_oneof![items, object]
+    })
+}
+
+proptest! {
+    #[test]
+    fn any_resource_comes_back_as_it_was(value in json()) {
+        let row = format!("{{\"resourceType\":\"Patient\",\"id\":\"a\",\"value\":{value}}}");
+        prop_assert_eq!(read(&row).expect("a resource"), row);
+    }
+
+    #[test]
+    fn damaged_text_is_refused_or_accepted_without_a_panic(value in json(), at in any::<prop::sample::Index>(), byte in 0x20_u8..0x7f) {
+        let mut row = format!("{{\"resourceType\":\"Patient\",\"id\":\"a\",\"value\":{value}}}").into_bytes();
+        let at = at.index(row.len());
+        row[at] = byte;
+        let (mut fhir, mut cells) = (reader(), Cells::default());
+        let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(&row).is_ok();
+        let read = fhir.parse(&row, &mut cells);
+        prop_assert!(is_json || read.is_err());
+        row.truncate(at);
+        prop_assert!(fhir.parse(&row, &mut cells).is_err());
+    }
+}

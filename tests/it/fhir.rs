@@ -1,0 +1,425 @@
+//! Tests of FHIR resources: loaded, verified and exported with the built-in spec.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use bson::{Bson, Document, doc};
+use serde_json::Value as Json;
+use serde_json::value::RawValue;
+
+use crate::bad_days::{SLOWLY, load, stop_midway, summary};
+use crate::load::{Place, block_on, text};
+use crate::program::medlift;
+use crate::provision::{Deployment, USERS, run_with_passwords};
+use crate::server::{shared, slow_server};
+
+const SPEC: [&str; 2] = ["--spec", "fhir-r4"];
+/// The counts of a load that are compared.
+const ENDS: [&str; 6] = ["read", "written", "already_present", "duplicates", "conflicts", "rejected"];
+
+/// Returns the sums of the counts of all types.
+fn total(summary: &Json) -> Vec<u64> {
+    ENDS.iter()
+        .map(|name| summary["total"][name].as_u64().unwrap_or_else(|| panic!("no {name} in {}", summary["total"])))
+        .collect()
+}
+
+/// Returns the summary of one type.
+fn of_type<'s>(summary: &'s Json, kind: &str) -> &'s Json {
+    let further = summary["further"].as_array().expect("several kinds");
+    std::iter::once(summary).chain(further).find(|found| found["kind"] == kind).expect("a kind of the spec")
+}
+
+fn find(place: &Place, collection: &str, filter: Document) -> Document {
+    let documents = place.collection(collection);
+    block_on(async move { documents.find_one(filter).await }).unwrap().expect("the document is stored")
+}
+
+/// Returns JSON without white space, with its strings written in one way and its numbers as they are.
+fn normal(json: &str) -> String {
+    match json.as_bytes().first() {
+        Some(b'{') => {
+            let keys: Vec<(String, Box<RawValue>)> = {
+                struct Pairs(Vec<(String, Box<RawValue>)>);
+                impl<'de> serde::Deserialize<'de> for Pairs {
+                    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                        struct Visit;
+                        impl<'de> serde::de::Visitor<'de> for Visit {
+                            type Value = Pairs;
+                            fn expecting(&self, formatter: &mut std::fmt::Formatter) -> std::fmt::Result {
+                                formatter.write_str("an object")
+                            }
+                            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Pairs, A::Error> {
+                                let mut pairs = Vec::new();
+                                while let Some(pair) = map.next_entry()? {
+                                    pairs.push(pair);
+                                }
+                                Ok(Pairs(pairs))
+                            }
+                        }
+                        from.deserialize_map(Visit)
+                    }
+                }
+                serde_json::from_str::<Pairs>(json).expect("an object").0
+            };
+            let pair = |(key, value): &(String, Box<RawValue>)| format!("{key:?}:{}", normal(value.get()));
+            format!("{{{}}}", keys.iter().map(pair).collect::<Vec<_>>().join(","))
+        }
+        Some(b'[') => {
+            let items: Vec<Box<RawValue>> = serde_json::from_str(json).expect("an array");
+            format!("[{}]", items.iter().map(|item| normal(item.get())).collect::<Vec<_>>().join(","))
+        }
+        Some(b'"') => format!("{:?}", serde_json::from_str::<String>(json).expect("a string")),
+        _ => json.to_owned(),
+    }
+}
+
+/// Returns the lines of an NDJSON text in normal form, sorted.
+fn normal_lines(text: &str) -> Vec<String> {
+    let mut lines: Vec<String> = text.lines().map(normal).collect();
+    lines.sort();
+    lines
+}
+
+fn export(place: &Place, options: &[&str]) -> String {
+    place.run(&[&["export"], &SPEC[..], options].concat()).expect_code(0).stdout
+}
+
+/// Returns the files with sample resources beside the repository. Prints a notice if they are not there.
+fn samples() -> Option<Vec<PathBuf>> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data/fhir");
+    let Ok(files) = fs::read_dir(&folder) else {
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), b"\nSKIPPED: the FHIR samples are not here\n");
+        return None;
+    };
+    Some(
+        files.map(|file| file.unwrap().path()).filter(|path| path.extension().is_some_and(|end| end == "gz")).collect(),
+    )
+}
+
+fn unpacked(path: &Path) -> String {
+    let mut text = String::new();
+    flate2::read::MultiGzDecoder::new(fs::File::open(path).unwrap()).read_to_string(&mut text).unwrap();
+    text
+}
+
+#[test]
+fn all_sample_resources_are_loaded_proven_and_exported() {
+    let Some(samples) = samples() else { return };
+    let place = Place::new("fhir_samples");
+    let rejects = place.dir.path().join("rejects");
+    fs::create_dir(&rejects).unwrap();
+    let folder = samples[0].parent().unwrap().join("*.ndjson.gz");
+    let options = [&SPEC[..], &["--rejects", text(&rejects)]].concat();
+    let summary = place.load(&folder, &options, 0);
+    let resources: Vec<String> = samples.iter().map(|path| unpacked(path)).collect();
+    let count = resources.iter().map(|text| text.lines().count() as u64).sum::<u64>();
+    assert_eq!(total(&summary), [count, count, 0, 0, 0, 0], "{}", summary["total"]);
+    assert_eq!(summary["sources"][0]["format"], "fhir, ndjson");
+    let further = summary["further"].as_array().unwrap();
+    let equal = std::iter::once(&summary).chain(further).map(|kind| kind["verification"]["equal"].as_u64().unwrap());
+    assert_eq!(equal.sum::<u64>(), count);
+    assert!(normal_lines(&export(&place, &[])) == normal_lines(&resources.concat()), "each resource must come back");
+    place.run(&[&["verify", text(&folder)], &SPEC[..]].concat()).expect_code(0);
+    let again = place.load(&folder, &options, 0);
+    assert_eq!(total(&again), [count, 0, count, 0, 0, 0], "{}", again["total"]);
+}
+
+const UUIDS: [&str; 2] = ["0123abcd-4567-89ef-0123-456789abcdef", "ffffffff-4567-89ef-0123-456789abcdef"];
+
+/// Returns a Bundle with a Patient and a Condition that refers to it by UUID. The Condition has no id of its own.
+fn bundle(kind: &str, patient: &str) -> String {
+    let [first, second] = UUIDS;
+    format!(
+        r#"{{
+  "resourceType": "Bundle", "id": "b", "type": "{kind}",
+  "link": [{{ "relation": "self", "url": "http://a.example/[]{{}}" }}],
+  "entry": [
+    {{ "fullUrl": "urn:uuid:{second}", "search": {{ "mode": "match" }}, "request": {{ "method": "POST", "url": "Condition" }},
+      "resource": {{ "resourceType": "Condition", "subject": {{ "reference": "urn:uuid:{first}" }},
+        "code": {{ "coding": [{{ "system": "s", "code": "1" }}] }}, "onsetDateTime": "2024-01" }} }},
+    {{ "fullUrl": "urn:uuid:{first}", "response": {{ "status": "201" }},
+      "resource": {{ "resourceType": "Patient", "id": "{patient}", "identifier": [{{ "system": "north", "value": "7" }}] }} }}
+  ],
+  "signature": {{ "data": "entry" }}
+}}
+"#
+    )
+}
+
+#[test]
+fn a_bundle_of_each_kind_gives_the_resources_of_its_entries() {
+    for kind in ["collection", "transaction", "batch", "searchset", "history"] {
+        let place = Place::new("fhir_bundle");
+        let source = place.write("bundle.json", bundle(kind, "p1"));
+        let summary = place.load(&source, &SPEC, 0);
+        assert_eq!(total(&summary), [2, 2, 0, 0, 0, 0], "{}", summary["total"]);
+        assert_eq!(summary["sources"][0]["format"], "fhir, bundle");
+        let condition = find(&place, "Condition", doc! { "id": UUIDS[1] });
+        let search = condition.get_document("_search").unwrap();
+        assert_eq!(search.get_str("subject").unwrap(), "Patient/p1");
+        assert_eq!(search.get("onset"), Some(&Bson::Null));
+        let code = doc! { "code": "1", "system": "s" };
+        assert_eq!(search.get_array("code").unwrap(), &[Bson::from(code)]);
+        let stored = condition.get_document("resource").unwrap().get_document("subject").unwrap();
+        assert_eq!(stored.get_str("reference").unwrap(), format!("urn:uuid:{}", UUIDS[0]));
+        let patient = find(&place, "Patient", doc! { "id": "p1" });
+        assert_eq!(condition.get("patient"), patient.get("patientReference"));
+        assert_ne!(patient.get("patient"), patient.get("patientReference"));
+        // The same resources as NDJSON are the same documents.
+        let exported = place.write("all.ndjson", export(&place, &[]));
+        assert_eq!(fs::read_to_string(&exported).unwrap().lines().count(), 2);
+        if kind == "batch" {
+            // Of the resource without an id, the export has none either.
+            let again = place.load(&exported, &[&SPEC[..], &["--no-verify"]].concat(), 4);
+            assert_eq!(total(&again), [2, 0, 1, 0, 0, 1], "{}", again["total"]);
+        }
+    }
+}
+
+#[test]
+fn several_bundles_arrays_and_single_resources_are_read() {
+    let place = Place::new("fhir_forms");
+    let patient = |id: &str| format!("{{\"resourceType\":\"Patient\",\"id\":\"{id}\"}}");
+    let sources = [
+        ("two.json", format!("[{},{}]", bundle("batch", "b1"), bundle("batch", "b2")), "fhir, bundle", 4),
+        ("one.json", format!("{{\n\"resourceType\":\"Patient\",\n\"id\":\"{}\"\n}}\n", "o1"), "fhir, json", 1),
+        ("array.json", format!("[\n{},\n{}]", patient("a1"), patient("a2")), "fhir, json", 2),
+        ("lines.ndjson", format!("{}\n{}\n", patient("l1"), patient("l2")), "fhir, ndjson", 2),
+        ("empty.json", "{\"resourceType\":\"Bundle\",\"type\":\"batch\"}".to_owned(), "fhir, bundle", 0),
+    ];
+    for (name, content, format, rows) in sources {
+        let source = place.write(name, content);
+        let summary = place.load(&source, &[&SPEC[..], &["--no-verify"]].concat(), 0);
+        assert_eq!(
+            (total(&summary)[0], &summary["sources"][0]["format"]),
+            (rows, &Json::from(format)),
+            "{name}: {}",
+            summary["total"]
+        );
+    }
+    let lines = format!("{}\n", patient("s1"));
+    let run = medlift([
+        "load",
+        "-",
+        "--spec",
+        "fhir-r4",
+        "--json",
+        "--quiet",
+        "--db",
+        &place.database,
+        "--uri",
+        &shared().uri(),
+    ]);
+    run.input(lines).run().expect_code(0);
+    find(&place, "Patient", doc! { "id": "s1" });
+}
+
+#[test]
+fn refused_resources_are_kept_and_loaded_after_their_correction() {
+    let place = Place::new("fhir_rejects");
+    let good = r#"{"resourceType":"Patient","id":"p1"}"#;
+    let wrong = [
+        r#"{"resourceType":"Patient","id":"p2",}"#,
+        r#"{"resourceType":"Patent","id":"p3"}"#,
+        r#"{"id":"p4"}"#,
+        r#"{"resourceType":"Patient","id":"p5","id":"p5"}"#,
+        r#"{"resourceType":"Patient"}"#,
+        "hello",
+    ];
+    let source = place.write("a.ndjson", format!("{good}\n{}\n", wrong.join("\n")));
+    let dry = place.run(&[&["load", "--dry-run", "--json", text(&source)], &SPEC[..]].concat()).expect_code(4);
+    let dry: Json = serde_json::from_str(&dry.stdout).unwrap();
+    assert_eq!(total(&dry), [7, 1, 0, 0, 0, 6], "{dry}");
+    let summary = place.load(&source, &SPEC, 4);
+    assert_eq!(total(&summary), [7, 1, 0, 0, 0, 6], "{}", summary["total"]);
+    assert_eq!(summary["total"]["of_no_kind"], 3, "{}", summary["total"]);
+    let rejects = source.with_file_name("a.ndjson.rejects.ndjson");
+    let listed = [&rejects, &source.with_file_name("a.ndjson.rejects.csv")].map(|path| path.display().to_string());
+    assert_eq!(summary["reject_files"], serde_json::json!(listed));
+    assert_eq!(fs::read_to_string(&rejects).unwrap(), format!("{}\n", wrong.join("\n")));
+    let positions = fs::read_to_string(&listed[1]).unwrap();
+    let rules: Vec<&str> = positions.lines().skip(1).map(|line| line.split(',').nth(3).unwrap()).collect();
+    assert_eq!(rules, ["not_json", "not_fhir", "not_fhir", "not_json", "not_fhir", "not_fhir"]);
+    assert!(!positions.contains("Patent") && !positions.contains("hello"), "no value may be there: {positions}");
+    place.run(&[&["verify", text(&source)], &SPEC[..]].concat()).expect_code(0);
+
+    let corrected = [
+        r#"{"resourceType":"Patient","id":"p2"}"#,
+        r#"{"resourceType":"Patient","id":"p3"}"#,
+        r#"{"fullUrl":"urn:uuid:x","resource":{"resourceType":"Patient","id":"p4"}}"#,
+    ];
+    fs::write(&rejects, corrected.join("\n")).unwrap();
+    let summary = place.load(&rejects, &[&SPEC[..], &["--no-verify"]].concat(), 0);
+    assert_eq!(total(&summary), [3, 3, 0, 0, 0, 0], "{}", summary["total"]);
+
+    // An entry of several lines is one line of the reject file.
+    let bundle = bundle("batch", "p9").replace("\"Condition\",", "\"Unknown\",");
+    let source = place.write("b.json", bundle);
+    let summary = place.load(&source, &[&SPEC[..], &["--no-verify"]].concat(), 4);
+    assert_eq!(total(&summary), [2, 1, 0, 0, 0, 1], "{}", summary["total"]);
+    let rejects = source.with_file_name("b.json.rejects.ndjson");
+    let kept = fs::read_to_string(&rejects).unwrap();
+    assert_eq!(kept.lines().count(), 1);
+    fs::write(&rejects, kept.replace("Unknown", "Condition")).unwrap();
+    let summary = place.load(&rejects, &[&SPEC[..], &["--no-verify"]].concat(), 0);
+    assert_eq!(total(&summary), [1, 1, 0, 0, 0, 0], "{}", summary["total"]);
+}
+
+#[test]
+fn a_resource_that_the_server_refuses_comes_back_as_json() {
+    let place = Place::new("fhir_refused");
+    let patient =
+        |id: &str| format!("{{\"resourceType\":\"Patient\",\"id\":\"{id}\",\"n\":[1.0,1e2,1E2],\"t\":\"a\\n\"}}");
+    let first = place.write("first.ndjson", patient("p0"));
+    place.load(&first, &SPEC, 0);
+    let client = place.collection("Patient").client().database(&place.database);
+    let change = doc! { "collMod": "Patient", "validator": { "id": { "$ne": "p2" } } };
+    block_on(async move { client.run_command(change).await }).unwrap();
+    let source = place.write("a.ndjson", format!("{}\n{}\n", patient("p1"), patient("p2")));
+    let summary = place.load(&source, &[&SPEC[..], &["--no-verify"]].concat(), 4);
+    assert_eq!(total(&summary), [2, 1, 0, 0, 0, 1], "{}", summary["total"]);
+    let kept = fs::read_to_string(source.with_file_name("a.ndjson.rejects.ndjson")).unwrap();
+    assert_eq!(kept, format!("{}\n", patient("p2")));
+}
+
+#[test]
+fn the_same_id_in_two_systems_is_two_resources() {
+    let place = Place::new("fhir_systems");
+    let source = place.write("a.ndjson", "{\"resourceType\":\"Patient\",\"id\":\"p1\"}\n");
+    let load = |options: &[&str]| total(&place.load(&source, &[&SPEC[..], options].concat(), 0));
+    assert_eq!(load(&["--source-system", "north"]), [1, 1, 0, 0, 0, 0]);
+    assert_eq!(load(&["--source-system", "south"]), [1, 1, 0, 0, 0, 0]);
+    assert_eq!(load(&["--source-system", "north"]), [1, 0, 1, 0, 0, 0]);
+    let [north, south] = ["north", "south"].map(|system| find(&place, "Patient", doc! { "source": system }));
+    assert_ne!(north.get("patientReference"), south.get("patientReference"));
+    // A Patient without an identifier is known by its references.
+    assert_eq!(north.get("patient"), north.get("patientReference"));
+    let table = place.write("a.csv", "Name,Age\nann,1\n");
+    let wrong = place.run(&["load", text(&table), "--source-system", "north"]).expect_code(2);
+    assert!(wrong.stderr.contains("--source-system is only for FHIR resources"), "{}", wrong.stderr);
+}
+
+#[test]
+fn the_version_that_was_changed_last_is_stored_in_whatever_order() {
+    let version = |time: &str, note: &str| {
+        format!(
+            "{{\"resourceType\":\"Patient\",\"id\":\"p1\",\"meta\":{{\"lastUpdated\":\"{time}\"}},\"note\":\"{note}\"}}\n"
+        )
+    };
+    let [old, new] = [version("2024-01-01T00:00:00Z", "old"), version("2024-01-01T00:00:00.001+00:00", "new")];
+    for (first, second, written) in [(&old, &new, 1), (&new, &old, 0)] {
+        let place = Place::new("fhir_newest");
+        let [first, second] =
+            [("first.ndjson", first), ("second.ndjson", second)].map(|(name, text)| place.write(name, text));
+        place.load(&first, &SPEC, 0);
+        let summary = place.load(&second, &SPEC, 0);
+        assert_eq!((total(&summary)[1], total(&summary)[5]), (written, 0), "{}", summary["total"]);
+        let stored = find(&place, "Patient", doc! {});
+        assert_eq!(stored.get_document("resource").unwrap().get_str("note").unwrap(), "new");
+        place.run(&[&["verify", text(&first), text(&second)], &SPEC[..]].concat()).expect_code(0);
+    }
+}
+
+#[test]
+fn a_killed_load_of_resources_goes_on_and_counts_exactly() {
+    let place = Place::new("fhir_resumed");
+    let resource = |number: u32| {
+        let kind = ["Patient", "Condition", "Observation"][number as usize % 3];
+        let rest = "x".repeat(2_000);
+        format!("{{\"resourceType\":\"{kind}\",\"id\":\"r{}\",\"text\":\"{rest}\"}}\n", number % 4_500)
+    };
+    let source = place.write("a.ndjson", (0..6_000).map(resource).collect::<String>());
+    let server = slow_server();
+    let options = [&SLOWLY[..], &SPEC[..]].concat();
+    let running = load(&server, &place, text(&source), &options).start();
+    stop_midway(running, &server, &place.database, "KILL");
+    let resumed = summary(&load(&server, &place, text(&source), &options).run().expect_code(0));
+    let found = total(&resumed);
+    assert_eq!((found[0], found[1] + found[2], found[3] + found[4], found[5]), (6_000, 4_500, 1_500, 0));
+    let mut documents = 0;
+    for kind in ["Patient", "Condition", "Observation"] {
+        let proof = &of_type(&resumed, kind)["verification"];
+        assert_eq!((&proof["missing"], &proof["different"]), (&0.into(), &0.into()), "{kind}: {proof}");
+        documents += proof["found"].as_u64().unwrap();
+    }
+    assert_eq!(documents, 4_500);
+}
+
+const TWO_TYPES: &str = "name = 'two'\n[source]\ntype = 'fhir'\n\
+    [[document]]\nresource = 'Patient'\npatient = { identifier = 'identifier' }\n[document.search]\n\
+    identifier = { identifier = 'identifier', privacy = 'direct-identifier' }\n\
+    gender = { code = 'gender', privacy = 'clinical' }\n\
+    [[document]]\nresource = 'Condition'\npatient = { reference = 'subject' }\n[document.search]\n\
+    subject = { reference = 'subject', privacy = 'direct-identifier' }\n\
+    code = { token = 'code.coding', privacy = 'clinical' }\n";
+
+#[test]
+fn all_types_are_provisioned_together_and_each_role_is_tried() {
+    let place = Place::new("fhir_roles");
+    let spec = place.write("two.toml", TWO_TYPES);
+    let source = place.write("bundle.json", bundle("collection", "p1"));
+    let deployment = Deployment::start();
+    let root = deployment.address().1;
+    let run = |arguments: &[&str], code| {
+        let spec = ["--spec", text(&spec)];
+        run_with_passwords(&deployment, &[arguments, &spec[..]].concat(), &root, code)
+    };
+    run(&["provision"], 0);
+    let plan = run(&["provision", "--plan"], 0);
+    assert!(plan.contains("nothing to do"), "{plan}");
+    run(&["load", text(&source), "--quiet"], 0);
+    run(&["verify", text(&source), "--quiet"], 0);
+    let exported = run(&["export", "--quiet"], 0);
+    assert_eq!(exported.lines().count(), 2, "{exported}");
+    for kind in ["Patient", "Condition"] {
+        let doctor = run(&["doctor", "--collection", kind], 0);
+        assert!(doctor.contains(&format!("may load and verify hospital.{kind}")), "{doctor}");
+    }
+    let password = |name: &str| USERS.iter().find(|(user, _)| *user == name).unwrap().1;
+    let (analyst, loader) = (password("ANALYST_PASS"), password("LOADER_PASS"));
+    crate::connection::block_on(async {
+        let analyst = deployment.sign_in("analyst", analyst).await.expect("signs in");
+        let loader = deployment.sign_in("loader", loader).await.expect("signs in");
+        for kind in ["Patient", "Condition"] {
+            let found = analyst.db().run_command(crate::provision::find(&format!("{kind}_deidentified"))).await;
+            let found = found.expect("the analyst may read the view").to_string();
+            assert!(!found.contains("resource\"") && !found.contains("p1") && found.contains("_search"), "{found}");
+            analyst
+                .db()
+                .run_command(crate::provision::find(kind))
+                .await
+                .expect_err("the analyst may not read the data");
+            loader.db().run_command(crate::provision::find(kind)).await.expect("the loader may read the data");
+            loader.db().run_command(crate::provision::delete(kind)).await.expect_err("the loader may not delete");
+        }
+    });
+}
+
+#[test]
+#[ignore = "writes 200 MB; run it with --ignored"]
+fn a_large_bundle_needs_little_memory() {
+    let place = Place::new("fhir_large");
+    let source = place.dir.path().join("bundle.json");
+    let mut file = std::io::BufWriter::new(fs::File::create(&source).unwrap());
+    file.write_all(b"{\"resourceType\":\"Bundle\",\"type\":\"collection\",\"entry\":[").unwrap();
+    for number in 0..100_000 {
+        let comma = if number == 0 { "" } else { "," };
+        let text = "y".repeat(1_900);
+        let entry = format!(
+            "{comma}{{\"resource\":{{\"resourceType\":\"Observation\",\"id\":\"o{number}\",\"note\":\"{text}\"}}}}\n"
+        );
+        file.write_all(entry.as_bytes()).unwrap();
+    }
+    file.write_all(b"]}").unwrap();
+    drop(file);
+    let uri = shared().uri();
+    let running =
+        medlift(["load", text(&source), "--spec", "fhir-r4", "--db", &place.database, "--uri", &uri, "--quiet"])
+            .timeout(std::time::Duration::from_mins(10))
+            .start();
+    let (run, peak_mib) = running.wait_and_measure();
+    run.expect_code(0);
+    assert!(peak_mib <= 400, "{peak_mib} MiB");
+}
