@@ -10,6 +10,7 @@ mod progress;
 mod references;
 pub mod rejects;
 pub mod runs;
+mod source_note;
 pub mod summary;
 mod terminal;
 pub mod times;
