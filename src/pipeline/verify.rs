@@ -12,8 +12,8 @@ use crate::fold::shell::{self as fold, FoldError};
 use crate::ledger::{
     CollectionIdentity, LEASE_DEFAULT, Ledger, LedgerError, LoadDocument, SourceIdentity, TargetState,
 };
-use crate::report::fold::StateProof;
 use crate::reject::{RejectedRow, RowKinds};
+use crate::report::fold::StateProof;
 use crate::report::{Phase, Progress};
 use crate::server::{Failure, Target};
 use crate::spec::{FormatName, OnConflict};

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::fold::FoldSummary;
+use super::references;
 pub use super::source_note::SourceNote;
 use super::times::Times;
 use crate::clean::{Tally, slot_names};
