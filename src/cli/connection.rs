@@ -195,10 +195,22 @@ impl ConnectionArgs {
     }
 
     /// Uses the collection of the spec if the spec [has its own](Spec::has_own_collection) and the user gave no
-    /// `--collection`. Without this, messages would be loaded into the collection `admissions` of an `.env`.
-    pub(super) fn in_collection_of(self, spec: &Spec) -> Self {
-        let own = || spec.has_own_collection().then(|| spec.collection.clone());
-        Self { collection: self.collection.clone().or_else(own), ..self }
+    /// `--collection`. Without this, messages would be loaded into the collection `admissions` of an `.env`. Says so if
+    /// `COLLECTION_NAME` names another collection, unless `is_quiet` is true.
+    pub(super) fn in_collection_of(self, spec: &Spec, is_quiet: bool) -> Result<Self, Error> {
+        if self.collection.is_some() || !spec.has_own_collection() {
+            return Ok(self);
+        }
+        let settings = settings::load()?;
+        if !is_quiet && settings.get("COLLECTION_NAME").is_some_and(|name| name != spec.collection) {
+            // The value is not shown, because it may be a connection string.
+            output::tell(format_args!(
+                "notice: COLLECTION_NAME is ignored, because the built-in spec {} has its own collection, {}; to use another, \
+                 give --collection",
+                spec.name, spec.collection
+            ));
+        }
+        Ok(Self { collection: Some(spec.collection.clone()), ..self })
     }
 
     /// Returns an error if the user gave `--collection` but the spec describes several kinds of documents. Each kind

@@ -12,7 +12,7 @@ use super::settings;
 /// The dataset spec that a command uses.
 #[derive(Debug, Clone, Default, Args)]
 pub(super) struct DatasetArgs {
-    /// Dataset spec: a file, or one of the built-in specs admissions and hl7v2 [default: hl7v2 for HL7 messages, otherwise admissions]
+    /// Dataset spec: a file, or one of the built-in specs admissions and hl7v2 [default: admissions; load, verify and plan use hl7v2 for HL7 messages]
     #[arg(long = "spec", value_name = "FILE|NAME")]
     pub(super) path: Option<PathBuf>,
 }

@@ -83,7 +83,7 @@ impl ExportArgs {
         let filter = query.as_ref().map(|query| super::query::parse(query.reveal())).transpose()?;
         let connection = deployment.into_connection_args("to name a file to write, use --out")?;
         let mut spec = dataset.kind(connection.collection())?;
-        let connection = connection.in_collection_of(&spec);
+        let connection = connection.in_collection_of(&spec, quiet)?;
         let doubts = filter.as_ref().map(|filter| filter_doubts(filter, &spec)).unwrap_or_default();
         for doubt in doubts {
             output::tell(format_args!("warning: --query: {doubt}"));

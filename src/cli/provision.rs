@@ -90,7 +90,7 @@ impl ProvisionArgs {
         let source = self.passwords()?;
         let connection = self.deployment.into_connection_args("to name a spec, use --spec")?;
         let spec = self.dataset.kind(connection.collection())?;
-        let connection = connection.in_collection_of(&spec);
+        let connection = connection.in_collection_of(&spec, false)?;
         if self.emit_init_js {
             output::write_stdout(init_js(&spec, LEDGER_COLLECTION).as_bytes())?;
             return Ok(ExitCode::SUCCESS);

@@ -34,14 +34,15 @@ impl Format {
     ///
     /// If the options give no format, the first characters decide. A source that begins with `{`, `[{` or `[]` is JSON.
     /// White space before and between these characters is ignored. A source that begins with a header segment such as
-    /// `MSH|` is HL7 v2. Every other source is delimited text.
+    /// `MSH|^` is HL7 v2, unless the options give the delimiter, the quote or the escape character of a table. Every other
+    /// source is delimited text.
     pub fn detect(sample: &[u8], options: &LayoutOptions) -> Result<Self, LayoutError> {
         let mut signs = sample.iter().filter(|byte| !byte.is_ascii_whitespace());
         let (first, second) = (signs.next(), signs.next());
         let is_array = first == Some(&b'[') && matches!(second, Some(b'{' | b']'));
         match options.format {
             Some(FormatName::Hl7) => Ok(Self::Hl7),
-            None if begins_with_header(sample) => Ok(Self::Hl7),
+            None if !options.is_of_table() && begins_with_header(sample) => Ok(Self::Hl7),
             None if is_array => Ok(Self::Json),
             Some(FormatName::Json) if first == Some(&b'[') => Ok(Self::Json),
             None if first == Some(&b'{') => Ok(json_by_first_object(sample)),
@@ -50,9 +51,8 @@ impl Format {
         }
     }
 
-    /// Returns the name of the built-in spec that is used for a source of this format if the user gives no spec. `_sample` is
-    /// the beginning of the source.
-    pub fn built_in_spec(self, _sample: &[u8]) -> &'static str {
+    /// Returns the name of the built-in spec that is used for a source of this format if the user gives no spec.
+    pub fn built_in_spec(self) -> &'static str {
         match self {
             Self::Hl7 => "hl7v2",
             Self::Csv(_) | Self::Ndjson | Self::Json => "admissions",

@@ -107,7 +107,7 @@ impl Plan {
         for (index, origin) in read::expand(&wishes.sources)?.into_iter().enumerate() {
             let reader = Reader::open(&origin, index, &options)?;
             let format = detect(&origin, &reader, &wishes.layout)?;
-            let name = format.built_in_spec(reader.sample());
+            let name = format.built_in_spec();
             let (first, dataset) = chosen.get_or_insert_with(|| (name, built_in(name)));
             if *first != name {
                 return Err(Error::Usage(format!(
