@@ -51,7 +51,7 @@ impl Basis {
             ledger,
             identity: CollectionIdentity::of(spec, identity),
             reader,
-            rule: format!("{}; time zone {}", rule_of(spec)?.description(), spec.source.zone.name()),
+            rule: format!("{} {}", rule_of(spec)?.description(), spec.source.zone.name()),
         })
     }
 

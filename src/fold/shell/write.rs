@@ -2,7 +2,7 @@
 
 use bson::raw::{CStr, cstr};
 use bson::spec::BinarySubtype;
-use bson::{Document, RawArrayBuf, RawBinaryRef, RawBsonRef, RawDocument, RawDocumentBuf, doc, rawdoc};
+use bson::{Document, RawArrayBuf, RawBinaryRef, RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
 
 use super::FoldError;
 use super::store::{IDS_MAX, Store, among, id_of};
@@ -278,7 +278,7 @@ impl Commands {
 
 #[cfg(test)]
 mod tests {
-    use bson::Bson;
+    use bson::{Bson, doc};
 
     use super::*;
 
