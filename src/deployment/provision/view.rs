@@ -223,6 +223,15 @@ mod tests {
     }
 
     #[test]
+    fn the_view_of_messages_shows_no_text_of_a_sender_except_the_event() {
+        let spec = crate::spec::Dataset::built_in("hl7v2").expect("built in").into_only().expect("one kind");
+        let pipeline = pipeline(&spec);
+        let shown = pipeline[0].get_document("$project").expect("a projection");
+        let names: Vec<&str> = shown.keys().map(String::as_str).collect();
+        assert_eq!(names, ["_id", "type", "event", "sentAt", "sentAtPrecision", "eventAt", "eventAtPrecision"]);
+    }
+
+    #[test]
     fn the_spec_of_the_view_has_its_columns_in_its_order() {
         let spec = Spec::built_in();
         let view = view_spec(&spec);
