@@ -115,11 +115,13 @@ pub(super) async fn examine(target: &Target) -> Result<Kind, ServerError> {
         Ok(batch(&target.look(any).await.map_err(failed)?).next().is_some())
     };
     let links = async |field: &str| -> Result<Links, ServerError> {
-        Ok(match (is_indexed(field), exists(field).await?) {
-            (true, _) => Links::Followed,
-            (false, true) if is_large => Links::TooSlow,
-            (false, true) => Links::Followed,
-            (false, false) => Links::Absent,
+        if is_indexed(field) {
+            return Ok(Links::Followed);
+        }
+        Ok(match exists(field).await? {
+            true if is_large => Links::TooSlow,
+            true => Links::Followed,
+            false => Links::Absent,
         })
     };
     let has_index = batch(&listed).any(is_of_key);
