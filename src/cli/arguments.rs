@@ -3,7 +3,7 @@
 //! A connection string can contain a password. If a user misspells the connection string or writes it in the wrong
 //! place, clap would quote it in an error. Therefore clap's errors are made from a copy of the arguments without
 //! passwords. If another option gets a connection string by mistake, Medlift refuses the option and does not show its
-//! value.
+//! value. Errors of `medlift patient` show no value at all, because it may be the identifier of a patient.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -44,23 +44,28 @@ pub(super) fn parse(arguments: Vec<OsString>) -> Result<Parsed, Error> {
     refuse_detached_password(&arguments)?;
     let matches = match Cli::command().try_get_matches_from(&arguments) {
         Ok(matches) => matches,
-        Err(error) => return show(&error, &arguments).map(Parsed::Ended),
+        Err(error) => return show(error, &arguments).map(Parsed::Ended),
     };
     refuse_connection_strings(&matches)?;
     match Cli::from_arg_matches(&matches) {
         Ok(cli) => Ok(Parsed::Command(cli)),
-        Err(error) => show(&error, &arguments).map(Parsed::Ended),
+        Err(error) => show(error, &arguments).map(Parsed::Ended),
     }
 }
 
 /// Writes help to standard output, or an error to standard error. Returns the exit code.
-fn show(error: &clap::Error, arguments: &[OsString]) -> Result<ExitCode, Error> {
+fn show(error: clap::Error, arguments: &[OsString]) -> Result<ExitCode, Error> {
     if !error.use_stderr() {
         output::write_stdout(error.render().to_string().as_bytes())?;
         return Ok(ExitCode::SUCCESS);
     }
-    if let Some(message) = unknown_option(error).and_then(|option| tool_options::message(&option, kebab_case)) {
+    if let Some(message) = unknown_option(&error).and_then(|option| tool_options::message(&option, kebab_case)) {
         return Err(Error::Usage(message));
+    }
+    let is_of_patient = arguments.iter().skip(1).find(|argument| !argument.to_string_lossy().starts_with('-'));
+    if is_of_patient.is_some_and(|command| command == "patient") {
+        output::tell_as_it_is(&without_values(error).render().to_string());
+        return Ok(ExitCode::from(2));
     }
     let shown = without_passwords(arguments);
     let text = if shown == arguments {
@@ -76,6 +81,22 @@ fn show(error: &clap::Error, arguments: &[OsString]) -> Result<ExitCode, Error> 
     };
     output::tell_as_it_is(&text);
     Ok(ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2)))
+}
+
+/// Removes what the user typed from an error of `medlift patient`, except the names of its options: any of it can be the
+/// identifier of a patient.
+fn without_values(mut error: clap::Error) -> clap::Error {
+    let is_typed = |value: &ContextValue| !matches!(value, ContextValue::String(text) if text.is_empty());
+    if error.get(ContextKind::InvalidValue).is_some_and(is_typed) {
+        error.insert(ContextKind::InvalidValue, ContextValue::String(HIDDEN.to_owned()));
+    }
+    if error.kind() == ErrorKind::UnknownArgument {
+        error.insert(ContextKind::InvalidArg, ContextValue::String(HIDDEN.to_owned()));
+    }
+    for kind in [ContextKind::Suggested, ContextKind::SuggestedValue, ContextKind::TrailingArg] {
+        error.remove(kind);
+    }
+    error
 }
 
 /// Returns the unknown option if the error is about an option that the command does not have.

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use medlift::error::Error;
 use medlift::pipeline::Plan;
 use medlift::server::documentdb::Product;
-use medlift::server::{Connection, Destination, Purpose, Secret, Target, is_connection_string};
+use medlift::server::{Connection, Destination, Purpose, Secret, Settings, Target, is_connection_string};
 use medlift::spec::Spec;
 
 use super::arguments::looks_like_connection_string;
@@ -195,10 +195,16 @@ impl ConnectionArgs {
     }
 
     /// Uses the collection of the spec if the spec [has its own](Spec::has_own_collection) and the user gave no
-    /// `--collection`. Without this, messages would be loaded into the collection `admissions` of an `.env`.
-    pub(super) fn in_collection_of(self, spec: &Spec) -> Self {
-        let own = || spec.has_own_collection().then(|| spec.collection.clone());
-        Self { collection: self.collection.clone().or_else(own), ..self }
+    /// `--collection`. Without this, messages would be loaded into the collection `admissions` of an `.env`. Says so if
+    /// `COLLECTION_NAME` names another collection, unless `is_quiet` is true.
+    pub(super) fn in_collection_of(self, spec: &Spec, is_quiet: bool) -> Result<Self, Error> {
+        if self.collection.is_some() || !spec.has_own_collection() {
+            return Ok(self);
+        }
+        if !is_quiet {
+            tell_ignored_name(spec, &settings::load()?);
+        }
+        Ok(Self { collection: Some(spec.collection.clone()), ..self })
     }
 
     /// Returns an error if the user gave `--collection` but the spec describes several kinds of documents. Each kind
@@ -218,6 +224,18 @@ impl ConnectionArgs {
     pub(super) async fn connect(self, purpose: Purpose, collection: &str) -> Result<Target, Error> {
         let destination = Destination::settle(&self.into_connection(purpose)?, &settings::load()?, collection)?;
         connect(&destination).await
+    }
+}
+
+/// Says that `COLLECTION_NAME` does not count for a spec with its own collection. Does not show the value, because it may be a
+/// connection string.
+pub(super) fn tell_ignored_name(spec: &Spec, settings: &Settings) {
+    if settings.get("COLLECTION_NAME").is_some_and(|name| name != spec.collection) {
+        output::tell(format_args!(
+            "notice: COLLECTION_NAME is ignored, because the built-in spec {} has its own collection, {}; to use another, \
+             give --collection",
+            spec.name, spec.collection
+        ));
     }
 }
 

@@ -34,7 +34,7 @@ impl DoctorArgs {
     pub(super) fn run(self: Box<Self>) -> Result<ExitCode, Error> {
         let connection = self.deployment.into_connection_args("to name a spec, use --spec")?;
         let spec = self.dataset.kind(connection.collection())?;
-        let connection = connection.in_collection_of(&spec);
+        let connection = connection.in_collection_of(&spec, false)?;
         let settings = settings::load()?;
         let examination = super::run_async(async |_| {
             let connection = connection.into_connection(Purpose::Load)?;

@@ -94,7 +94,7 @@ impl ExportArgs {
             ExportFormat::Fhir if connection.collection().is_none() => all.kinds,
             _ => vec![dataset.kind(connection.collection())?],
         };
-        let connection = connection.in_collection_of(&specs[0]);
+        let connection = connection.in_collection_of(&specs[0], quiet)?;
         if let Some(filter) = &filter {
             warn(filter, &specs);
         }

@@ -44,7 +44,8 @@ impl FoldArgs {
     pub(super) fn run(self: Box<Self>) -> Result<ExitCode, Error> {
         let Self { dataset, rebuild, json, quiet, deployment } = *self;
         let (spec, identity) = (dataset.kind(None)?, identity_key()?);
-        let connection = deployment.into_connection_args("to name a spec, use --spec")?.in_collection_of(&spec);
+        let connection = deployment.into_connection_args("to name a spec, use --spec")?;
+        let connection = connection.in_collection_of(&spec, quiet)?;
         let progress = Progress::new(false);
         let folded = super::run_gracefully("stopping; the next fold continues", async |interrupt| {
             let target = connection.connect(Purpose::Load, &spec.collection).await?;

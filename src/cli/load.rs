@@ -152,8 +152,8 @@ impl LoadArgs {
 
     fn load(mut self, plan: &Plan, progress: &Progress) -> Result<LoadSummary, Error> {
         limits::require_for_load(u64::from(self.run_size) << 20)?;
-        let connection = std::mem::take(&mut self.connection).in_collection_of(&plan.kinds[0]);
         let (quiet, yes) = (self.reading.quiet, self.yes);
+        let connection = std::mem::take(&mut self.connection).in_collection_of(&plan.kinds[0], quiet)?;
         super::run_gracefully("stopping; rows that were already read are still written", async |interrupt| {
             let target = connection.connect(Purpose::Load, &plan.kinds[0].collection).await?;
             let options = self.options(target.is_local);

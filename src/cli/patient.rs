@@ -43,8 +43,8 @@ pub(super) struct PatientArgs {
     #[arg(long, value_name = "DATE", value_parser = date)]
     to: Option<Moment>,
     /// Show at most this number of documents, the latest
-    #[arg(long, value_name = "N", value_parser = whole(1_usize, 10_000_000))]
-    limit: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = whole(1_usize, 10_000_000), default_value = "100000")]
+    limit: usize,
     /// Print one JSON object per document and line
     #[arg(long)]
     json: bool,
@@ -180,7 +180,8 @@ fn summary(found: &Found, name: &Name) -> String {
             "; no authority was given, and loads derive another key if the source names the authority: give \
              value^^^authority"
         } else {
-            "; the authority must be written as in the source, and MEDLIFT_IDENTITY_KEY must be the key of the loads"
+            "; the authority must be written as in the source, MEDLIFT_IDENTITY_KEY must be the key of the loads, and only \
+             the identifier that the spec prefers leads to the documents"
         };
         return format!("nothing found; searched: {searched}{hint}");
     }

@@ -10,7 +10,7 @@ use medlift::outputs::{Output, SHARED_MODE, write_hint};
 use medlift::pipeline::manifest::{Cuts, Manifest};
 use medlift::server::{Settings, refuse_name_for_data};
 
-use super::connection::ConnectionArgs;
+use super::connection::{ConnectionArgs, tell_ignored_name};
 use super::reading::ReadingArgs;
 use super::{output, settings};
 
@@ -58,8 +58,12 @@ impl PlanArgs {
                     .into(),
             ));
         }
-        let own = plan.kinds[0].has_own_collection().then(|| plan.kinds[0].collection.clone());
-        let collection = collection(self.collection.take().or(own), &settings)?;
+        let spec = &plan.kinds[0];
+        if self.collection.is_none() && spec.has_own_collection() {
+            tell_ignored_name(spec, &settings);
+            self.collection = Some(spec.collection.clone());
+        }
+        let collection = collection(self.collection.take(), &settings)?;
         let earlier = if self.add { Some(read(&self.out)?) } else { None };
         let sources = plan.sources.iter().filter_map(|source| source.origin.path().map(Path::to_owned));
         let inputs: Vec<PathBuf> = sources.chain(self.reading.spec_path()).chain(settings.files()).collect();

@@ -97,7 +97,7 @@ impl ProvisionArgs {
         } else {
             vec![self.dataset.kind(connection.collection())?]
         };
-        let connection = connection.in_collection_of(&specs[0]);
+        let connection = connection.in_collection_of(&specs[0], false)?;
         if self.emit_init_js {
             output::write_stdout(init_js(&specs[0], LEDGER_COLLECTION).as_bytes())?;
             return Ok(ExitCode::SUCCESS);

@@ -66,7 +66,7 @@ impl VerifyArgs {
         progress.bytes_total = plan.size_bytes();
         limits::require_for_reading()?;
         let (proofs, state) = super::run_async(async |interrupt| {
-            let connection = self.connection.in_collection_of(&plan.kinds[0]);
+            let connection = self.connection.in_collection_of(&plan.kinds[0], quiet)?;
             let target = connection.connect(Purpose::Read, &plan.kinds[0].collection).await?;
             for (_, target) in plan.targets(&target) {
                 refuse_view(&target).await?;

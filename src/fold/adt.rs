@@ -158,7 +158,7 @@ impl Context<'_> {
         let mut changes = Vec::with_capacity(12);
         note(&mut changes, fields.list_change(Slot::Identifiers, pid.field(3), &IDENTIFIER));
         note(&mut changes, fields.parts_change(Slot::Name, pid.field(5), &NAME));
-        note(&mut changes, fields.time_change(Slot::BirthDate, pid.field(7)));
+        note(&mut changes, fields.day_change(Slot::BirthDate, pid.field(7)));
         note(&mut changes, fields.text_change(Slot::Sex, pid.field(8)));
         note(&mut changes, fields.parts_change(Slot::Address, pid.field(11), &ADDRESS));
         note(&mut changes, fields.text_change(Slot::Phone, pid.field(13)));

@@ -92,8 +92,12 @@ impl Fields {
 
     /// Returns the time in the first component of the first repetition. A text that is not a time says nothing.
     pub(super) fn time(&self, field: Element<'_>) -> Said<Time> {
+        self.time_by(field, Time::read)
+    }
+
+    fn time_by(&self, field: Element<'_>, read: fn(&[u8], Zone) -> Option<Time>) -> Said<Time> {
         match self.borrowed(first(field)) {
-            Said::Is(text) => Time::read(text.as_bytes(), self.zone).map_or(Said::Nothing, Said::Is),
+            Said::Is(text) => read(text.as_bytes(), self.zone).map_or(Said::Nothing, Said::Is),
             Said::Delete => Said::Delete,
             Said::Nothing => Said::Nothing,
         }
@@ -126,6 +130,11 @@ impl Fields {
     /// Returns what the field says about a time.
     pub(super) fn time_change(&self, slot: Slot, field: Element<'_>) -> Change {
         Change::time(slot, self.time(field))
+    }
+
+    /// Returns what the field says about a day, such as a date of birth.
+    pub(super) fn day_change(&self, slot: Slot, field: Element<'_>) -> Change {
+        Change::time(slot, self.time_by(field, Time::read_day))
     }
 
     /// Returns what the first repetition of the field says about a document with these parts.

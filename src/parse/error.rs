@@ -13,7 +13,7 @@ pub enum LayoutError {
     /// The source has HL7 v2 messages, and the spec describes rows of tables or JSON objects.
     #[error(
         "the source has HL7 v2 messages, but the spec {spec} does not describe messages; give a spec whose [source] has \
-         type = \"hl7\", e.g. --spec hl7v2"
+         type = \"hl7\", e.g. --spec hl7v2; if it is a table, add --type csv"
     )]
     NotForMessages {
         /// The name of the spec's text.

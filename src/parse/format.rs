@@ -47,7 +47,8 @@ impl Format {
     ///
     /// If the options give no format, the first characters decide. A source that begins with `{`, `[{` or `[]` is JSON.
     /// White space before and between these characters is ignored. A source that begins with a header segment such as
-    /// `MSH|` is HL7 v2. Every other source is delimited text.
+    /// `MSH|^` is HL7 v2, unless the options give the delimiter, the quote or the escape character of a table. Every other
+    /// source is delimited text.
     pub fn detect(sample: &[u8], options: &LayoutOptions) -> Result<Self, LayoutError> {
         let mut signs = sample.iter().filter(|byte| !byte.is_ascii_whitespace());
         let (first, second) = (signs.next(), signs.next());
@@ -55,7 +56,7 @@ impl Format {
         match options.format {
             Some(FormatName::Hl7) => Ok(Self::Hl7),
             Some(FormatName::Fhir) => Ok(Self::Fhir(fhir_form(sample))),
-            None if begins_with_header(sample) => Ok(Self::Hl7),
+            None if !options.is_of_table() && begins_with_header(sample) => Ok(Self::Hl7),
             None if is_array => Ok(Self::Json),
             Some(FormatName::Json) if first == Some(&b'[') => Ok(Self::Json),
             None if first == Some(&b'{') => Ok(json_by_first_object(sample)),

@@ -12,7 +12,7 @@ use super::items::Arrays;
 use super::thousands::{Marks, decimal_mark};
 use super::{BundleIds, Cells, Dialect, Format, LayoutError, Parser, REJECT_COLUMNS, json};
 use crate::read::RowSpan;
-use crate::spec::{Column, Field, FieldType, FormatName, Node, Sign, SourceFormat, Spec, column_key};
+use crate::spec::{Column, Field, FieldType, FormatName, Node, Sign, SourceFormat, Spec, Zone, closest, column_key};
 
 /// The layout of a source says which cell of a row belongs to which field, and in which format its dates are written.
 #[derive(Debug, Clone)]
@@ -79,6 +79,11 @@ pub struct LayoutOptions {
 }
 
 impl LayoutOptions {
+    /// Returns true if only delimited text has one of the characters that are given.
+    pub(super) fn is_of_table(&self) -> bool {
+        self.delimiter.is_some() || self.quote.is_some() || self.escape.is_some()
+    }
+
     /// Returns a copy of these options. If they give no format, delimiter, quote or escape character, it is taken from
     /// the spec's `[source]`. `multiline_cells` is true if it is true in the options or in the spec.
     #[must_use]
@@ -112,9 +117,10 @@ impl Layout {
         layout.array_of_field = array_of_field(spec, &columns);
         layout.dates = given_dates(spec, &columns, options)?;
         if format == Format::Hl7 {
-            let of_messages = DateFormat::Hl7 { zone: spec.source.zone };
-            for (_, date) in spec.fields.iter().zip(&mut layout.dates).filter(|(field, _)| is_date(field)) {
-                date.get_or_insert(of_messages);
+            for (field, date) in spec.fields.iter().zip(&mut layout.dates).filter(|(field, _)| is_date(field)) {
+                // A day is the same day in all zones. In UTC it begins at midnight, as days of the type `date` must.
+                let zone = if matches!(field.kind, FieldType::Date) { Zone::UTC } else { spec.source.zone };
+                date.get_or_insert(DateFormat::Hl7 { zone });
             }
             // Nothing is left to find out from the rows.
             return Ok(layout);

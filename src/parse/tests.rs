@@ -527,3 +527,19 @@ fn rows_that_end_with_a_delimiter_are_recognised_inside_a_quote() {
     assert!(layout.rules.extra_cell);
     assert!(seen[2].starts_with("swallowed_rows c|3|"), "{seen:?}");
 }
+
+#[test]
+fn a_table_whose_first_column_resembles_a_header_segment_is_a_table() {
+    let is_hl7 = |sample: &str, options: &LayoutOptions| Format::detect(sample.as_bytes(), options) == Ok(Format::Hl7);
+    let none = LayoutOptions::default();
+    for sample in
+        ["MSH|^~\\&|A\r", "MSH:~|\\&:A", "\u{b}MSH|^~\\&#|", "BHS|^~\\&\rMSH|^~\\&|", "BHS\rMSH|^~\\&|", "FHS|"]
+    {
+        assert!(is_hl7(sample, &none), "{sample}");
+    }
+    for sample in ["MSH_ID,Name,Age\n", "MSH|Name|Age\n", "BHS-Name;x\n", "FHS.1\n", "MSH,^~\\&\n", "MSH| ^|\n"] {
+        assert!(!is_hl7(sample, &none), "{sample}");
+    }
+    let delimiter = LayoutOptions { delimiter: Some(b'|'), ..LayoutOptions::default() };
+    assert!(!is_hl7("MSH|^~\\&|A\r", &delimiter), "only tables have a delimiter");
+}

@@ -8,11 +8,13 @@ use crate::server::codes::NAMESPACE_NOT_FOUND;
 use crate::server::{Failure, ServerError, Target, leases_of};
 use crate::spec::patient::{PATIENT_FIELD, PATIENT_REFERENCE_FIELD};
 
-/// A collection belongs to the data only if one of this number of its documents has the patient's key. If the key is
-/// indexed, this is not asked.
-const LOOKED_AT: i32 = 100;
+/// Of a large collection without an index that helps, only this number of documents is looked at to find out whether its
+/// documents have the patient's key.
+pub(super) const LOOKED_AT: i32 = 100;
 /// A collection with more documents than this is large: without an index, it takes long to read.
 const LARGE: i64 = 100_000;
+/// The field of the state's patients that has the key of the patient into whom they were merged.
+pub(super) const MERGED_FIELD: &str = "mergedInto.patient";
 
 /// The collections of the database.
 #[derive(Debug)]
@@ -24,19 +26,34 @@ pub(super) struct Listed {
 }
 
 /// What was found about a collection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Kind {
     /// The user may not read it.
-    Forbidden,
+    Forbidden(Failure),
     /// Its documents have no key of a patient.
     WithoutKey,
+    /// It is large, no index begins with the key, and its first documents have none.
+    Unknown,
     /// Its documents have the key of a patient.
     Keyed {
         /// True if the collection is large, and no index begins with the key.
         is_slow: bool,
-        /// True if its documents are FHIR Patients, which have a second key: that of the references to the Patient.
-        has_references: bool,
+        /// Whether its documents have a second key: FHIR Patients have that of the references to the Patient.
+        references: Links,
+        /// Whether its documents can say into which patient they were merged.
+        merges: Links,
     },
+}
+
+/// Whether the documents of a collection have further keys of a patient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Links {
+    /// They have none.
+    Absent,
+    /// They have some, but the collection is large, and no index finds them.
+    TooSlow,
+    /// They can be followed.
+    Followed,
 }
 
 /// Lists the collections of the database.
@@ -73,10 +90,10 @@ fn of_data(mut names: Vec<String>) -> Vec<String> {
 pub(super) async fn examine(target: &Target) -> Result<Kind, ServerError> {
     let name = &target.collection;
     let failed = |failure| ServerError::Command { doing: format!("read {}", target.full_name()), failure };
-    let shown = doc! { PATIENT_FIELD: 1, PATIENT_REFERENCE_FIELD: 1 };
+    let shown = doc! { PATIENT_FIELD: 1, PATIENT_REFERENCE_FIELD: 1, MERGED_FIELD: 1 };
     let probe = doc! { "find": name, "limit": LOOKED_AT, "batchSize": LOOKED_AT, "projection": shown };
     let probed = match target.look(probe).await {
-        Err(Failure::NotAuthorized { .. }) => return Ok(Kind::Forbidden),
+        Err(failure @ Failure::NotAuthorized { .. }) => return Ok(Kind::Forbidden(failure)),
         probed => probed.map_err(failed)?,
     };
     let listed = target.look(doc! { "listIndexes": name, "cursor": { "batchSize": 1_000 } }).await;
@@ -85,23 +102,53 @@ pub(super) async fn examine(target: &Target) -> Result<Kind, ServerError> {
         Err(Failure::NotAuthorized { .. } | Failure::Other { code: Some(NAMESPACE_NOT_FOUND), .. }) => Document::new(),
         listed => listed.map_err(failed)?,
     };
-    let has = |field: &str| batch(&probed).any(|document| document.contains_key(field));
-    let has_references = has(PATIENT_REFERENCE_FIELD);
-    if batch(&listed).any(is_of_key) {
-        return Ok(Kind::Keyed { is_slow: false, has_references });
-    }
-    if !has(PATIENT_FIELD) {
-        return Ok(Kind::WithoutKey);
-    }
     let counted = target.look(doc! { "count": name }).await.map_err(failed)?;
-    let count = counted.get("n").and_then(number).unwrap_or_default();
-    Ok(Kind::Keyed { is_slow: count > LARGE, has_references })
+    let is_large = counted.get("n").and_then(number).unwrap_or_default() > LARGE;
+    let is_sampled = |field: &str| batch(&probed).any(|document| has(document, field));
+    let is_indexed = |field: &str| batch(&listed).any(|index| begins_with(index, field));
+    let exists = async |field: &str| -> Result<bool, ServerError> {
+        if is_sampled(field) || is_large {
+            return Ok(is_sampled(field));
+        }
+        let any =
+            doc! { "find": name, "filter": { field: { "$exists": true } }, "limit": 1, "projection": { "_id": 1 } };
+        Ok(batch(&target.look(any).await.map_err(failed)?).next().is_some())
+    };
+    let links = async |field: &str| -> Result<Links, ServerError> {
+        if is_indexed(field) {
+            return Ok(Links::Followed);
+        }
+        Ok(match exists(field).await? {
+            true if is_large => Links::TooSlow,
+            true => Links::Followed,
+            false => Links::Absent,
+        })
+    };
+    let has_index = batch(&listed).any(is_of_key);
+    if !has_index && !exists(PATIENT_FIELD).await? {
+        return Ok(if is_large { Kind::Unknown } else { Kind::WithoutKey });
+    }
+    let (references, merges) = (links(PATIENT_REFERENCE_FIELD).await?, links(MERGED_FIELD).await?);
+    Ok(Kind::Keyed { is_slow: is_large && !has_index, references, merges })
+}
+
+/// Returns true if the document has a field with this dotted name.
+fn has(document: &Document, field: &str) -> bool {
+    match field.split_once('.') {
+        None => document.contains_key(field),
+        Some((outer, inner)) => document.get_document(outer).is_ok_and(|document| document.contains_key(inner)),
+    }
+}
+
+/// Returns true if this is the first key of the index.
+fn begins_with(index: &Document, field: &str) -> bool {
+    let first = index.get_document("key").ok().and_then(|keys| keys.keys().next());
+    first.is_some_and(|first| first == field)
 }
 
 /// Returns true if the first key of the index is the patient's key, and the index has all documents with a key.
 fn is_of_key(index: &Document) -> bool {
-    let first = index.get_document("key").ok().and_then(|keys| keys.keys().next());
-    first.is_some_and(|first| first == PATIENT_FIELD) && !index.contains_key("partialFilterExpression")
+    begins_with(index, PATIENT_FIELD) && !index.contains_key("partialFilterExpression")
 }
 
 fn number(value: &Bson) -> Option<i64> {

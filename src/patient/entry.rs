@@ -88,8 +88,8 @@ impl Entry {
     /// Returns the line for people. The name of the collection takes `width` characters.
     pub fn line(&self, width: usize) -> String {
         let time = self.time.as_deref().unwrap_or("-");
-        let what = self.what.replace(char::is_control, " ");
-        format!("{time:<20}  {:<width$}  {what}  {}", self.collection, self.id)
+        let line = format!("{time:<20}  {:<width$}  {}  {}", self.collection, self.what, self.id);
+        line.replace(char::is_control, " ")
     }
 }
 
@@ -135,7 +135,8 @@ fn what(document: &Document) -> Option<String> {
     let of_group = |names: &&[&str]| {
         names.iter().find_map(|name| {
             let text = text_of(first_at(document, name)?)?;
-            Some(if name.ends_with("irthDate") || name.ends_with("birthdate") { format!("born {text}") } else { text })
+            let is_birth = name.ends_with("irthDate") || name.ends_with("birthdate");
+            Some(if is_birth { format!("born {}", day_of_birth(document, &text)) } else { text })
         })
     };
     let mut parts: Vec<String> = KINDS.iter().filter_map(of_group).collect();
@@ -143,6 +144,18 @@ fn what(document: &Document) -> Option<String> {
         parts.push("merged into another patient".to_owned());
     }
     (!parts.is_empty()).then(|| parts.join(" "))
+}
+
+/// Returns as much of a date of birth as is known. `text` is the date as RFC 3339.
+fn day_of_birth<'t>(document: &Document, text: &'t str) -> &'t str {
+    let length = match document.get_str("birthDatePrecision") {
+        Ok("year") => 4,
+        Ok("month") => 7,
+        Ok("day") => 10,
+        Err(_) if text.ends_with("T00:00:00Z") => 10,
+        _ => text.len(),
+    };
+    text.get(..length).unwrap_or(text)
 }
 
 /// Returns the first facts of a document whose fields are not known, for example of a row of a table.
@@ -228,7 +241,12 @@ mod tests {
         };
         check(&result, Some(("observedAt", day)), "final Potassium 4 mmol/L H");
         let merged = doc! { "birthDate": date(0), "mergedInto": { "patient": 1 } };
-        check(&merged, None, "born 1970-01-01T00:00:00Z merged into another patient");
+        check(&merged, None, "born 1970-01-01 merged into another patient");
+        for (precision, born) in [("year", "1970"), ("month", "1970-01"), ("day", "1970-01-01")] {
+            check(&doc! { "birthDate": date(0), "birthDatePrecision": precision }, None, &format!("born {born}"));
+        }
+        let minute = doc! { "birthDate": date(60_000), "birthDatePrecision": "minute" };
+        check(&minute, None, "born 1970-01-01T00:01:00Z");
         let resource = doc! { "_search": { "status": "final", "code": [{ "system": "s", "code": "1-8" }], "date": date(86_400_000) } };
         check(&resource, Some(("_search.date", day)), "final 1-8");
         let row =
@@ -258,7 +276,7 @@ mod tests {
 
     #[test]
     fn a_line_has_no_control_characters() {
-        let entry = Entry::new("visits", &doc! { "_id": 1, "status": "a\u{1b}[2Jb" });
-        assert_eq!(entry.line(8), format!("{:<20}  visits    a [2Jb  1", "-"));
+        let entry = Entry::new("vi\nits", &doc! { "_id": "\u{1b}[2J", "status": "a\u{1b}[2Jb" });
+        assert_eq!(entry.line(8), format!("{:<20}  vi its    a [2Jb   [2J", "-"));
     }
 }

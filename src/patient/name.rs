@@ -28,6 +28,9 @@ pub enum NameError {
     /// The text has an authority, and the option gives another one.
     #[error("the identifier has an authority, and --authority names another one; give one of the two")]
     TwoAuthorities,
+    /// The text has components, and the authority is given apart.
+    #[error("the identifier contains `^`, so it may be longer than its first component; give it as value^^^authority")]
+    Components,
     /// The key is not a UUID.
     #[error(
         "--key is not a UUID; give the value of the field `patient`, as 32 hexadecimal digits with or without hyphens"
@@ -50,13 +53,16 @@ impl Name {
     pub fn identifier(text: &str, authority: Option<&str>) -> Result<Self, NameError> {
         let mut components = text.split('^');
         let value = plain(components.next().unwrap_or_default());
-        let inner = components.nth(2).map(plain).filter(|inner| !inner.is_empty());
+        let has_check_digit = components.by_ref().take(2).fold(false, |has, part| has | !plain(part).is_empty());
+        let inner = components.next().map(plain).filter(|inner| !inner.is_empty());
         let authority = authority.map(plain).filter(|authority| !authority.is_empty());
         if value.is_empty() {
             return Err(NameError::Empty);
         }
         match (inner, authority) {
             (Some(inner), Some(other)) if inner != other => Err(NameError::TwoAuthorities),
+            // `A^B` with an authority apart is perhaps one identifier. `A` alone may be another person.
+            (None, Some(_)) if has_check_digit => Err(NameError::Components),
             (inner, other) => {
                 Ok(Self::Identifier { value, authorities: names_of(&inner.or(other).unwrap_or_default()) })
             }
@@ -129,6 +135,7 @@ mod tests {
         check("77^^^&1.2.3&ISO", None, Ok(("77", &["1.2.3", "&1.2.3&ISO"])));
         check("77^^^http://a.example/mrn", None, Ok(("77", &["http://a.example/mrn"])));
         check("e\u{301}^^^N", None, Ok(("\u{e9}", &["N"])));
+        check("7^7", Some("NORTH"), Err(NameError::Components));
         check("77^^^NORTH", Some("SOUTH"), Err(NameError::TwoAuthorities));
         for empty in ["", "^^^NORTH", " "] {
             check(empty, None, Err(NameError::Empty));

@@ -6,7 +6,7 @@ use bson::{Binary, Document, doc};
 use futures_util::TryStreamExt;
 use mongodb::options::FindOptions;
 
-use super::collections::{Kind, examine, list};
+use super::collections::{Kind, LOOKED_AT, Links, MERGED_FIELD, examine, list};
 use super::entry::Entry;
 use super::name::Name;
 use crate::encode::{Id, IdentityKey};
@@ -15,8 +15,14 @@ use crate::ledger::{CollectionIdentity, LEASE_DEFAULT, Ledger, LedgerError};
 use crate::server::{Failure, ServerError, Target, patiently};
 use crate::spec::patient::{PATIENT_FIELD, PATIENT_REFERENCE_FIELD};
 
-/// A patient has at most this number of keys. More of them are a sign of a wrong merge, and would make queries too large.
+/// The largest number of documents that one query for further keys reads.
+const LINKS_MAX: i64 = 1_000;
+/// If a patient has this number of keys, no more are looked for. More of them are a sign of a wrong merge, and would make
+/// queries too large.
 const KEYS_MAX: usize = 1_000;
+
+/// Documents are dropped because of the limit only if at least this number is in memory, so that they are sorted rarely.
+const SORTED_AT: usize = 1_000;
 
 /// What is searched.
 #[derive(Debug)]
@@ -29,8 +35,17 @@ pub struct Question<'q> {
     pub only: Option<&'q str>,
     /// The first and the last time, in milliseconds since 1970. A document without a time is left out if one is given.
     pub times_ms: (Option<i64>, Option<i64>),
-    /// The largest number of documents. The latest are kept.
-    pub limit: Option<usize>,
+    /// The largest number of documents. The latest are kept. The memory does not hold many more than these.
+    pub limit: usize,
+}
+
+impl Question<'_> {
+    /// Returns true if the document belongs to the times.
+    fn is_wanted(&self, entry: &Entry) -> bool {
+        let (from, to) = self.times_ms;
+        from.is_none_or(|from| entry.time_ms.is_some_and(|time| time >= from))
+            && to.is_none_or(|to| entry.time_ms.is_some_and(|time| time <= to))
+    }
 }
 
 /// What was found.
@@ -99,32 +114,31 @@ impl SearchError {
 /// The server fails, or the documents have keys that were made with another identity key.
 pub async fn search(target: &Target, question: &Question<'_>) -> Result<Found, SearchError> {
     let mut found = Found::default();
-    let Keyed { names: keyed, with_references } = keyed_collections(target, question, &mut found).await?;
+    let keyed = keyed_collections(target, question, &mut found).await?;
     if matches!(question.name, Name::Identifier { .. }) {
-        check_identity(target, &keyed, question.identity, &mut found.notices).await?;
+        check_identity(target, &keyed.names, question.identity, &mut found.notices).await?;
     }
     let keys = question.name.keys(question.identity).into_iter().collect();
-    let keys = all_keys(target, keys, &with_references, &mut found.notices).await?;
+    let keys = all_keys(keyed.linked, keys, &mut found.notices).await?;
     found.keys = keys.len();
-    let is_wanted = |entry: &Entry| {
-        let (from, to) = question.times_ms;
-        from.is_none_or(|from| entry.time_ms.is_some_and(|time| time >= from))
-            && to.is_none_or(|to| entry.time_ms.is_some_and(|time| time <= to))
-    };
-    for name in keyed {
-        let entries = read(&target.in_collection(&name), &keys).await?;
-        found.left_out += entries.iter().filter(|entry| !is_wanted(entry)).count();
-        found.searched.push((name, entries.len()));
-        found.entries.extend(entries.into_iter().filter(is_wanted));
+    for name in keyed.names {
+        let read = read(&target.in_collection(&name), &keys, question).await?;
+        found.searched.push((name, read.count));
+        found.left_out += read.count - read.entries.len();
+        found.entries.extend(read.entries);
     }
-    found.entries.sort_by(|one, other| {
-        let order = |entry: &Entry| (entry.time_ms, entry.collection.clone(), entry.id.clone());
-        order(one).cmp(&order(other))
-    });
-    let surplus = found.entries.len().saturating_sub(question.limit.unwrap_or(usize::MAX));
-    found.entries.drain(..surplus);
-    found.left_out += surplus;
+    found.left_out += keep_latest(&mut found.entries, question.limit);
     Ok(found)
+}
+
+/// Sorts the entries by time, and removes all but the latest. Returns how many were removed.
+fn keep_latest(entries: &mut Vec<Entry>, limit: usize) -> usize {
+    entries.sort_by(|one, other| {
+        (one.time_ms, &one.collection, &one.id).cmp(&(other.time_ms, &other.collection, &other.id))
+    });
+    let surplus = entries.len().saturating_sub(limit);
+    entries.drain(..surplus);
+    surplus
 }
 
 /// The collections that have documents with keys of patients, and that the user may read.
@@ -132,8 +146,8 @@ pub async fn search(target: &Target, question: &Question<'_>) -> Result<Found, S
 struct Keyed {
     /// The collections to read.
     names: Vec<String>,
-    /// The collections with FHIR Patients.
-    with_references: Vec<String>,
+    /// The collections whose documents have further keys of a patient, and the fields with these keys.
+    linked: Vec<(Target, &'static [&'static str])>,
 }
 
 /// Finds the collections to read, and notes the others.
@@ -144,35 +158,80 @@ async fn keyed_collections(target: &Target, question: &Question<'_>, found: &mut
             .notices
             .push(format!("the user may not list the collections of {}, so there may be others", target.database));
     }
+    let mut names = listed.names;
+    names.extend(question.only.filter(|only| !names.iter().any(|name| name == only)).map(str::to_owned));
     let mut keyed = Keyed::default();
-    for name in listed.names {
+    for name in names {
         let place = target.in_collection(&name);
-        let kind = examine(&place).await?;
-        if matches!(kind, Kind::Keyed { has_references: true, .. }) {
-            keyed.with_references.push(name.clone());
-        }
-        match kind {
-            Kind::Forbidden => found.forbidden.push(name),
-            _ if question.only.is_some_and(|only| only != name) => {}
-            Kind::WithoutKey => found.without_key.push(name),
-            Kind::Keyed { is_slow, .. } => {
-                found.notices.extend(is_slow.then(|| {
-                    format!(
-                        "{} is large and has no index that begins with `{PATIENT_FIELD}`, so all of its documents are \
-                         read; add such an index to the spec, then run medlift provision",
-                        place.full_name()
-                    )
-                }));
-                keyed.names.push(name);
+        let is_wanted = question.only.is_none_or(|only| only == name);
+        match examine(&place).await? {
+            Kind::Forbidden(failure) if question.only.is_some() && is_wanted => {
+                return Err(ServerError::Command { doing: format!("read {}", place.full_name()), failure }.into());
+            }
+            Kind::Forbidden(_) => {
+                let has_merges = name == fold::Kind::Patient.collection();
+                found.notices.extend(has_merges.then(|| not_followed(&place, "the user may not read it")));
+                found.forbidden.extend(is_wanted.then_some(name));
+            }
+            Kind::WithoutKey => found.without_key.extend(is_wanted.then_some(name)),
+            Kind::Unknown => found.notices.extend(is_wanted.then(|| not_searched(&place))),
+            Kind::Keyed { is_slow, references, merges } => {
+                found.notices.extend(keyed.add_links(&place, references, merges));
+                if is_wanted {
+                    found.notices.extend(is_slow.then(|| slow(&place)));
+                    keyed.names.push(name);
+                }
             }
         }
     }
     match question.only {
-        Some(only) if keyed.names.is_empty() && !found.forbidden.iter().any(|name| name == only) => {
+        Some(only) if keyed.names.is_empty() => {
             Err(SearchError::NoKeys { collection: target.in_collection(only).full_name() })
         }
         _ => Ok(keyed),
     }
+}
+
+impl Keyed {
+    /// Adds the further keys in the documents of a collection. Returns notices about those that cannot be followed.
+    fn add_links(&mut self, place: &Target, references: Links, merges: Links) -> Vec<String> {
+        // The merges of the fold are in the state's patients only.
+        let merges = if place.collection == fold::Kind::Patient.collection() { merges } else { Links::Absent };
+        let mut notices = Vec::new();
+        for (links, fields, index) in
+            [(references, FHIR_LINKS, PATIENT_REFERENCE_FIELD), (merges, MERGE_LINKS, MERGED_FIELD)]
+        {
+            match links {
+                Links::Followed => self.linked.push((place.clone(), fields)),
+                Links::TooSlow => {
+                    let reason = format!("it is large, and no index begins with `{index}`; run medlift provision");
+                    notices.push(not_followed(place, &reason));
+                }
+                Links::Absent => {}
+            }
+        }
+        notices
+    }
+}
+
+fn not_searched(place: &Target) -> String {
+    format!(
+        "{} is not searched: it is large, has no index that begins with `{PATIENT_FIELD}`, and none of its first \
+         {LOOKED_AT} documents has this field",
+        place.full_name()
+    )
+}
+
+fn slow(place: &Target) -> String {
+    format!(
+        "{} is large and has no index that begins with `{PATIENT_FIELD}`, so all of its documents are read; add such an index \
+         to the spec, then run medlift provision",
+        place.full_name()
+    )
+}
+
+fn not_followed(place: &Target, reason: &str) -> String {
+    format!("other keys of the patient in {} are not followed: {reason}", place.full_name())
 }
 
 /// Checks that the keys of the documents were made with this identity key. If this is so in some collections only, adds
@@ -183,12 +242,15 @@ async fn check_identity(
     identity: &IdentityKey,
     notices: &mut Vec<String>,
 ) -> Result<(), SearchError> {
-    let (mut same, mut others) = (0, Vec::new());
+    let (mut same, mut others, mut unknown) = (0, Vec::new(), Vec::new());
     for name in collections {
         let place = target.in_collection(name);
-        let stored = match Ledger::new(&place.db(), name, LEASE_DEFAULT).identity().await {
+        let stored = match identity_of(&place).await {
             Ok(Some(stored)) => stored,
-            Ok(None) => continue,
+            Ok(None) => {
+                unknown.push(name.as_str());
+                continue;
+            }
             Err(LedgerError::Server(Failure::NotAuthorized { .. })) => {
                 notices.push(
                     "the user may not read the ledger, so it is not checked whether MEDLIFT_IDENTITY_KEY is the key of the \
@@ -214,46 +276,60 @@ async fn check_identity(
         format!("documents of {collection} are not found, because their keys were made with {stored}")
     };
     notices.extend(others.into_iter().map(notice));
+    if !unknown.is_empty() {
+        notices.push(format!(
+            "the ledger does not say with which MEDLIFT_IDENTITY_KEY these collections were made, so it is not checked: {}",
+            unknown.join(", ")
+        ));
+    }
     Ok(())
+}
+
+/// Returns from which fields and with which key the target's collection was made. The documents of the state were made
+/// from messages, with their key.
+async fn identity_of(place: &Target) -> Result<Option<CollectionIdentity>, LedgerError> {
+    let ledger = |collection: &str| Ledger::new(&place.db(), collection, LEASE_DEFAULT);
+    let own = ledger(&place.collection).identity().await?;
+    if own.is_some() || !fold::collections().contains(&place.collection.as_str()) {
+        return Ok(own);
+    }
+    match ledger(fold::Kind::Patient.collection()).fold_record().await? {
+        Some(folded) => ledger(&folded.messages).identity().await,
+        None => Ok(None),
+    }
 }
 
 /// Adds all other keys of the patient:
 /// - the keys of all patients who were merged into the same patient, and the key of the survivor,
 /// - for a FHIR Patient: the key of the identifier, and the key that references to the Patient give.
 ///
-/// If the user may not read the merges, adds a notice.
+/// Adds a notice if there are too many keys.
 async fn all_keys(
-    target: &Target,
+    linked_places: Vec<(Target, &[&str])>,
     mut keys: BTreeSet<Id>,
-    with_references: &[String],
     notices: &mut Vec<String>,
 ) -> Result<BTreeSet<Id>, SearchError> {
-    let mut places: Vec<(Target, &[&str])> =
-        with_references.iter().map(|name| (target.in_collection(name), FHIR_LINKS)).collect();
-    places.push((target.in_collection(fold::Kind::Patient.collection()), MERGE_LINKS));
     let mut next: Vec<Id> = keys.iter().copied().collect();
     while !next.is_empty() && keys.len() < KEYS_MAX {
         let asked = std::mem::take(&mut next);
-        let mut refused = None;
-        for (at, (place, links)) in places.iter().enumerate() {
-            match linked(place, links, &asked).await {
-                Ok(found) => next.extend(found.into_iter().filter(|key| keys.insert(*key))),
-                Err(Failure::NotAuthorized { .. }) => refused = Some(at),
-                Err(failure) => {
-                    return Err(ServerError::Command { doing: format!("read {}", place.full_name()), failure }.into());
-                }
-            }
+        for (place, links) in &linked_places {
+            let found = linked(place, links, &asked)
+                .await
+                .map_err(|failure| ServerError::Command { doing: format!("read {}", place.full_name()), failure })?;
+            next.extend(found.into_iter().filter(|key| keys.insert(*key)));
         }
-        if let Some(at) = refused {
-            let (place, _) = places.remove(at);
-            notices.push(format!("merges are not followed, because the user may not read {}", place.full_name()));
-        }
+    }
+    if keys.len() >= KEYS_MAX {
+        notices.push(format!(
+            "{KEYS_MAX} or more records were merged with this patient, so not all documents may be found; probably a merge \
+             is wrong"
+        ));
     }
     Ok(keys)
 }
 
 /// The fields of the state's patients that contain keys of one patient.
-const MERGE_LINKS: &[&str] = &["_id", PATIENT_FIELD, "mergedInto.patient"];
+const MERGE_LINKS: &[&str] = &["_id", PATIENT_FIELD, MERGED_FIELD];
 /// The fields of FHIR Patients that contain keys of one patient.
 const FHIR_LINKS: &[&str] = &[PATIENT_FIELD, PATIENT_REFERENCE_FIELD];
 
@@ -265,7 +341,8 @@ async fn linked(place: &Target, links: &[&str], keys: &[Id]) -> Result<Vec<Id>, 
     let (filter, shown) =
         (doc! { "$or": any }, links.iter().map(|link| ((*link).to_owned(), 1.into())).collect::<Document>());
     let found = patiently(|| async {
-        documents.find(filter.clone()).projection(shown.clone()).await?.try_collect::<Vec<_>>().await
+        let found = documents.find(filter.clone()).projection(shown.clone()).limit(LINKS_MAX);
+        found.await?.try_collect::<Vec<_>>().await
     });
     let found = found.await?;
     Ok(found.iter().flat_map(|document| keys_in(document, links)).collect())
@@ -292,28 +369,51 @@ fn binaries(keys: impl IntoIterator<Item = Id>) -> Vec<Binary> {
     keys.into_iter().map(Id::to_binary).collect()
 }
 
+/// The documents of a patient in one collection.
+#[derive(Debug, Default)]
+struct Read {
+    /// The latest documents of the times that are wanted.
+    entries: Vec<Entry>,
+    /// The number of all documents of the patient.
+    count: usize,
+}
+
 /// Reads the documents of the target's collection that have one of these keys.
-async fn read(target: &Target, keys: &BTreeSet<Id>) -> Result<Vec<Entry>, SearchError> {
+async fn read(target: &Target, keys: &BTreeSet<Id>, question: &Question<'_>) -> Result<Read, SearchError> {
     let documents = target.db().collection::<Document>(&target.collection);
     let filter = doc! { PATIENT_FIELD: { "$in": binaries(keys.iter().copied()) } };
     // These elements are not shown, and can be large.
     let hidden = doc! { "message": 0, "resource": 0, "messages": 0, "movements": 0 };
     let options = FindOptions::builder().projection(hidden).build();
-    let entries = patiently(|| async {
+    let read = patiently(|| async {
         let mut cursor = documents.find(filter.clone()).with_options(options.clone()).await?;
-        let mut entries = Vec::new();
+        let mut read = Read::default();
         while let Some(document) = cursor.try_next().await? {
-            entries.push(Entry::new(&target.collection, &document));
+            read.count += 1;
+            let entry = Entry::new(&target.collection, &document);
+            read.entries.extend(question.is_wanted(&entry).then_some(entry));
+            if read.entries.len() > question.limit.saturating_mul(2).max(SORTED_AT) {
+                keep_latest(&mut read.entries, question.limit);
+            }
         }
-        Ok::<_, mongodb::error::Error>(entries)
+        Ok::<_, mongodb::error::Error>(read)
     });
     let doing = || format!("read {}", target.full_name());
-    Ok(entries.await.map_err(|failure| ServerError::Command { doing: doing(), failure })?)
+    Ok(read.await.map_err(|failure| ServerError::Command { doing: doing(), failure })?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_latest_documents_are_kept() {
+        let entry = |day: i64| Entry::new("c", &doc! { "_id": day, "sentAt": bson::DateTime::from_millis(day) });
+        let mut entries: Vec<Entry> = [3, 1, 4, 2].map(entry).to_vec();
+        assert_eq!(keep_latest(&mut entries, 3), 1);
+        assert_eq!(entries, [2, 3, 4].map(entry));
+        assert_eq!((keep_latest(&mut entries, 5), entries.len()), (0, 3));
+    }
 
     #[test]
     fn a_document_of_a_patient_names_all_keys() {

@@ -280,7 +280,13 @@ fn without_a_spec_the_content_of_the_sources_chooses_it() {
     // The collection of the admissions is not that of the messages.
     for arguments in [&["verify", text(&adt)][..], &["load", text(&adt)], &["fold", "--spec", "hl7v2"]] {
         let program = medlift(arguments.iter().chain(&["--uri", &uri, "--db", &place.database]));
-        program.env("COLLECTION_NAME", "admissions").run().expect_code(0);
+        let run = program.env("COLLECTION_NAME", "admissions").run().expect_code(0);
+        assert!(run.stderr.contains("COLLECTION_NAME is ignored"), "{arguments:?}: {}", run.stderr);
+    }
+    for more in [&["--quiet"][..], &["--collection", "messages"]] {
+        let arguments = [&["verify", text(&adt), "--uri", &uri, "--db", &place.database], more].concat();
+        let run = medlift(arguments).env("COLLECTION_NAME", "admissions").run().expect_code(0);
+        assert!(!run.stderr.contains("COLLECTION_NAME"), "{more:?}: {}", run.stderr);
     }
     assert_eq!(place.count(doc! {}), 0, "no message in the collection `admissions`");
 
@@ -295,7 +301,8 @@ fn local_times_are_read_in_the_time_zone_of_the_spec() {
     let place = Place::new("hl7_zone");
     let spec = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("specs/hl7v2.toml")).unwrap();
     let spec = spec.replacen("type = \"hl7\"", "type = \"hl7\"\ntime_zone = \"Europe/Berlin\"", 1);
-    let spec = place.write("ours.toml", spec);
+    let born = "\n[[field]]\nname = \"born\"\ncolumn = \"PID-7\"\ntype = \"date\"\nprivacy = \"direct-identifier\"\n";
+    let spec = place.write("ours.toml", spec + born);
     let times = [
         ("20260102030000", "2026-01-02T02:00:00Z"),
         ("20260702030000", "2026-07-02T01:00:00Z"),
@@ -306,17 +313,22 @@ fn local_times_are_read_in_the_time_zone_of_the_spec() {
     ];
     let message = |(number, (time, _)): (usize, &(&str, &str))| {
         format!(
-            "MSH|^~\\&|A|B|||{time}||ADT^A08|M{number}|P|2.5\rEVN||{time}\rPID|1||1^^^B\rPV1|1|I|W1||||||||||||||||V{number}"
+            "MSH|^~\\&|A|B|||{time}||ADT^A08|M{number}|P|2.5\rEVN||{time}\rPID|1||1^^^B||||19800702\rPV1|1|I|W1||||||||||||||||V{number}"
         )
     };
     let messages: Vec<String> = times.iter().enumerate().map(message).collect();
     let source = place.write("adt.hl7", messages.join("\r"));
     place.load(&source, &["--spec", text(&spec)], 0);
     place.run(&["fold", "--spec", text(&spec)]).expect_code(0);
+    let birth = bson::DateTime::parse_rfc3339_str("1980-07-02T00:00:00Z").unwrap();
+    let patients = place.collection("patients");
+    let patient = block_on(async { patients.find_one(doc! {}).await }).unwrap().unwrap();
+    assert_eq!(patient.get_datetime("birthDate").unwrap(), &birth, "a day has no time zone");
     for (number, (_, expected)) in times.into_iter().enumerate() {
         let expected = bson::DateTime::parse_rfc3339_str(expected).unwrap();
         let stored = find(&place, doc! { "controlId": format!("M{number}") });
         assert_eq!(stored.get_datetime("sentAt").unwrap(), &expected, "M{number}");
+        assert_eq!(stored.get_datetime("born").unwrap(), &birth, "a day has no time zone");
         let visits = place.collection("visits");
         let number = format!("V{number}");
         let visit = block_on(async { visits.find_one(doc! { "number.value": number }).await }).unwrap().unwrap();

@@ -29,7 +29,7 @@ fn messages() -> String {
         message("ORU^R01", 2, "MRN77", result),
         message("ADT^A28", 3, "MRN78", ""),
         message("ADT^A40", 4, "MRN78", "MRG|MRN77^^^GOODHEALTH^MR"),
-        message("ADT^A28", 5, "MRN99", ""),
+        message("ADT^A28", 5, "MRN99", "").replace("MRN99^^^GOODHEALTH", "MRN99^^^&1.2.3&ISO"),
     ];
     all.join("\r")
 }
@@ -73,8 +73,8 @@ fn all_documents_of_a_patient_are_found_by_old_and_new_identifiers() {
         ("results", "F Blood count Potassium 4.1 mmol/L N"),
         ("messages", "ADT A28"),
         ("messages", "ADT A40"),
-        ("patients", "born 1980-01-02T00:00:00Z"),
-        ("patients", "born 1980-01-02T00:00:00Z merged into another patient"),
+        ("patients", "born 1980-01-02"),
+        ("patients", "born 1980-01-02 merged into another patient"),
     ];
     let sorted = |mut lines: Vec<(String, String)>| {
         lines.sort();
@@ -92,6 +92,8 @@ fn all_documents_of_a_patient_are_found_by_old_and_new_identifiers() {
         let other = place.program(&[&["patient"], named].concat()).run().expect_code(0);
         assert_eq!(other.stdout, run.stdout, "{named:?}");
     }
+    let by_id = place.program(&["patient", "MRN99^^^&1.2.3&ISO", "--quiet"]).run().expect_code(0);
+    assert_eq!(by_id.stdout.lines().count(), 2, "the universal id is the authority: {}", by_id.stdout);
     let piped = place.program(&["patient", "-", "--quiet"]).input("MRN77^^^GOODHEALTH\n").run().expect_code(0);
     assert_eq!((piped.stdout, piped.stderr.as_str()), (run.stdout.clone(), ""));
     let later = place.program(&["patient", "MRN77^^^GOODHEALTH", "--from", "2026-01-02T03:00:00Z", "--limit", "2"]);
@@ -141,6 +143,14 @@ fn nothing_found_says_what_was_searched_and_no_message_shows_the_identifier() {
     check(&["77123", "x77123"], 2, "give one identifier of the patient");
     check(&[], 2, "give one identifier of the patient");
     check(&["77123^^^A", "--from", "soon"], 2, "give a day such as 2026-01-31");
+    // The identifier in the place of an option, or of its value.
+    let typed = "77123^^^A";
+    for option in ["--from", "--to", "--limit", "--port", "--target"] {
+        check(&[option, typed], 2, &format!("invalid value '***' for '{option}"));
+    }
+    for argument in ["--77123^^^A", "-77123", "--json=77123", "--quiet=77123", "--lmit=77123"] {
+        check(&["--limit", "5", argument], 2, "***");
+    }
     check(&["77123^^^A", "--collection", "other"], 2, "other has no documents with the key of a patient");
 }
 
@@ -152,8 +162,16 @@ fn another_identity_key_is_reported() {
     let run = patient().run().expect_code(2);
     assert!(run.stderr.contains("messages were made with the identity key with the fingerprint"), "{}", run.stderr);
     assert!(run.stderr.contains("but MEDLIFT_IDENTITY_KEY is not set; set MEDLIFT_IDENTITY_KEY"), "{}", run.stderr);
+    // The state has no identity of its own. It has that of its messages.
+    for collection in ["patients", "visits", "results"] {
+        let run = place.program(&["patient", "MRN77^^^GOODHEALTH", "--collection", collection]).run().expect_code(2);
+        assert!(run.stderr.contains("set MEDLIFT_IDENTITY_KEY"), "{}", run.stderr);
+    }
+    let copies = place.collection("copies");
+    block_on(async { copies.insert_one(doc! { "patient": 1 }).await.expect("inserted") });
     let run = patient().env(SECRET.0, SECRET.1).run().expect_code(0);
     assert!(run.stderr.contains("8 documents found"), "{}", run.stderr);
+    assert!(run.stderr.contains("so it is not checked: copies\n"), "{}", run.stderr);
 }
 
 #[test]
@@ -163,6 +181,9 @@ fn a_collection_without_an_index_is_read_too() {
     let (messages, copies) = (place.collection("messages"), place.collection("copies"));
     block_on(async {
         let message: Document = messages.find_one(doc! { "controlId": "M1" }).await.expect("read").expect("a message");
+        // The first documents have no key.
+        let without = (0..200).map(|number| doc! { "_id": number });
+        copies.insert_many(without).await.expect("inserted");
         copies.insert_one(message).await.expect("inserted");
     });
     let run = place.program(&["patient", "MRN77^^^GOODHEALTH"]).run().expect_code(0);
@@ -193,4 +214,27 @@ fn the_references_to_a_fhir_patient_are_found_by_the_identifier_and_the_other_wa
         let run = place.program(&["patient", name]).run().expect_code(0);
         assert!(run.stderr.contains("2 documents found, under 2 keys: Observation 1, Patient 1"), "{}", run.stderr);
     }
+}
+
+/// Merges can form chains and circles. If there are too many of them, this is said.
+#[test]
+fn all_merges_are_followed_up_to_a_limit() {
+    let place = Place::new("patient_merges");
+    let key = |number: u32| bson::Uuid::from_bytes((u128::from(number) << 64 | 8 << 60).to_be_bytes());
+    let patient =
+        |of: u32, into: u32| doc! { "_id": key(of), "patient": key(of), "mergedInto": { "patient": key(into) } };
+    let all = (1..=2).map(|number| patient(number, number + 1)).chain([patient(3, 1), patient(4, 5)]);
+    let wrong = (10_001..=11_100).map(|number| patient(number, 10_000));
+    let all: Vec<Document> = all.chain(wrong).collect();
+    let patients = place.collection("patients");
+    block_on(async { patients.insert_many(all).await.expect("inserted") });
+    let found = |number: u32| {
+        let run = place.program(&["patient", "--key", &key(number).to_string()]).run().expect_code(0);
+        run.stderr
+    };
+    for number in 1..=3 {
+        assert!(found(number).contains("3 documents found, under 3 keys"), "{number}: {}", found(number));
+    }
+    let wrong = found(10_500);
+    assert!(wrong.contains("1000 or more records were merged with this patient"), "{wrong}");
 }

@@ -194,10 +194,11 @@ fn the_views_show_no_identifier_no_name_and_no_free_text() {
         );
         let visit = doc! {
             "number": &canary, "location": &canary, "attending": &canary, "status": "discharged", "class": "I",
-            "admissionType": "E", "service": "CAR", "disposition": "went home with Canary", "provisional": true,
+            "admissionType": "E", "service": "CAR", "disposition": "Canary", "provisional": true,
             "admittedAt": day(2), "dischargedAt": day(5), "movements": [&canary, &canary],
         };
-        put("visits", vec![visit, foreign.clone()]).await;
+        let other = doc! { "status": "Canary", "service": "Canary", "class": "Canary", "disposition": "01" };
+        put("visits", vec![visit, foreign.clone(), other]).await;
         let visits = shown("visits").await;
         assert_eq!(
             visits[0],
@@ -207,37 +208,54 @@ fn the_views_show_no_identifier_no_name_and_no_free_text() {
                 "admittedAt to dischargedAt (days)": 3_i64,
             }
         );
-        let result = |kind: &str, value: Bson| {
+        let result = |kind: &str, code: Document, unit: &str, value: Bson| {
             doc! {
-                "status": "F", "placerOrder": &canary, "subId": "Canary", "panel": { "code": "CBC", "text": "Blood count" },
-                "code": { "code": "K", "text": "Potassium", "system": "L" }, "valueType": kind, "value": value,
-                "unit": { "code": "mmol/L", "text": "Canary" }, "referenceRange": "3.5 - 5.0", "flags": ["H", "Canary"],
-                "observedAt": day(2),
+                "status": "F", "placerOrder": &canary, "subId": "Canary", "valueType": kind, "value": value,
+                "panel": { "code": "Canary", "system": "L", "text": "Canary" }, "code": code,
+                "unit": { "code": unit, "text": "Canary", "system": "Canary" }, "referenceRange": "3.5 - 5.0",
+                "flags": ["H", "Canary"], "observedAt": day(2),
             }
         };
+        let potassium = doc! { "code": "2823-3", "text": "Canary", "system": "LN" };
+        let local = doc! { "code": "Canary", "text": "Canary", "system": "L" };
+        let age = doc! { "code": "30525-0", "text": "Age", "system": "LN" };
+        let (mmol, null) = ("mmol/L", Bson::Null);
         let values = [
-            ("NM", Bson::from("4.1"), Bson::from("4.1")),
-            ("NM", "Canary".into(), Bson::Null),
-            ("SN", ">^100".into(), ">^100".into()),
-            ("CE", "260385009^Canary^SCT".into(), "260385009".into()),
-            ("CWE", "Canary was here".into(), Bson::Null),
-            ("TX", "4".into(), Bson::Null),
-            ("NM", Bson::from(vec!["4", "5"]), Bson::Null),
+            ("NM", &potassium, mmol, Bson::from("4.1"), Bson::from("4.1")),
+            ("NM", &local, mmol, "4.1".into(), "4.1".into()),
+            ("SN", &potassium, mmol, ">^100".into(), ">^100".into()),
+            ("CE", &local, "", "260385009^Canary^SCT".into(), "260385009".into()),
+            // An age, by its code and by its unit.
+            ("NM", &age, mmol, "97".into(), null.clone()),
+            ("NM", &local, "a", "97".into(), null.clone()),
+            ("NM", &local, "", "97".into(), null.clone()),
+            ("NM", &local, mmol, "1980-01-02".into(), null.clone()),
+            ("NM", &local, mmol, "19800102".into(), null.clone()),
+            ("NM", &local, mmol, "555-123-4567".into(), null.clone()),
+            ("SN", &local, mmol, "^555^-^1234".into(), null.clone()),
+            ("NM", &local, mmol, "Canary".into(), null.clone()),
+            ("CWE", &local, "", "Canary".into(), null.clone()),
+            ("CWE", &local, "", "Canary^Canary^SCT".into(), null.clone()),
+            ("CWE", &local, "", "260385009^Canary^L".into(), null.clone()),
+            ("CE", &local, "", Bson::from(vec!["4", "5"]), null.clone()),
+            ("TX", &local, mmol, "4".into(), null.clone()),
+            ("Canary", &local, "Canary", "4".into(), null.clone()),
+            ("NM", &potassium, mmol, Bson::from(vec!["4", "5"]), null.clone()),
         ];
-        put("results", values.iter().map(|(kind, value, _)| result(kind, value.clone())).collect()).await;
+        let documents =
+            values.iter().map(|(kind, code, unit, value, _)| result(kind, (*code).clone(), unit, value.clone()));
+        put("results", documents.collect()).await;
         put("results", vec![foreign]).await;
         let results = shown("results").await;
         assert_eq!(
             results[0],
             doc! {
-                "status": "F", "panel": { "code": "CBC", "system": null, "text": "Blood count" },
-                "code": { "code": "K", "system": "L", "text": "Potassium" }, "valueType": "NM", "value": "4.1",
-                "unit": { "code": "mmol/L", "system": null }, "referenceRange": "3.5 - 5.0", "flags": ["H", null],
-                "observedAt": 2026,
+                "status": "F", "panel": { "code": null, "system": null }, "code": { "code": "2823-3", "system": "LN" },
+                "valueType": "NM", "value": "4.1", "unit": { "code": "mmol/L" }, "flags": ["H", null], "observedAt": 2026,
             }
         );
-        for (shown, (kind, value, expected)) in results.iter().zip(&values) {
-            assert_eq!(shown.get("value"), Some(expected), "{kind} {value}");
+        for (shown, (kind, code, unit, value, expected)) in results.iter().zip(&values) {
+            assert_eq!(shown.get("value"), Some(expected), "{kind} {code} {unit} {value}");
         }
         for document in [patients, visits, results].concat() {
             assert!(!document.to_string().contains("Canary"), "{document}");
@@ -260,6 +278,11 @@ fn provisioning_is_repeatable_and_keeps_the_rights_of_other_collections() {
         }
         assert_eq!(deployment.provision(&settings).await, [""; 0]);
         let root = deployment.root().await;
+        let spec = spec();
+        let state = Wanted { collection: "patients".to_owned(), ..wanted(&spec, &settings) };
+        let refused = Changes::make(&root.in_collection("patients"), &deployment.destination(), &state, false).await;
+        let refused = refused.expect_err("refused").to_string();
+        assert!(refused.contains("--collection: medlift fold writes patients in hospital"), "{refused}");
         root.db().run_command(doc! { "dropIndexes": "visits", "index": "by_patient" }).await.expect("drops");
         assert_eq!(deployment.provision(&settings).await, ["build the indexes of hospital.visits"]);
         let admissions = Spec::built_in();
@@ -291,6 +314,9 @@ fn a_patient_is_shown_to_who_may_read_and_doctor_checks_the_state() {
     );
     let analyst = program(deployment, &[&patient[..], &["-u", "analyst"]].concat()).run().expect_code(0);
     assert!(analyst.stdout.is_empty(), "{}", analyst.stdout);
+    let one = [&patient[..], &["-u", "analyst", "--collection", "messages"]].concat();
+    let refused = program(deployment, &one).run().expect_code(1).stderr;
+    assert!(refused.contains("read hospital.messages") && refused.contains("may not"), "{refused}");
     let loader = program(deployment, &[&patient[..], &["-u", "loader"]].concat()).run().expect_code(0);
     assert!(loader.stderr.contains("3 documents found"), "{}", loader.stderr);
     block_on(async {

@@ -119,8 +119,8 @@ impl Changes {
     ) -> Result<(), ServerError> {
         for step in &self.steps {
             for command in &step.commands {
-                if ["createIndexes", "collMod"].iter().any(|name| command.contains_key(name)) {
-                    wait_for_builds(target, &mut waiting).await?;
+                if let Some(name) = ["createIndexes", "collMod"].iter().find_map(|name| command.get_str(name).ok()) {
+                    wait_for_builds(&target.in_collection(name), &mut waiting).await?;
                 }
                 let database = step.database.unwrap_or(&target.database);
                 target.run(database, command.clone(), || step.to_string()).await?;

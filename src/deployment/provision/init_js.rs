@@ -52,6 +52,8 @@ fn head(spec: &Spec) -> String {
         let (name, variable) = (account.default_name(), account.user_variable().trim_end_matches("_USER"));
         let _ = writeln!(users, "const {name} = user(\"{variable}\", \"{name}\");");
     }
+    let own = text(&spec.collection);
+    let collection = if spec.has_own_collection() { own } else { format!("variable(\"COLLECTION_NAME\") || {own}") };
     format!(
         r#"// Made by `medlift provision --emit-init-js` from the dataset spec `{spec}`. Do not edit: run it again.
 //
@@ -77,7 +79,7 @@ const user = (prefix, otherwise) => {{
   return {{ name, password }};
 }};
 const database = variable("DB_NAME") || "hospital";
-const collection = variable("COLLECTION_NAME") || {collection};
+const collection = {collection};
 {users}
 const run = (command) => {{
   try {{
@@ -90,7 +92,6 @@ const run = (command) => {{
 
 "#,
         spec = spec.name,
-        collection = text(&spec.collection),
     )
 }
 
@@ -156,6 +157,7 @@ mod tests {
         for part in ["\"create\": \"patients\"", "collection + \".folded\"", "\"create\": \"visits_deidentified\""] {
             assert!(script.contains(part), "{part}: {script}");
         }
+        assert!(script.contains("const collection = \"messages\";"), "{script}");
         assert!(!init_js(&Spec::built_in(), "medlift_runs").contains("patients"));
     }
 

@@ -4,8 +4,9 @@
 //! The collections have no validator. Reason: the fold reads back each document that it extends, `verify` computes all of
 //! them again, and a collection such as `patients` may also contain documents of another program.
 //!
-//! The views list every element that they show. They show no identifier, no name, no place and no free text. A code is
-//! shown only if it looks like a code, or is one of a list, because a field of a message can contain any text.
+//! The views list every element that they show. They show no identifier, no name, no place and no free text. A field of a
+//! message can contain any text, so a code is shown only if it is one of a list, or has the form of its coding system. A
+//! pattern such as "letters and digits" would also show a surname, a record number or a date.
 
 use bson::{Bson, Document, doc};
 
@@ -18,10 +19,78 @@ use crate::fold::{collections, notes_of};
 use crate::server::{ServerError, Target};
 use crate::spec::{Spec, Zone};
 
-/// A code: letters, digits and some signs, without spaces.
-const CODE: &str = r"^[A-Za-z0-9][A-Za-z0-9._:/%*+-]{0,39}$";
-/// Numbers, ranges and titres.
-const NUMBERS: &str = r"^[0-9<>=.,^ :/+-]{1,40}$";
+/// Coding systems of HL7 table 0396, each with the form of its codes.
+const SYSTEMS: [(&str, &str); 4] =
+    [("LN", "^[0-9]{1,6}-[0-9]$"), ("SCT", "^[0-9]{6,18}$"), ("I10", ICD_10), ("I10C", ICD_10)];
+const ICD_10: &str = "^[A-Z][0-9][0-9A-Z](\\.[0-9A-Z]{1,4})?$";
+/// LOINC codes of ages and of times of birth. Their values are never shown: an age over 89 identifies a person
+/// (45 CFR 164.514(b)(2)(i)(C)).
+const AGES: [&str; 9] =
+    ["30525-0", "21612-7", "29553-5", "35659-2", "39016-1", "63900-5", "63932-8", "21112-8", "57722-1"];
+/// One number, as NM and SN contain it. More digits could be a date, a telephone number or an identifier.
+const NUMBER: &str = "^[+-]?[0-9]{1,6}(\\.[0-9]{1,6})?$";
+const STRUCTURED_NUMBER: &str = "^(<|>|<=|>=|=|<>)?\\^[0-9]{1,6}(\\.[0-9]{1,6})?$";
+/// A number is shown only with one of these units. No unit of ages is one of them.
+const UNITS: [&str; 58] = [
+    "%",
+    "/uL",
+    "10*12/L",
+    "10*3/uL",
+    "10*6/uL",
+    "10*9/L",
+    "Cel",
+    "IU/L",
+    "IU/mL",
+    "U/L",
+    "U/mL",
+    "cm",
+    "fL",
+    "fl",
+    "g",
+    "g/L",
+    "g/dL",
+    "g/dl",
+    "g/l",
+    "kPa",
+    "kU/L",
+    "kg",
+    "kg/m2",
+    "mEq/L",
+    "mIU/L",
+    "mL",
+    "mL/min",
+    "mL/min/{1.73_m2}",
+    "mU/L",
+    "meq/L",
+    "mg",
+    "mg/L",
+    "mg/dL",
+    "mg/dl",
+    "mg/g",
+    "mg/l",
+    "mg/mmol",
+    "mm",
+    "mm/h",
+    "mm[Hg]",
+    "mmHg",
+    "mmol/L",
+    "mmol/l",
+    "mmol/mol",
+    "mosm/kg",
+    "ng/L",
+    "ng/dL",
+    "ng/mL",
+    "ng/ml",
+    "nmol/L",
+    "pg",
+    "pg/mL",
+    "pmol/L",
+    "s",
+    "ug/L",
+    "ug/dL",
+    "umol/L",
+    "umol/l",
+];
 /// HL7 tables 0001, 0002, 0004, 0007, 0078 and 0136.
 const SEXES: [&str; 6] = ["A", "F", "M", "N", "O", "U"];
 const MARITAL_STATUSES: [&str; 15] = ["A", "B", "C", "D", "E", "G", "I", "M", "N", "O", "P", "R", "S", "U", "W"];
@@ -29,8 +98,16 @@ const CLASSES: [&str; 9] = ["B", "C", "E", "I", "N", "O", "P", "R", "U"];
 const ADMISSION_TYPES: [&str; 7] = ["A", "C", "E", "L", "N", "R", "U"];
 const FLAGS: [&str; 12] = ["A", "AA", "D", "H", "HH", "I", "L", "LL", "N", "R", "S", "U"];
 const YES_NO: [&str; 2] = ["N", "Y"];
-/// Types of values that are numbers or codes, never free text.
-const NUMBER_TYPES: [&str; 2] = ["NM", "SN"];
+/// The statuses that the fold gives to visits.
+const VISIT_STATUSES: [&str; 5] = ["admitted", "cancelled", "discharged", "pre-admitted", "registered"];
+/// HL7 tables 0069 and 0112, with the values that HL7 suggests.
+const SERVICES: [&str; 5] = ["CAR", "MED", "PUL", "SUR", "URO"];
+const DISPOSITION: &str = "^(0[1-9]|[123][0-9]|4[0-2])$";
+/// HL7 tables 0085 and 0123.
+const RESULT_STATUSES: [&str; 15] = ["A", "B", "C", "D", "F", "I", "N", "O", "P", "R", "S", "U", "V", "W", "X"];
+/// The values of HL7 table 0125 that are no free text.
+const VALUE_TYPES: [&str; 16] =
+    ["CE", "CNE", "CWE", "DR", "DT", "DTM", "ED", "FT", "ID", "IS", "NM", "RP", "SN", "ST", "TM", "TX"];
 const CODE_TYPES: [&str; 3] = ["CE", "CNE", "CWE"];
 
 /// Returns the collections of the state, if the spec describes messages that can be folded.
@@ -49,6 +126,7 @@ pub(in crate::deployment) fn folded_collections(spec: &Spec, messages: &str) -> 
 
 /// Returns the steps that create the collections of the state, their missing indexes and their views.
 pub(super) async fn steps(target: &Target, wanted: &Wanted<'_>) -> Result<Vec<Step>, ServerError> {
+    refuse_name_of_state(wanted)?;
     let mut steps = Vec::new();
     for (name, indexes) in indexes().into_iter().filter(|(name, _)| state_collections(wanted.spec).contains(name)) {
         let listed = read_raw(&target.in_collection(name)).await?;
@@ -61,6 +139,18 @@ pub(super) async fn steps(target: &Target, wanted: &Wanted<'_>) -> Result<Vec<St
         }
     }
     Ok(steps)
+}
+
+/// Returns an error if the messages would be in a collection of the state.
+fn refuse_name_of_state(wanted: &Wanted<'_>) -> Result<(), ServerError> {
+    if !state_collections(wanted.spec).contains(&wanted.collection.as_str()) {
+        return Ok(());
+    }
+    let problem = format!(
+        "medlift fold writes {} in {}, so the messages need another collection; leave out --collection for {}",
+        wanted.collection, wanted.database, wanted.spec.collection
+    );
+    Err(ServerError::Setting { setting: "--collection".to_owned(), problem })
 }
 
 /// Returns the steps that create the collections of the state, for an empty deployment.
@@ -94,7 +184,8 @@ fn of_patients(zone: Zone) -> Document {
     doc! {
         "_id": 0,
         "sex": listed("$sex", &SEXES),
-        "birthDate": year("$birthDate", zone),
+        // A day of birth is stored as it begins in UTC.
+        "birthDate": year("$birthDate", Zone::UTC),
         "maritalStatus": listed("$maritalStatus", &MARITAL_STATUSES),
         "diedAt": year("$diedAt", zone),
         "dead": listed("$dead", &YES_NO),
@@ -106,46 +197,64 @@ fn of_visits(zone: Zone) -> Document {
     let movements = doc! { "$cond": [{ "$isArray": "$movements" }, { "$size": "$movements" }, 0] };
     doc! {
         "_id": 0,
-        "status": matching("$status", CODE),
+        "status": listed("$status", &VISIT_STATUSES),
         "isProvisional": { "$eq": ["$provisional", true] },
         "class": listed("$class", &CLASSES),
         "admissionType": listed("$admissionType", &ADMISSION_TYPES),
-        "service": matching("$service", CODE),
-        "disposition": matching("$disposition", CODE),
+        "service": listed("$service", &SERVICES),
+        "disposition": matching("$disposition", DISPOSITION),
         "movements": movements,
         "admittedAt": year("$admittedAt", zone),
         "dischargedAt": year("$dischargedAt", zone),
-        "admittedAt to dischargedAt (days)": days_between("$admittedAt", "$dischargedAt"),
+        "admittedAt to dischargedAt (days)": days_between("$admittedAt", "$dischargedAt", zone),
     }
 }
 
+/// The view shows neither names of tests, nor reference ranges: both are texts of the sender.
 fn of_results(zone: Zone) -> Document {
     let code = |path: &str| {
-        let part = |name: &str| matching(&format!("{path}.{name}"), CODE);
-        doc! { "code": part("code"), "system": part("system"), "text": format!("{path}.text") }
+        let (code, system) = (format!("{path}.code"), format!("{path}.system"));
+        doc! { "code": of_system(&code.as_str().into(), &system.as_str().into()), "system": listed(&system, &SYSTEMS.map(|(name, _)| name)) }
     };
-    let first = doc! { "$arrayElemAt": [{ "$split": ["$value", "^"] }, 0] };
-    let of_code = doc! { "$cond": [{ "$regexMatch": { "input": first.clone(), "regex": CODE } }, first, null] };
+    let component = |index: i32| Bson::from(doc! { "$arrayElemAt": [{ "$split": ["$value", "^"] }, index] });
+    let has_unit = is_in("$unit.code", &UNITS);
+    let is_of = |kind: &str, pattern: &str| {
+        let is_kind = doc! { "$eq": ["$valueType", kind] };
+        doc! { "case": { "$and": [is_kind, has_unit.clone()] }, "then": matching("$value", pattern) }
+    };
     let is_text = doc! { "$eq": [{ "$type": "$value" }, "string"] };
+    let of_code = doc! { "$cond": [is_text, of_system(&component(0), &component(2)), null] };
     let value = doc! { "$switch": {
         "branches": [
-            { "case": is_in("$valueType", &NUMBER_TYPES), "then": matching("$value", NUMBERS) },
-            { "case": is_in("$valueType", &CODE_TYPES), "then": { "$cond": [is_text, of_code, null] } },
+            { "case": { "$or": [is_in("$code.code", &AGES), is_in("$panel.code", &AGES)] }, "then": null },
+            is_of("NM", NUMBER),
+            is_of("SN", STRUCTURED_NUMBER),
+            { "case": is_in("$valueType", &CODE_TYPES), "then": of_code },
         ],
         "default": null,
     } };
     doc! {
         "_id": 0,
-        "status": matching("$status", CODE),
+        "status": listed("$status", &RESULT_STATUSES),
         "panel": code("$panel"),
         "code": code("$code"),
-        "valueType": matching("$valueType", CODE),
+        "valueType": listed("$valueType", &VALUE_TYPES),
         "value": value,
-        "unit": { "code": matching("$unit.code", CODE), "system": matching("$unit.system", CODE) },
-        "referenceRange": matching("$referenceRange", NUMBERS),
+        "unit": { "code": listed("$unit.code", &UNITS) },
         "flags": each_item("$flags", "item1", listed("$$item1", &FLAGS)),
         "observedAt": year("$observedAt", zone),
     }
+}
+
+/// Returns the expression for a code that is shown only if it has the form of the codes of its system.
+fn of_system(code: &Bson, system: &Bson) -> Bson {
+    let is_text = doc! { "$eq": [{ "$type": code }, "string"] };
+    let fits = SYSTEMS.map(|(name, form)| {
+        let has_form = doc! { "$regexMatch": { "input": code, "regex": form } };
+        doc! { "case": { "$eq": [system, name] }, "then": { "$cond": [has_form, code, null] } }
+    });
+    let shown = doc! { "$switch": { "branches": fits.to_vec(), "default": null } };
+    Bson::from(doc! { "$cond": [is_text, shown, null] })
 }
 
 /// Returns the expression for a text that is shown only if it is in the list.

@@ -21,7 +21,10 @@ pub fn pipeline(spec: &Spec) -> Vec<Document> {
     let mut shown = doc! { "_id": 0 };
     shown.extend(shown_of(spec, &spec.shape.roots, "$", 0));
     for (left, right) in date_pairs(spec) {
-        shown.insert(days_name(left, right), days_between(&path_of(left), &path_of(right)));
+        // A field that is a day is stored as it begins in UTC.
+        let are_times = [left, right].iter().all(|field| matches!(field.kind, FieldType::Datetime));
+        let zone = if are_times { spec.source.zone } else { Zone::UTC };
+        shown.insert(days_name(left, right), days_between(&path_of(left), &path_of(right), zone));
     }
     vec![doc! { "$project": shown }]
 }
@@ -116,7 +119,8 @@ fn deidentified(field: &Field, path: &str, zone: Zone) -> Option<Bson> {
         // A whole record contains everything, whatever its class.
         (Privacy::DirectIdentifier, _) | (_, FieldType::Whole | FieldType::Resource | FieldType::PatientKey) => None,
         // In all other privacy classes, only the year of a date is shown.
-        (_, FieldType::Date | FieldType::Datetime) => Some(year(path, zone)),
+        (_, FieldType::Date) => Some(year(path, Zone::UTC)),
+        (_, FieldType::Datetime) => Some(year(path, zone)),
         (Privacy::QuasiIdentifier, kind) => quasi(kind, path),
         (Privacy::Clinical | Privacy::None, _) => Some(Bson::from(path)),
     }
@@ -148,12 +152,12 @@ fn age_shown(kind: &FieldType) -> Bson {
 /// ago, because it may be the year of birth of a person over 89. For example, in 2026 the year 1920 is shown as 1936. A
 /// year begins at midnight of the time zone.
 pub(super) fn year(path: &str, zone: Zone) -> Bson {
-    let earliest = doc! { "$subtract": [{ "$year": "$$NOW" }, AGE_MAX + 1] };
-    let year = match zone {
-        Zone::UTC => doc! { "$year": path },
-        zone => doc! { "$year": { "date": path, "timezone": zone.name() } },
+    let year = |date: &str| match zone {
+        Zone::UTC => doc! { "$year": date },
+        zone => doc! { "$year": { "date": date, "timezone": zone.name() } },
     };
-    Bson::from(doc! { "$cond": [is_date(path), { "$max": [year, earliest] }, null] })
+    let earliest = doc! { "$subtract": [year("$$NOW"), AGE_MAX + 1] };
+    Bson::from(doc! { "$cond": [is_date(path), { "$max": [year(path), earliest] }, null] })
 }
 
 fn is_date(path: &str) -> Document {
@@ -172,10 +176,14 @@ fn days_name(left: &Field, right: &Field) -> String {
     format!("{} to {} (days)", flat(&left.name), flat(&right.name))
 }
 
-pub(super) fn days_between(start: &str, end: &str) -> Document {
+/// Returns the expression for the number of days between two dates. A day begins at midnight of the time zone.
+pub(super) fn days_between(start: &str, end: &str, zone: Zone) -> Document {
     let both = doc! { "$and": [is_date(start), is_date(end)] };
-    let days = doc! { "$dateDiff": { "startDate": start, "endDate": end, "unit": "day" } };
-    doc! { "$cond": [both, days, null] }
+    let mut dates = doc! { "startDate": start, "endDate": end, "unit": "day" };
+    if zone != Zone::UTC {
+        dates.insert("timezone", zone.name());
+    }
+    doc! { "$cond": [both, { "$dateDiff": dates }, null] }
 }
 
 fn path_of(field: &Field) -> String {
@@ -213,6 +221,15 @@ mod tests {
         ];
         assert_eq!(names, expected);
         assert_eq!(shown.get_i32("_id").ok(), Some(0));
+    }
+
+    #[test]
+    fn the_view_of_messages_shows_no_text_of_a_sender_except_the_event() {
+        let spec = crate::spec::Dataset::built_in("hl7v2").expect("built in").into_only().expect("one kind");
+        let pipeline = pipeline(&spec);
+        let shown = pipeline[0].get_document("$project").expect("a projection");
+        let names: Vec<&str> = shown.keys().map(String::as_str).collect();
+        assert_eq!(names, ["_id", "type", "event", "sentAt", "sentAtPrecision", "eventAt", "eventAtPrecision"]);
     }
 
     #[test]
@@ -316,6 +333,22 @@ mod tests {
         let expected = Bson::from(doc! { "$cond": [both, days, null] });
         assert_eq!(found.get("stay in to stay out (days)"), Some(&expected));
         assert_eq!(view_name("stays"), "stays_deidentified");
+    }
+
+    #[test]
+    fn years_and_days_begin_at_midnight_of_the_zone_but_a_day_is_a_day() {
+        let zone = Zone::from_text("Europe/Berlin").expect("a zone");
+        let year = year("$f", zone).to_string();
+        assert_eq!(year.matches(r#""timezone": "Europe/Berlin""#).count(), 2, "{year}");
+        let days = days_between("$a", "$b", zone).to_string();
+        assert!(days.contains(r#""timezone": "Europe/Berlin""#), "{days}");
+        assert!(!days_between("$a", "$b", Zone::UTC).to_string().contains("timezone"));
+        for (kind, count) in [("date", 0), ("datetime", 2)] {
+            let text = format!("name = \"t\"\n{}", field("f", (kind, ""), "none"));
+            let mut spec = Spec::from_toml(&text, "test").expect("a spec");
+            spec.source.zone = zone;
+            assert_eq!(format!("{:?}", pipeline(&spec)).matches("Europe/Berlin").count(), count, "{kind}");
+        }
     }
 
     #[test]

@@ -58,6 +58,17 @@ impl Time {
         let ms = zone.utc_ms(local_ms);
         YEARS_MS.contains(&ms).then_some(Self { ms, precision, has_offset })
     }
+
+    /// Reads a day, a month or a year as it begins in UTC, whatever zone or offset it has: a day of birth is the same day
+    /// everywhere. A more precise time is read as [`read`](Self::read) does.
+    pub(crate) fn read_day(text: &[u8], zone: Zone) -> Option<Self> {
+        let time = Self::read(text, zone)?;
+        if time.precision > Precision::Day {
+            return Some(time);
+        }
+        let day = text.split(|byte| matches!(byte, b'+' | b'-')).next()?;
+        Self::read(day, Zone::UTC)
+    }
 }
 
 /// Reads a time without offset. Returns it as if it were in UTC.
@@ -135,6 +146,19 @@ mod tests {
         check("20040629165819.1234-0500", "2004-06-29T21:58:19.123Z", Precision::Fraction, true);
         check("20040629+0545", "2004-06-28T18:15:00.000Z", Precision::Day, true);
         check("1988-1200", "1988-01-01T12:00:00.000Z", Precision::Year, true);
+    }
+
+    #[test]
+    fn a_day_is_the_same_day_in_all_zones() {
+        let check = |text: &str, iso: &str| {
+            let time = Time::read_day(text.as_bytes(), Zone::Offset(60)).unwrap_or_else(|| panic!("{text}"));
+            assert_eq!(std::str::from_utf8(&iso_text(time.ms).unwrap()).unwrap(), iso, "{text}");
+        };
+        check("1988", "1988-01-01T00:00:00.000Z");
+        check("19800102", "1980-01-02T00:00:00.000Z");
+        check("19800102+0545", "1980-01-02T00:00:00.000Z");
+        check("198001020030", "1980-01-01T23:30:00.000Z");
+        assert_eq!(Time::read_day(b"19800102+9900", Zone::UTC), None);
     }
 
     #[test]

@@ -362,7 +362,9 @@ fn begins_row(rest: &[u8], is_complete: bool) -> Option<bool> {
 /// Returns true if a source begins with the first segment of a message, a batch or a file. Bytes that can precede it
 /// are skipped: a byte order mark, white space, NUL and the first byte of an MLLP frame.
 ///
-/// Returns false if the field separator is a delimiter of tables, as in `MSH,`. Such a source is more likely a table.
+/// Returns false if the field separator is a delimiter of tables, as in `MSH,`, or if the next field contains letters, digits
+/// or spaces: in a message, it contains the separators. Such a source is more likely a table, for example with the columns
+/// `MSH_ID` or `MSH|Name`.
 pub(crate) fn begins_with_header(source: &[u8]) -> bool {
     let source = source.strip_prefix(MARK).unwrap_or(source);
     let is_before = |byte: &u8| byte.is_ascii_whitespace() || matches!(*byte, 0 | FRAME_START);
@@ -371,7 +373,11 @@ pub(crate) fn begins_with_header(source: &[u8]) -> bool {
         LineStart::Segment(head) => matches!(head, Head::Message | Head::FileHeader | Head::BatchHeader),
         _ => false,
     };
-    is_header && !source.get(start + 3).is_some_and(|separator| b",;\t \"".contains(separator))
+    let Some((separator, fields)) = source.get(start + 3..).and_then(<[u8]>::split_first) else { return is_header };
+    let next = fields.split(|byte| byte == separator || is_segment_end(*byte)).next().unwrap_or_default();
+    let has_separators =
+        is_segment_end(*separator) || !next.iter().any(|byte| byte.is_ascii_alphanumeric() || *byte == b' ');
+    is_header && has_separators && !b",;\t \"".contains(separator)
 }
 
 fn line_start(rest: &[u8], is_complete: bool) -> LineStart {
