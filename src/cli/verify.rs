@@ -129,6 +129,7 @@ impl VerifyArgs {
             excused: None,
             share: Share::ALL,
             expected: None,
+            sources: None,
         }
     }
 }
