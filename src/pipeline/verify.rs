@@ -276,10 +276,10 @@ fn expect(plan: &Plan, options: &VerifyOptions, interrupt: &Interrupt, progress:
 }
 
 /// Reads the sources once for all kinds of documents, if there are several. Otherwise returns `None`, because
-/// [`verify`] reads the sources itself.
+/// [`verify()`] reads the sources itself.
 ///
 /// # Errors
-/// The same as for [`expect`].
+/// If a source cannot be read to its end, a temporary file cannot be used, or the user interrupts the program.
 pub fn expect_all(
     plan: &Plan,
     options: &VerifyOptions,
