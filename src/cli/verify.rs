@@ -140,6 +140,7 @@ impl VerifyArgs {
             excused: None,
             share: Share::ALL,
             expected: None,
+            sources: None,
         }
     }
 }

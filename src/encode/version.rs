@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bson::spec::ElementType;
 use bson::{RawBsonRef, RawDocument};
 
 use super::identity::Digest;
@@ -58,6 +59,20 @@ impl OrderField {
     /// Returns the value of the field in a document.
     pub(crate) fn value<'a>(&self, document: &'a [u8]) -> Option<RawBsonRef<'a>> {
         value_at(RawDocument::from_bytes(document).ok()?, &self.name)
+    }
+
+    /// Returns the BSON types of values that order documents.
+    pub(crate) const fn types(&self) -> &'static [ElementType] {
+        match self.kind {
+            OrderKind::Integer => &[ElementType::Int32, ElementType::Int64],
+            OrderKind::Time => &[ElementType::DateTime],
+            OrderKind::Decimal => &[ElementType::Decimal128],
+        }
+    }
+
+    /// Returns true if the value has one of these types.
+    pub(crate) fn orders(&self, value: RawBsonRef<'_>) -> bool {
+        self.types().contains(&value.element_type())
     }
 
     /// Returns the rank of a document.

@@ -248,13 +248,16 @@ impl Ledger {
         self.any(doc! { "$and": [filter, { "$or": [is_in_parts, has_changed] }] }).await
     }
 
-    /// Returns the loads that wrote documents into the collection, in the order in which they began. `uuid` is the
-    /// collection's UUID, if it is known. Ignores loads whose documents were dropped.
+    /// Returns the loads that wrote documents into the collection, in the order in which they began. Also returns loads
+    /// that did not complete, because they may have written documents that are not counted. `uuid` is the collection's
+    /// UUID, if it is known. Ignores loads whose documents were dropped.
     ///
     /// # Errors
     /// If the server cannot be read.
     pub async fn writers(&self, uuid: Option<Uuid>) -> Result<Vec<(LoadDocument, TargetState)>, LedgerError> {
-        let mut filter = self.with_collection(doc! { "counts.written": { "$gt": 0 } });
+        let has_written = self.with_collection(doc! { "counts.written": { "$gt": 0 } });
+        let may_have_written = doc! { "$or": [has_written, { "state": { "$ne": "complete" } }] };
+        let mut filter = doc! { "$and": [self.with_collection(Document::new()), may_have_written] };
         filter.insert("state", doc! { "$ne": "dropped" });
         let found = read_loads(&self.documents, filter, doc! { "started": 1 }, None).await?;
         let is_meant = |state: &TargetState| {

@@ -12,7 +12,7 @@ use super::items::Arrays;
 use super::thousands::{Marks, decimal_mark};
 use super::{BundleIds, Cells, Dialect, Format, LayoutError, Parser, REJECT_COLUMNS, json};
 use crate::read::RowSpan;
-use crate::spec::{Column, Field, FieldType, FormatName, Node, Sign, SourceFormat, Spec, Zone, closest, column_key};
+use crate::spec::{Column, Field, FieldType, FormatName, Node, Sign, SourceFormat, Spec, Zone, column_key};
 
 /// The layout of a source says which cell of a row belongs to which field, and in which format its dates are written.
 #[derive(Debug, Clone)]

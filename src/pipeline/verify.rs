@@ -19,7 +19,8 @@ use crate::server::{Failure, Target};
 use crate::spec::{FormatName, OnConflict};
 use crate::spill::SORTER_BYTES_DEFAULT;
 use crate::verify::{
-    self, Excused, Expectation, Expected, OtherLoad, Referenced, References, Scan, Share, Verification, Wanted,
+    self, Excused, Expectation, Expected, OtherLoad, OtherLoads, Referenced, References, Scan, Share, Verification,
+    Wanted,
 };
 use crate::write::{Bulk, Mode, WriteError};
 
@@ -43,6 +44,8 @@ pub struct VerifyOptions {
     pub share: Share,
     /// What the sources give, if it is already known.
     pub expected: Option<Expectations>,
+    /// The identities of the sources, if they are already known.
+    pub sources: Option<Vec<SourceIdentity>>,
 }
 
 /// What the sources give, for each kind of document.
@@ -73,6 +76,7 @@ impl Default for VerifyOptions {
             excused: None,
             share: Share::ALL,
             expected: None,
+            sources: None,
         }
     }
 }
@@ -117,6 +121,12 @@ pub async fn verify(
     };
     (verification.rejected, verification.references_elsewhere) = (rejected, references_elsewhere);
     verification.references_to_nothing = referenced.to_nothing(&scan).await?;
+    // The ledger is read after the collection, because another load may begin while the collection is scanned. Each load
+    // writes its ledger document before it writes its first document to the collection.
+    if verification.superseded > 0 {
+        let others = other_loads(plan, target, options.sources.as_deref()).await?;
+        verification.judge_newer(others, options.differences_max);
+    }
     let (found, seconds) = (verification.found, started.elapsed().as_secs_f64());
     progress.tell(|| format!("{found} documents scanned and compared in {seconds:.2} s"));
     let mut wanted = verification.wanted();
@@ -173,7 +183,8 @@ pub async fn name_other_loads(plan: &Plan, results: impl IntoIterator<Item = (&T
     // All sources must be read for their hashes. This is done only if the ledger has loads, and only once.
     let mut own = None;
     for (target, found) in results {
-        let writers = if found.extra == 0 { Vec::new() } else { writers(target).await };
+        let mut writers = if found.extra == 0 { Vec::new() } else { writers(target).await };
+        writers.retain(|(_, state)| state.counts.written > 0);
         if writers.is_empty() {
             continue;
         }
@@ -189,6 +200,27 @@ pub async fn name_other_loads(plan: &Plan, results: impl IntoIterator<Item = (&T
         };
         found.other_loads = others.map(other).collect();
     }
+}
+
+/// Looks in the ledger for loads that can have stored newer documents than those of the plan's sources: loads of other
+/// sources or with another spec. `own` are the identities of the plan's sources, if they are known.
+async fn other_loads(plan: &Plan, target: &Target, own: Option<&[SourceIdentity]>) -> Result<OtherLoads, Error> {
+    let writers = writers(target).await;
+    if writers.is_empty() {
+        return Ok(OtherLoads::Unknown);
+    }
+    let read;
+    let own = match own {
+        Some(own) => own,
+        None => {
+            read = tokio::task::block_in_place(|| plan.identities())?;
+            &read
+        }
+    };
+    let is_own = |source: &SourceIdentity| own.iter().any(|own| own.version == source.version);
+    let is_other = |load: &LoadDocument| load.spec_hash != plan.spec.hash || !load.sources.iter().all(is_own);
+    let is_recorded = writers.iter().any(|(load, _)| is_other(load));
+    Ok(if is_recorded { OtherLoads::Recorded } else { OtherLoads::Nobody })
 }
 
 /// Returns the loads that wrote into the collection. Returns none if the ledger cannot be read.

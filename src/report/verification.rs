@@ -55,6 +55,7 @@ impl Verification {
             ("refused by server", self.refused, self.refused > 0),
             ("kept as stored", self.kept_out, self.kept_out > 0),
             ("superseded", self.superseded, self.superseded > 0),
+            ("  of which ties", self.superseded_ties, self.superseded_ties > 0),
             ("extra", self.extra, true),
             ("  of which foreign", self.foreign, self.foreign > 0 && self.extra > 0),
             ("other documents", self.others, self.others > 0),
@@ -114,6 +115,7 @@ fn write_difference(f: &mut fmt::Formatter<'_>, difference: &Difference) -> fmt:
         Kind::Missing => "missing",
         Kind::Extra => "extra",
         Kind::Different => "different",
+        Kind::Superseded | Kind::Tie => "superseded",
     };
     write!(f, "  {kind:<10}{}", difference.id)?;
     let rows: Vec<String> = difference.rows.iter().map(row).collect();

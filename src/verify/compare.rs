@@ -231,19 +231,35 @@ impl<'a> Join<'a> {
                 *self.found.extra_of_load.entry(load).or_default() += 1;
             }
         } else if let Some(expected) = self.advance()? {
-            let is_newer = |field: &OrderField| Version { rank: field.rank(document), digest } > expected.version;
             if expected.version.digest == digest {
                 self.found.equal += 1;
-            } else if self.order_field.is_some_and(is_newer) {
-                self.found.superseded += 1;
             } else if self.is_excused(id, Kind::Different)? {
                 self.found.kept_out += 1;
             } else {
-                self.found.different += 1;
-                self.list(self.found.different, Kind::Different, &expected);
+                self.take_different(digest, document, &expected);
             }
         }
         Ok(())
+    }
+
+    /// Counts and lists a document with other content than the expected one.
+    fn take_different(&mut self, digest: Digest, document: &[u8], expected: &ExpectedDocument) {
+        let stored = self.order_field.map(|field| Version { rank: field.rank(document), digest });
+        let kind = match stored.filter(|stored| *stored > expected.version) {
+            Some(stored) if stored.rank == expected.version.rank => Kind::Tie,
+            Some(_) => Kind::Superseded,
+            None => Kind::Different,
+        };
+        let found = &mut self.found;
+        found.different += u64::from(kind == Kind::Different);
+        found.superseded += u64::from(kind != Kind::Different);
+        found.superseded_ties += u64::from(kind == Kind::Tie);
+        let count = match kind {
+            Kind::Tie => found.superseded_ties,
+            Kind::Superseded => found.superseded - found.superseded_ties,
+            _ => found.different,
+        };
+        self.list(count, kind, expected);
     }
 
     fn finish(mut self) -> Result<Verification, VerifyError> {
@@ -278,11 +294,11 @@ impl<'a> Join<'a> {
         }
     }
 
-    /// Lists a missing or different document. `count` is the number of differences of this kind up to now.
+    /// Lists a missing, different or newer document. `count` is the number of differences of this kind up to now.
     fn list(&mut self, count: u64, kind: Kind, expected: &ExpectedDocument) {
         if count <= self.options.differences_max as u64 {
             let rows = expected.rows.iter().map(|&(source, row)| RowOfSource { source, row }).collect();
-            let wanted = (kind == Kind::Different).then_some((expected.id, expected.version.digest));
+            let wanted = (kind != Kind::Missing).then_some((expected.id, expected.version.digest));
             let difference = Difference { kind, id: expected.id.to_string(), rows, fields: Vec::new(), wanted };
             self.found.listed.push(difference);
         }
@@ -401,6 +417,31 @@ mod tests {
         );
         let wanted: Vec<_> = found.listed.iter().filter_map(|difference| difference.wanted).collect();
         assert_eq!(wanted, [(id(4), Digest(4))]);
+    }
+
+    #[test]
+    fn a_newer_document_is_a_tie_if_only_its_digest_is_greater() {
+        let spec = "name = 'a'\n[identity]\nfields = ['id']\non_conflict = 'newest'\norder_by = 'n'\n\
+                    [[field]]\nname = 'id'\ntype = 'string'\nprivacy = 'none'\n\
+                    [[field]]\nname = 'n'\ntype = 'int32'\npresence = 'nullable'\nprivacy = 'none'\n";
+        let field = OrderField::of(&crate::spec::Spec::from_toml(spec, "a test").unwrap()).unwrap();
+        let document = |n: i32| bson::serialize_to_vec(&doc! { "_id": 1, "n": n }).unwrap();
+        let mut expectation = Expectation::new(0).with_ranks(0);
+        for byte in 1..=5 {
+            let version = Version { rank: field.rank(&document(7)), digest: Digest(50) };
+            expectation.push(id(byte), version, 0, u64::from(byte)).unwrap();
+        }
+        let expected = expectation.settle(OnConflict::Newest { order_by: 1 }).unwrap();
+        let settings = options(9);
+        let range = expected.range(id(0), None).unwrap();
+        let mut join = Join { order_field: Some(&field), ..Join::new(Some(range), None, &settings).unwrap() };
+        for (byte, digest, n) in [(1, 50, 7), (2, 51, 7), (3, 49, 7), (4, 1, 8), (5, 99, 6)] {
+            join.take(id(byte), Digest(digest), &document(n)).unwrap();
+        }
+        let found = join.finish().unwrap();
+        assert_eq!((found.equal, found.different, found.superseded, found.superseded_ties), (1, 2, 2, 1));
+        let kinds = [(Kind::Tie, 2), (Kind::Different, 3), (Kind::Superseded, 4), (Kind::Different, 5)];
+        assert_eq!(listed(&found), kinds);
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub use references::ToNothing;
 pub(crate) use references::{Referenced, References};
 #[cfg(test)]
 pub(crate) use report::DifferingField;
-pub use report::{Difference, Kind, OtherLoad, RowOfSource, Verification};
+pub use report::{Difference, Kind, OtherLoad, OtherLoads, RowOfSource, Verification};
 pub(crate) use scan::{Batch, RangeScan, ScanError};
 pub use scan::{Range, Scan};
 

@@ -43,9 +43,12 @@ pub struct Verification {
     /// Documents that are different because the load kept the stored content, or because the server refused the new
     /// content. Counted only when a load verifies itself.
     pub kept_out: u64,
-    /// Documents that are newer than the expected ones, if the spec says that the newest record is stored. Usually
-    /// another load stored them. They are not differences.
+    /// Documents that are newer than the expected ones, if the spec says that the newest record is stored, and another
+    /// load can have stored them ([`judge_newer`](Self::judge_newer)). They are not differences.
     pub superseded: u64,
+    /// Documents among `superseded` that have the same value as the expected ones in the field that orders them. Their
+    /// digest alone makes them newer.
+    pub superseded_ties: u64,
     /// References of the sources' records to documents of this kind that do not exist. They are not differences.
     pub references_to_nothing: ToNothing,
     /// References of the sources' records to documents of kinds that the spec does not describe. The first kind counts
@@ -99,7 +102,8 @@ pub struct Difference {
     /// The fields that differ, for [`Kind::Different`]. Empty until [`name_fields`](super::name_fields) has found
     /// them.
     pub fields: Vec<DifferingField>,
-    /// The `_id` and digest of the expected document, to find it again in the sources. Only for [`Kind::Different`].
+    /// The `_id` and digest of the expected document, to find it again in the sources. `None` for missing and extra
+    /// documents.
     #[serde(skip)]
     pub(super) wanted: Option<(Id, Digest)>,
 }
@@ -122,6 +126,23 @@ pub enum Kind {
     Extra,
     /// The collection has other content under the document's `_id`.
     Different,
+    /// The collection has a newer document under this `_id`: its value in the field that orders is greater. Listed only
+    /// until [`judge_newer`](Verification::judge_newer) is called.
+    Superseded,
+    /// The collection has a newer document under this `_id`: its value in the field that orders is equal, and its digest
+    /// is greater. Listed only until [`judge_newer`](Verification::judge_newer) is called.
+    Tie,
+}
+
+/// Whether another load than that of the sources can have stored newer documents, according to the ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OtherLoads {
+    /// The ledger has only loads of these sources.
+    Nobody,
+    /// The ledger has no loads into the collection, or cannot be read.
+    Unknown,
+    /// The ledger has loads of other sources, or with another spec.
+    Recorded,
 }
 
 /// A row of a source.
@@ -173,6 +194,37 @@ impl Verification {
         self.listed.retain(|difference| difference.kind != Kind::Extra);
     }
 
+    /// Decides whether the documents that are newer than the expected ones are differences. If no other load can have
+    /// stored them, somebody has changed them, so they are. If this is not known, only those are whose digest alone
+    /// makes them newer: every change of a document changes its digest, and half of the changes make it greater. Lists
+    /// at most `listed_max` differing documents.
+    pub fn judge_newer(&mut self, others: OtherLoads, listed_max: usize) {
+        let refused: &[Kind] = match others {
+            OtherLoads::Nobody => &[Kind::Superseded, Kind::Tie],
+            OtherLoads::Unknown => &[Kind::Tie],
+            OtherLoads::Recorded => &[],
+        };
+        if refused.contains(&Kind::Tie) {
+            self.superseded -= self.superseded_ties;
+            self.different += std::mem::take(&mut self.superseded_ties);
+        }
+        if refused.contains(&Kind::Superseded) {
+            self.different += std::mem::take(&mut self.superseded);
+        }
+        self.listed.iter_mut().filter(|listed| refused.contains(&listed.kind)).for_each(|listed| {
+            listed.kind = Kind::Different;
+        });
+        let mut different = 0;
+        self.listed.retain(|listed| match listed.kind {
+            Kind::Missing | Kind::Extra => true,
+            Kind::Different => {
+                different += 1;
+                different <= listed_max
+            }
+            Kind::Superseded | Kind::Tie => false,
+        });
+    }
+
     /// Adds the result for the next range of `_id`s. Lists at most `listed_max` differences of each kind.
     pub(super) fn append(&mut self, part: Self, listed_max: usize) {
         self.records += part.records;
@@ -188,10 +240,11 @@ impl Verification {
         self.refused += part.refused;
         self.kept_out += part.kept_out;
         self.superseded += part.superseded;
+        self.superseded_ties += part.superseded_ties;
         part.extra_of_load.into_iter().for_each(|(load, count)| *self.extra_of_load.entry(load).or_default() += count);
         self.source_digest.add(part.source_digest);
         self.collection_digest.add(part.collection_digest);
-        let mut listed = [Kind::Missing, Kind::Extra, Kind::Different]
+        let mut listed = [Kind::Missing, Kind::Extra, Kind::Different, Kind::Superseded, Kind::Tie]
             .map(|kind| self.listed.iter().filter(|listed| listed.kind == kind).count());
         for difference in part.listed {
             let count = &mut listed[difference.kind as usize];
@@ -229,6 +282,7 @@ mod tests {
             refused: 10_000_000_000 * times,
             kept_out: 100_000_000_000 * times,
             superseded: 1_000_000_000_000 * times,
+            superseded_ties: 10_000_000_000_000 * times,
             references_to_nothing: ToNothing::default(),
             references_elsewhere: 0,
             extra_of_load: BTreeMap::from([([7; 16], times)]),
@@ -280,6 +334,33 @@ mod tests {
         found.permit_extra();
         assert_eq!((found.extra, found.others, found.missing, found.different), (0, 3, 1, 1));
         assert_eq!(found.listed, [Difference::example(Kind::Missing, "x"), Difference::example(Kind::Different, "x")]);
+    }
+
+    #[test]
+    fn newer_documents_are_differences_unless_another_load_can_have_stored_them() {
+        use Kind::{Different, Extra, Superseded, Tie};
+        let check = |others: OtherLoads, max: usize, superseded: (u64, u64), different: u64, names: &[&str]| {
+            let listed = [(Superseded, "a"), (Different, "b"), (Tie, "c"), (Extra, "d"), (Tie, "e")];
+            let listed = listed.map(|(kind, id)| Difference::example(kind, id)).to_vec();
+            let mut found = Verification {
+                superseded: 5,
+                superseded_ties: 2,
+                different: 1,
+                extra: 1,
+                listed,
+                ..Verification::default()
+            };
+            found.judge_newer(others, max);
+            assert_eq!((found.superseded, found.superseded_ties), superseded, "{others:?}");
+            assert_eq!((found.different, found.extra), (different, 1), "{others:?}");
+            let of = |kind: Kind| found.listed.iter().filter(move |listed| listed.kind == kind);
+            assert_eq!(of(Different).map(|listed| &listed.id[..]).collect::<Vec<_>>(), names, "{others:?}");
+            assert_eq!(found.listed.len(), names.len() + of(Extra).count(), "{others:?}");
+        };
+        check(OtherLoads::Nobody, 9, (0, 0), 6, &["a", "b", "c", "e"]);
+        check(OtherLoads::Nobody, 2, (0, 0), 6, &["a", "b"]);
+        check(OtherLoads::Unknown, 9, (3, 0), 3, &["b", "c", "e"]);
+        check(OtherLoads::Recorded, 9, (5, 2), 1, &["b"]);
     }
 
     #[test]

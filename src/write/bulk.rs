@@ -1,5 +1,5 @@
 //! Sends commands to the server. The answer to a write becomes a list of the documents that the server did not accept,
-//! each with its position and the cause. The answer to a read becomes one verdict per record: equal, different or
+//! each with its position and the cause. The answer to a read becomes one verdict per record: equal, different, newer or
 //! absent.
 //!
 //! Commands are built as raw BSON and sent with the driver's `run_raw_command`. The driver's `insert_many` is slower:
@@ -88,6 +88,11 @@ impl Parcel {
     #[must_use]
     pub fn with_queries(self, query: impl Fn(&Member) -> Arc<RawDocumentBuf>) -> Self {
         Self { queries: self.members.iter().map(query).collect(), ..self }
+    }
+
+    /// Returns the records.
+    pub fn members(&self) -> &[Member] {
+        &self.members
     }
 
     /// Divides the records among commands that are not too large. A batch fits into one command, unless it has long
@@ -229,7 +234,8 @@ impl Bulk {
         } else {
             (rawdoc! { "update": name, "ordered": false, "writeConcern": concern }, "updates")
         };
-        let documents: usize = parcel.records().map(|(_, entry)| entry.len as usize + 64).sum();
+        let sent = parcel.records().skip(records.start).take(records.len());
+        let documents: usize = sent.map(|(_, entry)| entry.len as usize + 64).sum();
         let mut bytes = Vec::with_capacity(head.as_bytes().len() + documents + 64);
         bytes.extend_from_slice(head.as_bytes());
         bytes.pop();
@@ -313,8 +319,8 @@ fn append_list(bytes: &mut Vec<u8>, name: &str, parcel: &Parcel, records: Range<
     close(bytes, start);
 }
 
-/// Appends `{q: query, u: document, upsert: true}`. Without a query, `q` is `{_id}`. For a merge, `u` is `{$set: …}` with
-/// the dotted path of each field. A nested document then keeps the fields that the record does not have.
+/// Appends `{q: query, u: document, upsert: true}`. Without a query, `q` is `{_id}`. For a merge, `u` is `{$set: …}`
+/// with the dotted path of each field. A nested document then keeps the fields that the record does not have.
 fn append_update(bytes: &mut Vec<u8>, key: &str, id: Id, query: Option<&[u8]>, document: &[u8], step: Step) {
     open(bytes, 0x03, key);
     let statement = bytes.len() - 4;
@@ -481,6 +487,17 @@ mod tests {
         })
     }
 
+    /// Returns the command that replaces older documents, for some of the records.
+    fn replacements(records: Range<usize>) -> RawDocumentBuf {
+        let query = |member: &Member| Arc::new(rawdoc! { "_id": Id([member.at as u8; 16]).to_binary(), "at": 7 });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let client = mongodb::Client::with_uri_str("mongodb://127.0.0.1:9/").await.unwrap();
+            let bulk = Bulk::new(client.database("d"), "rows", None);
+            bulk.command(Step::ReplaceOlder, &parcel().with_queries(query), records)
+        })
+    }
+
     fn array(item: impl Fn(u8) -> RawDocumentBuf) -> bson::RawArrayBuf {
         let mut array = bson::RawArrayBuf::new();
         (0..11).for_each(|number| array.push(item(number)));
@@ -504,6 +521,22 @@ mod tests {
         };
         let merge = rawdoc! { "update": "rows", "ordered": false, "writeConcern": bounded, "updates": array(change) };
         assert_eq!(command(Step::Merge, Some(7_000)), merge);
+    }
+
+    #[test]
+    fn an_older_document_is_replaced_only_if_its_query_finds_it() {
+        let check = |records: Range<usize>| {
+            let mut updates = bson::RawArrayBuf::new();
+            for number in records.clone() {
+                let id = Id([number as u8; 16]).to_binary();
+                updates.push(rawdoc! { "q": { "_id": id, "at": 7 }, "u": document(number as u8), "upsert": true });
+            }
+            let concern = rawdoc! { "w": "majority", "j": true };
+            let expected = rawdoc! { "update": "rows", "ordered": false, "writeConcern": concern, "updates": updates };
+            assert_eq!(replacements(records), expected);
+        };
+        check(0..11);
+        check(3..5);
     }
 
     #[test]

@@ -19,9 +19,9 @@ pub struct Losers {
 }
 
 impl Losers {
-    /// Counts a group in source order. `version` returns the content of a record. `stored` is the content that was stored under the `_id` before this group. It is
-    /// `None` if no earlier chunk of this load had the `_id`. The first record of the group is then the one to be
-    /// written, and is not counted.
+    /// Counts a group in source order. `version` returns the content of a record. `stored` is the content that was
+    /// stored under the `_id` before this group. It is `None` if no earlier chunk of this load had the `_id`. The first
+    /// record of the group is then the one to be written, and is not counted.
     fn of(group: &[Entry], stored: Option<Version>, policy: Policy, version: impl Fn(&Entry) -> Version) -> Self {
         let mut losers = Self::default();
         let mut current = stored;

@@ -292,6 +292,8 @@ impl Machine {
                 }
                 Verdict::Absent => absent.push(member),
                 Verdict::Newer => {
+                    // Even if the record counts as written, its content is not stored now.
+                    self.holds_all = false;
                     self.doubt_repeat(member, *verdict);
                     self.settle_stored(member, Outcome::Conflict, batch.in_doubt || self.policy.is_resumed);
                 }

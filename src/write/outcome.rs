@@ -21,8 +21,8 @@ pub enum Outcome {
     Replaced,
     /// The record replaced or changed other content. The `_id` occurred earlier in this load.
     ReplacedOwn,
-    /// Not written: other content is stored under the same `_id`, and the spec says to keep it. `Losers::beside` (in
-    /// `group`) describes one more case.
+    /// Not written: other content is stored under the same `_id`, and the spec says to keep it. If the newest record
+    /// wins, the stored content is newer. `Losers::beside` (in `group`) describes one more case.
     Conflict,
     /// Not written to the collection, but to the reject file.
     Refused(Refusal),
@@ -106,8 +106,8 @@ pub struct Policy {
 
 impl Policy {
     /// Decides what to do if other content is stored under a record's `_id`. If the newest record wins, the stored
-    /// content is older. Returns `Ok` with the next command, or
-    /// `Err` with the final outcome if nothing is to be written.
+    /// content is older. Returns `Ok` with the next command, or `Err` with the final outcome if nothing is to be
+    /// written.
     pub(super) fn on_different(self) -> Result<Step, Outcome> {
         match (self.mode, self.on_conflict) {
             (Mode::Upsert, _) | (Mode::Insert, OnConflict::KeepLast) => Ok(Step::Replace),

@@ -10,7 +10,8 @@ pub enum Step {
     /// Replaces the stored documents with the records. Inserts a record if no document is stored.
     Replace,
     /// Replaces the stored documents with the records. Replaces a document only if it is still the one with which the
-    /// record was compared. Inserts a record if no document is stored.
+    /// record was compared. Inserts a record if no document is stored. Such a record counts as replaced, too, because
+    /// there was a document when it was compared.
     ReplaceOlder,
     /// Sets the records' fields in the stored documents. Other fields of the stored documents do not change. Inserts a
     /// record if no document is stored.

@@ -4,10 +4,12 @@
 //!
 //! Every such update has `upsert: true`. If the document has changed, the query finds nothing, the server tries to
 //! insert the record, and refuses it because the `_id` is taken. The answer then names this record. Without `upsert`,
-//! it would only contain the number of documents that were found.
+//! it would only contain the number of documents that were found. Such an update permits no `$expr`, so numbers inside
+//! arrays and nested documents, and decimals such as 1.0 and 1.00, are compared by their values. If a document changes
+//! only in such a way between comparison and replacement, and the values that order it are equal, the change is lost.
 
-use bson::raw::CString;
-use bson::{RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
+use bson::raw::{CString, cstr};
+use bson::{RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
 
 use crate::encode::{Id, OrderField};
 
@@ -15,35 +17,67 @@ use crate::encode::{Id, OrderField};
 /// that orders them decide. Otherwise these values are equal, and the query has at most about this many bytes.
 pub(super) fn unchanged(id: Id, field: &OrderField, stored: &[u8], tie_bytes_max: usize) -> RawDocumentBuf {
     let mut query = rawdoc! { "_id": id.to_binary() };
-    // Whatever document has this value is older than the record, if the values decide.
-    require(&mut query, field.name(), field.value(stored).unwrap_or(RawBsonRef::Null));
+    // If the values decide, every document that this condition finds is older than the record.
+    let ordered = field.value(stored).filter(|value| field.orders(*value));
+    match ordered {
+        Some(value) => append(&mut query, field.name(), &has(value)),
+        None => query.append(cstr!("$or"), unordered(field)),
+    }
     if tie_bytes_max > 0
         && let Ok(stored) = RawDocument::from_bytes(stored)
     {
         // Otherwise the digests decide, and the server cannot compute them. So all fields must still have the values
-        // that were read. Values that do not fit into a command are left out.
+        // that were read, and there must be no further fields. Values that do not fit into a command are left out.
+        let is_asked = |name: &str| ordered.is_some() && name == field.name();
         let is_plain = |name: &str| {
-            !(name == "_id" || name == field.name() || name.is_empty() || name.starts_with('$') || name.contains('.'))
+            !(name == "_id" || name.is_empty() || name.starts_with('$') || name.contains('.') || is_asked(name))
         };
+        let fields = stored.iter().flatten().count();
+        query.append(cstr!("$jsonSchema"), rawdoc! { "maxProperties": fields as i64 });
         for (name, value) in stored.iter().flatten().filter(|(name, _)| is_plain(name.as_str())) {
-            let before = query.clone();
-            require(&mut query, name.as_str(), value);
-            if query.as_bytes().len() > tie_bytes_max {
-                query = before;
+            let condition = has(value);
+            if query.as_bytes().len() + name.as_str().len() + condition.as_bytes().len() <= tie_bytes_max {
+                append(&mut query, name.as_str(), &condition);
             }
         }
     }
     query
 }
 
-/// Adds the condition that a field has this value. Null also finds documents without the field.
-fn require(query: &mut RawDocumentBuf, name: &str, value: RawBsonRef<'_>) {
-    // The server refuses comparisons with the deprecated type `undefined`.
-    let value = if matches!(value, RawBsonRef::Undefined) { RawBsonRef::Null } else { value };
+/// Returns the conditions for a document without a value that orders it. One of them must be true: the path of the
+/// field leads through an array, or its value has another type. Such a document is as old as one without the field.
+fn unordered(field: &OrderField) -> RawArrayBuf {
+    let mut any = RawArrayBuf::new();
+    let name = field.name();
+    let ends = name.match_indices('.').map(|(end, _)| end).chain([name.len()]);
+    let mut add = |name: &str, condition: &RawDocument| {
+        let mut item = RawDocumentBuf::new();
+        append(&mut item, name, condition);
+        any.push(item);
+    };
+    ends.for_each(|end| add(&name[..end], &rawdoc! { "$type": "array" }));
+    let mut types = RawArrayBuf::new();
+    field.types().iter().for_each(|kind| types.push(i32::from(*kind as u8)));
+    add(name, &rawdoc! { "$not": { "$type": types } });
+    any
+}
+
+/// Returns the condition that a field has this value. The server compares numbers of different types by their values, so
+/// the type must be equal, too.
+fn has(value: RawBsonRef<'_>) -> RawDocumentBuf {
     let mut condition = RawDocumentBuf::new();
-    condition.append(bson::raw::cstr!("$eq"), value);
+    // The server refuses comparisons with the deprecated type `undefined`.
+    if !matches!(value, RawBsonRef::Undefined) {
+        condition.append(cstr!("$eq"), value);
+    }
+    // The number of the type `minKey` is -1.
+    condition.append(cstr!("$type"), i32::from((value.element_type() as u8).cast_signed()));
+    condition
+}
+
+fn append(query: &mut RawDocumentBuf, name: &str, condition: &RawDocument) {
     if let Ok(name) = CString::try_from(name) {
-        query.append(name, condition);
+        query.append(name, condition.to_owned());
     }
 }
 
@@ -73,14 +107,27 @@ mod tests {
         let at: Bson = DateTime::from_millis(5).into();
         let stored =
             doc! { "_id": Id([7; 16]).to_binary(), "id": "x", "at": { "value": at.clone() }, "a.b": 1, "$c": 2 };
-        let by_time = doc! { "at.value": { "$eq": at.clone() } };
+        let by_time = doc! { "at.value": { "$eq": at.clone(), "$type": 9 } };
         check(&stored, 0, by_time.clone());
         let mut by_all = by_time.clone();
-        by_all.extend(doc! { "id": { "$eq": "x" }, "at": { "$eq": { "value": at } } });
+        by_all.extend(doc! { "$jsonSchema": { "maxProperties": 5_i64 } });
+        let mut by_size = by_all.clone();
+        by_all.extend(doc! { "id": { "$eq": "x", "$type": 2 }, "at": { "$eq": { "value": at.clone() }, "$type": 3 } });
         check(&stored, 1_000, by_all);
-        check(&stored, 70, by_time);
-        check(&doc! { "_id": 1 }, 0, doc! { "at.value": { "$eq": Bson::Null } });
-        check(&doc! { "_id": 1, "at": { "value": "text" } }, 0, doc! { "at.value": { "$eq": "text" } });
-        check(&doc! { "_id": 1, "at": { "value": Bson::Undefined } }, 0, doc! { "at.value": { "$eq": Bson::Null } });
+        check(&stored, 70, by_size.clone());
+        by_size.extend(doc! { "id": { "$eq": "x", "$type": 2 } });
+        check(&stored, 170, by_size);
+        // A document without a time is found as long as it has none.
+        let array = |name: &str| Bson::from(doc! { name: { "$type": "array" } });
+        let other = doc! { "at.value": { "$not": { "$type": [9] } } };
+        let without = doc! { "$or": [array("at"), array("at.value"), other] };
+        for value in [Bson::Null, "text".into(), Bson::Undefined, vec![at.clone()].into(), Bson::Double(7.0)] {
+            check(&doc! { "_id": 1, "at": { "value": value } }, 0, without.clone());
+        }
+        check(&doc! { "_id": 1 }, 0, without.clone());
+        check(&doc! { "_id": 1, "at": [{ "value": at }] }, 0, without.clone());
+        let mut tie = without;
+        tie.extend(doc! { "$jsonSchema": { "maxProperties": 3_i64 }, "u": { "$type": 6 }, "m": { "$eq": Bson::MinKey, "$type": -1 } });
+        check(&doc! { "_id": 1, "u": Bson::Undefined, "m": Bson::MinKey }, 1_000, tie);
     }
 }

@@ -1,6 +1,6 @@
 //! Executes the actions of the state machine: sends commands, waits, and passes complete chunks on.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use super::batch::{BatchId, Member, Step};
 use super::bulk::{Bulk, Comparison, Parcel};
 use super::chunk::KindChunk;
 use super::group::Losers;
-use super::machine::{Action, Doubts, Earlier, Event, Limits, Machine};
+use super::machine::{Action, Complaint, Doubts, Earlier, Event, Limits, Machine, Reply};
 use super::outcome::{Mode, Outcome, Policy, Refusal};
 use super::seen::Seen;
 use super::shards::ShardMap;
@@ -30,6 +30,14 @@ pub enum WriteError {
     /// A batch cannot be written: the server refused the command, or all attempts failed.
     #[error("cannot write to the collection: {0}")]
     Server(Failure),
+    /// The server replaced none of the records of a batch in all attempts, because their documents were no longer those
+    /// with which the records had been compared.
+    #[error(
+        "cannot write to the collection: stored documents change all the time, or cannot be compared with newer records; \
+         look for other programs that change the collection, and for documents that Medlift did not write; then run the \
+         same command again"
+    )]
+    Changing,
     /// The temporary file with the `_id`s of this load cannot be used.
     #[error("cannot store the `_id`s of this load in a temporary file (TMPDIR sets the directory): {0}{hint}", hint = limit_hint(.0))]
     Seen(#[from] io::Error),
@@ -59,7 +67,7 @@ struct Open {
     /// documents that differ from their entry, and only if several records of the chunk have the `_id`.
     stored: HashMap<u32, Version>,
     /// The queries that find documents which are older than the entry with the same `_id`. The key is the position of
-    /// the entry.
+    /// the entry. A query is removed when the server has answered it.
     older: HashMap<u32, Arc<RawDocumentBuf>>,
 }
 
@@ -69,6 +77,10 @@ struct Finished {
     failure: Option<(BatchId, Failure)>,
     stored: Vec<(Member, Version)>,
     older: Vec<(Member, RawDocumentBuf)>,
+    /// Records whose queries are no longer needed.
+    answered: Vec<Member>,
+    /// The batch, if the server found changed documents.
+    changed: Option<BatchId>,
 }
 
 /// Writes the chunks of one kind of document to its collection.
@@ -83,6 +95,8 @@ pub struct Writer {
     chunks_taken: u64,
     under_way: FuturesUnordered<BoxFuture<'static, Finished>>,
     failures: HashMap<BatchId, Failure>,
+    /// Batches for which the server found changed documents.
+    changed: HashSet<BatchId>,
     /// Reports the batches that failed and are sent again. The key is the first record of the batch, because the batch
     /// has a new id each time it is sent. An entry is removed when the server answers its batch.
     repeated: HashMap<Member, Patience>,
@@ -90,7 +104,17 @@ pub struct Writer {
 
 impl Finished {
     fn of(event: Event) -> Self {
-        Self { event, failure: None, stored: Vec::new(), older: Vec::new() }
+        Self { event, failure: None, stored: Vec::new(), older: Vec::new(), answered: Vec::new(), changed: None }
+    }
+
+    /// The answer to a command that replaces older documents. A query is kept only for a record that is sent again
+    /// without another comparison.
+    fn replaced(batch: BatchId, reply: Reply, members: &[Member]) -> Self {
+        let error_of = |at: usize| reply.errors.iter().find(|(of, _)| *of as usize == at).map(|(_, error)| *error);
+        let is_answered = |(at, _): &(usize, &Member)| error_of(*at) != Some(Complaint::Passing);
+        let answered = members.iter().enumerate().filter(is_answered).map(|(_, member)| *member).collect();
+        let is_changed = reply.durable && reply.errors.iter().any(|(_, error)| *error == Complaint::Taken);
+        Self { answered, changed: is_changed.then_some(batch), ..Self::of(Event::Replied(batch, reply)) }
     }
 
     fn failed(batch: BatchId, failure: Failure) -> Self {
@@ -162,6 +186,7 @@ impl Writer {
             chunks_taken: 0,
             under_way: FuturesUnordered::new(),
             failures: HashMap::new(),
+            changed: HashSet::new(),
             repeated: HashMap::new(),
         }
     }
@@ -187,6 +212,10 @@ impl Writer {
                     self.failures.extend(finished.failure);
                     for (member, version) in finished.stored {
                         self.chunks.get_mut(&member.chunk).map(|open| open.stored.insert(member.at, version));
+                    }
+                    self.changed.extend(finished.changed);
+                    for member in finished.answered {
+                        self.chunks.get_mut(&member.chunk).map(|open| open.older.remove(&member.at));
                     }
                     for (member, query) in finished.older {
                         self.chunks.get_mut(&member.chunk).map(|open| open.older.insert(member.at, Arc::new(query)));
@@ -226,7 +255,7 @@ impl Writer {
                 Action::Stop(batch) => given_up = Some(batch),
             }
         }
-        given_up.map_or(Ok(()), |batch| Err(WriteError::Server(self.why(batch))))
+        given_up.map_or(Ok(()), |batch| Err(self.why(batch)))
     }
 
     /// Notes a temporary failure of a batch, so that it is reported. Ends the report when the server answers this
@@ -272,6 +301,9 @@ impl Writer {
                 return Ok(Finished { stored, older, ..Finished::of(event) });
             }
             let reply = bulk.send(step, &parcel).await?;
+            if step == Step::ReplaceOlder {
+                return Ok(Finished::replaced(batch, reply, parcel.members()));
+            }
             Ok(Finished::of(Event::Replied(batch, reply)))
         };
         self.under_way.push(Box::pin(async move {
@@ -292,8 +324,12 @@ impl Writer {
 
     /// Returns the error of the batch's last command. If the server answered the command, no error is stored. The
     /// function then returns a write concern timeout, because this is the usual cause of repeated attempts.
-    fn why(&mut self, batch: BatchId) -> Failure {
-        self.failures.remove(&batch).unwrap_or(Failure::WriteConcern { code: codes::WRITE_CONCERN_TIMEOUT })
+    fn why(&mut self, batch: BatchId) -> WriteError {
+        match self.failures.remove(&batch) {
+            Some(failure) => WriteError::Server(failure),
+            None if self.changed.contains(&batch) => WriteError::Changing,
+            None => WriteError::Server(Failure::WriteConcern { code: codes::WRITE_CONCERN_TIMEOUT }),
+        }
     }
 }
 
@@ -301,7 +337,7 @@ impl Writer {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::super::machine::{Planned, Reply};
+    use super::super::machine::Planned;
     use super::*;
     use crate::encode::{Digest, EncodedBlock, EncodedKind, Id};
     use crate::server::Unreachable;
@@ -413,12 +449,28 @@ mod tests {
     }
 
     #[test]
+    fn the_query_of_a_record_is_kept_only_if_the_record_is_sent_again_without_comparison() {
+        let members: Vec<Member> = (0..4).map(|at| Member { chunk: 0, at }).collect();
+        let check = |errors: &[(u32, Complaint)], durable, answered: &[u32], is_changed| {
+            let reply = Reply { errors: errors.to_vec(), durable };
+            let finished = Finished::replaced(BatchId(3), reply, &members);
+            assert_eq!(finished.answered.iter().map(|member| member.at).collect::<Vec<_>>(), answered, "{errors:?}");
+            assert_eq!(finished.changed.is_some(), is_changed, "{errors:?}");
+        };
+        check(&[], true, &[0, 1, 2, 3], false);
+        check(&[(1, Complaint::Passing), (2, Complaint::Taken)], true, &[0, 2, 3], true);
+        check(&[(2, Complaint::Taken)], false, &[0, 1, 2, 3], false);
+    }
+
+    #[test]
     fn a_stopped_load_reports_the_last_error_of_the_batch() {
         with_writer(Mode::Merge, |writer| {
             assert!(writer.comparison.merge);
             writer.failures.insert(BatchId(4), Failure::Timeout);
-            assert!(matches!(writer.why(BatchId(4)), Failure::Timeout));
-            assert!(matches!(writer.why(BatchId(5)), Failure::WriteConcern { code: 64 }));
+            writer.changed.insert(BatchId(6));
+            assert!(matches!(writer.why(BatchId(4)), WriteError::Server(Failure::Timeout)));
+            assert!(matches!(writer.why(BatchId(5)), WriteError::Server(Failure::WriteConcern { code: 64 })));
+            assert!(matches!(writer.why(BatchId(6)), WriteError::Changing));
         });
     }
 }

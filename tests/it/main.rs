@@ -33,6 +33,7 @@ mod newcomer;
 mod newest;
 mod options;
 mod outputs;
+mod overlap;
 mod owners;
 mod parts;
 mod passing;

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use bson::{Bson, doc};
+use bson::{Bson, Document, doc};
 use serde_json::Value as Json;
 
 use crate::bad_days::{self, SLOW_ROWS, SLOWLY, stop_midway, summary};
@@ -153,6 +153,46 @@ fn verify_accepts_newer_documents_and_reports_older_ones() {
         stays.update_one(doc! { "No": 1 }, older).bypass_document_validation(true).await.unwrap();
     });
     assert!(verify(1, 5).contains(&line("different", 1)));
+}
+
+/// Changes all documents, and checks that `verify` and the proof of the same load call this many of them different and
+/// the others superseded.
+#[track_caller]
+fn check_changed(extracts: &Extracts, change: Document, different: u64) {
+    let stays = extracts.place.collection("stays");
+    block_on(async move {
+        let all = stays.update_many(doc! {}, doc! { "$set": change }).bypass_document_validation(true);
+        all.await.unwrap();
+    });
+    let common = [text(&extracts.files[0]), "--json", "--ignore-extra", "--spec", text(&extracts.spec)];
+    let run = extracts.place.run(&[&["verify"], &common[..]].concat()).expect_code(if different > 0 { 5 } else { 0 });
+    let proof: Json = serde_json::from_str(&run.stdout).unwrap();
+    let all = proof["expected"].as_u64().unwrap();
+    let found = ["different", "superseded"].map(|name| proof[name].as_u64().unwrap());
+    assert_eq!(found, [different, all - different], "{proof}");
+    let named = proof["listed"].as_array().unwrap().iter().filter(|listed| listed["fields"] != serde_json::json!([]));
+    assert_eq!(named.count() as u64, different, "{proof}");
+}
+
+#[test]
+fn a_newer_document_is_a_difference_unless_another_load_can_have_stored_it() {
+    let extracts = Extracts::new("newest_nobody");
+    extracts.load(&[0], "stays", &[]);
+    let load = ["load", text(&extracts.files[0]), "--json", "--spec", text(&extracts.spec)];
+    // The digests decide about these documents, and half of the digests become greater.
+    for ward in ["p", "q", "r"] {
+        check_changed(&extracts, doc! { "Ward": ward }, 4);
+        let proof = &summary(&extracts.place.run(&load).expect_code(5))["verification"];
+        assert_eq!((&proof["different"], &proof["superseded"]), (&4.into(), &0.into()), "{proof}");
+    }
+    let later = doc! { "changed.at": bson::DateTime::from_millis(1_800_000_000_000) };
+    check_changed(&extracts, later.clone(), 4);
+    // If the ledger has no loads into the collection, only a later time shows that a document is newer.
+    let ledger = extracts.place.collection("medlift_runs");
+    block_on(async move { ledger.delete_many(doc! {}).await.unwrap() });
+    check_changed(&extracts, later, 0);
+    let before = bson::DateTime::from_millis(0);
+    check_changed(&extracts, doc! { "changed.at": before }, 4);
 }
 
 #[test]

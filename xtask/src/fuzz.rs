@@ -1,5 +1,7 @@
 //! Runs the fuzz targets of `src/pipeline/fuzz/`, each for some seconds.
 
+use std::process::Stdio;
+
 use testkit::{Doing, Error, Result, cargo, root};
 
 const USAGE: &str = "usage: cargo xtask fuzz [SECONDS] [TARGET…]
@@ -19,12 +21,26 @@ pub fn run(arguments: &[&str]) -> Result<()> {
         cargo.args(["test", "--quiet", "--locked", "--package", "medlift", "--lib", "--"]);
         cargo.args(["--ignored", "--exact", "--nocapture", &name]);
         cargo.env("MEDLIFT_FUZZ_SECONDS", seconds.to_string()).current_dir(root());
-        let status = cargo.status().doing(|| format!("running the fuzz target {target}"))?;
-        if !status.success() {
+        let ended = cargo.stderr(Stdio::inherit()).output().doing(|| format!("running the fuzz target {target}"))?;
+        let said = String::from_utf8_lossy(&ended.stdout);
+        print!("{said}");
+        if !ended.status.success() {
             return Err(Error::failed(format!("the fuzz target {target} has found a fault; see above")));
+        }
+        if !has_run(target, &said) {
+            return Err(Error::failed(format!(
+                "the fuzz target {target} has checked no source; is there no test {name}?"
+            )));
         }
     }
     Ok(())
+}
+
+/// Returns true if the target has checked sources. `cargo test` also succeeds if no test has the target's name.
+fn has_run(target: &str, said: &str) -> bool {
+    let checked =
+        |line: &str| Some(line.split_once(&format!("{target}: "))?.1.split_once(" sources checked")?.0.parse());
+    said.lines().filter_map(checked).any(|number: Result<u64, _>| number.is_ok_and(|number| number > 0))
 }
 
 /// Returns the seconds for each target, and the targets. Returns `None` if an argument is wrong.
@@ -48,5 +64,14 @@ mod tests {
         assert_eq!(parse(&["hl7"]), Some((30, vec!["hl7"])));
         assert_eq!(parse(&["hl7", "8"]), None);
         assert_eq!(parse(&["csv"]), None);
+    }
+
+    #[test]
+    fn a_target_without_a_test_is_noticed() {
+        let none = "\nrunning 0 tests\n\ntest result: ok. 0 passed; 0 failed; 0 ignored; 900 filtered out\n";
+        assert!(!has_run("hl7", none));
+        let some = "\nrunning 1 test\nhl7: 907 sources checked, made from 9 others with the seed 7\n.\n";
+        assert!(has_run("hl7", some) && has_run("hl7", &some.replace("\nhl7", " hl7")));
+        assert!(!has_run("fhir", some) && !has_run("hl7", &some.replace("907", "0")));
     }
 }

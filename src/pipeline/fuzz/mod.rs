@@ -1,8 +1,9 @@
 //! Fuzzing: changes real and synthetic sources at random, reads them like a load, and checks what must be true of any
 //! source. `cargo xtask fuzz` runs these tests. They are no ordinary tests, because they have no fixed number of cases.
 //!
-//! If a check fails, the source is written to the directory `fuzz` in the target directory, and the test prints how to
-//! run it again.
+//! If a check fails, the source is written to the directory `fuzz` in the target directory, and the test prints the
+//! command that checks this source again. The seed alone makes the same sources only with the same files beside the
+//! repository.
 
 mod mutate;
 
@@ -267,6 +268,10 @@ impl Target {
 
     /// Checks changed sources until the time is over.
     fn run(&self) {
+        if let Some(kept) = std::env::var_os("MEDLIFT_FUZZ_FILE") {
+            self.check(&self.dataset(), Path::new(&kept));
+            return println!("{}: 1 source checked, that in MEDLIFT_FUZZ_FILE", self.name);
+        }
         let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
         let until = Instant::now() + Duration::from_secs(number("MEDLIFT_FUZZ_SECONDS").unwrap_or(SECONDS_DEFAULT));
         let seed = number("MEDLIFT_FUZZ_SEED").unwrap_or_else(|| u64::from(std::process::id()));
@@ -280,7 +285,12 @@ impl Target {
             fs::write(&path, &source).expect("written");
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.check(&dataset, &path))) {
                 let kept = self.keep(&source);
-                println!("MEDLIFT_FUZZ_SEED={seed} failed at case {cases}; the source is in {}", kept.display());
+                println!("{}: case {cases} failed, made with MEDLIFT_FUZZ_SEED={seed}; to check it again:", self.name);
+                println!(
+                    "MEDLIFT_FUZZ_FILE='{}' cargo test --lib -- --ignored --exact --nocapture pipeline::fuzz::{}",
+                    kept.display(),
+                    self.name
+                );
                 std::panic::resume_unwind(panic);
             }
             cases += 1;
@@ -291,7 +301,7 @@ impl Target {
 
     /// Keeps a source for which a check fails.
     fn keep(&self, source: &[u8]) -> PathBuf {
-        let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/fuzz");
+        let dir = testkit::target_dir().join("fuzz");
         let path = dir.join(format!("{}.{}", blake3::hash(source).to_hex(), self.extension));
         fs::create_dir_all(dir).and_then(|()| fs::write(&path, source)).expect("the source is written");
         path

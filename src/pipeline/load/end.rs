@@ -274,6 +274,7 @@ impl Load<'_> {
                 mode,
                 excused,
                 expected: expected.cloned(),
+                sources: Some(self.document.sources.clone()),
                 ..VerifyOptions::default()
             };
             let proof = verify::verify(self.plan, &lane.target, &options, interrupt, progress).await;

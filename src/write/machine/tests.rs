@@ -109,6 +109,23 @@ fn a_record_that_is_inserted_again_after_a_rollback_is_uncertain() {
 }
 
 #[test]
+fn a_repeat_of_a_record_that_was_too_old_is_compared() {
+    let on_conflict = OnConflict::Newest { order_by: 0 };
+    let policy = Policy { on_conflict, empty_at_start: true, ..PLAIN };
+    let (mut machine, actions) = started(policy, LIMITS, 1);
+    // The reply is lost, so the record counts as written, although a newer document is stored.
+    let actions = machine.on(Event::Failed { batch: sent(&actions).0, transient: true });
+    let (batch, ..) = resent(&mut machine, &actions);
+    let actions = machine.on(Event::Replied(batch, refused(&[(0, Complaint::Taken)])));
+    let actions = machine.on(Event::Compared(sent(&actions).0, vec![Verdict::Newer]));
+    assert_eq!(settled(&actions), (&[Outcome::Written][..], Doubts { stored: 1, repeats: 0 }));
+    let (batch, step, _) = sent(&machine.on(records(&[Earlier::Equal])));
+    assert_eq!(step, Step::Compare);
+    let actions = machine.on(Event::Compared(batch, vec![Verdict::Newer]));
+    assert_eq!(settled(&actions).0, [Outcome::Conflict]);
+}
+
+#[test]
 fn a_replacement_by_a_resumed_load_is_uncertain() {
     for (is_resumed, doubts) in [(false, 0), (true, 1)] {
         let policy = Policy { mode: Mode::Upsert, is_resumed, ..PLAIN };

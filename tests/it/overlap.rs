@@ -1,0 +1,194 @@
+//! Tests of `on_conflict = "newest"` with documents that change between the comparison with a record and their
+//! replacement, or that Medlift did not write.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bson::{Bson, DateTime, Document, doc};
+use futures_util::TryStreamExt;
+use medlift::encode::IdentityKey;
+use medlift::ledger::LEASE_DEFAULT;
+use medlift::pipeline::load::{LoadOptions, load};
+use medlift::pipeline::{Interrupt, Plan, Wishes};
+use medlift::report::Progress;
+use medlift::server::Target;
+use medlift::spec::Spec;
+use medlift::write::{Limits, Mode};
+use mongodb::event::EventHandler;
+use mongodb::event::command::CommandEvent;
+use mongodb::options::ClientOptions;
+use mongodb::{Client, Collection};
+
+use crate::load::{Place, block_on, text};
+use crate::server::shared;
+
+/// The records have digests that are different for each stay, so about half of the changes make a digest greater.
+const STAYS: i32 = 24;
+
+const SPEC: &str = "name = 'stays'\ncollection = 'stays'\n[identity]\nfields = ['No']\non_conflict = 'newest'\n\
+                    order_by = 'changed.at'\n\
+                    [[field]]\nname = 'No'\ntype = 'int32'\nprivacy = 'none'\n\
+                    [[field]]\nname = 'Ward'\ntype = 'string'\nprivacy = 'none'\n\
+                    [[field]]\nname = 'changed.at'\ncolumn = 'At'\ntype = 'KIND'\npresence = 'nullable'\nprivacy = 'none'\n";
+
+/// Makes the records of a load: one for each stay, all with the same value of the field that orders.
+fn rows(ward: &str, at: &str) -> String {
+    let row = |stay: i32| format!("{stay},{ward} {stay},{at}\n");
+    std::iter::once("No,Ward,At\n".to_owned()).chain((0..STAYS).map(row)).collect()
+}
+
+struct Case<'a> {
+    kind: &'a str,
+    /// The values that order the records of the two loads.
+    times: [&'a str; 2],
+    /// A change of all documents before the second load.
+    before: Option<Document>,
+    /// A change of all documents after the second load has compared them, and before it replaces them.
+    meanwhile: Option<Document>,
+}
+
+async fn change(documents: &Collection<Document>, change: Document) {
+    let changed = documents.update_many(doc! {}, doc! { "$set": change }).bypass_document_validation(true).await;
+    assert_eq!(changed.unwrap().modified_count, STAYS as u64);
+}
+
+/// Returns a client that makes a change directly before it sends the first update. The flag says whether it has.
+async fn disturbed(place: &Place, collection: &str, meanwhile: Option<Document>) -> (Client, Arc<AtomicBool>) {
+    let is_done = Arc::new(AtomicBool::new(false));
+    let (flag, database, collection) = (Arc::clone(&is_done), place.database.clone(), collection.to_owned());
+    let mut options = ClientOptions::parse(shared().uri()).await.unwrap();
+    options.command_event_handler = Some(EventHandler::callback(move |event| {
+        let CommandEvent::Started(started) = event else { return };
+        if started.command.get_str("update") != Ok(&collection) || flag.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let Some(meanwhile) = meanwhile.clone() else { return };
+        let (database, collection) = (database.clone(), collection.clone());
+        let changing = std::thread::spawn(move || {
+            block_on(async move {
+                let client = Client::with_uri_str(shared().uri()).await.unwrap();
+                change(&client.database(&database).collection(&collection), meanwhile).await;
+            });
+        });
+        changing.join().unwrap();
+    }));
+    (Client::with_options(options).unwrap(), is_done)
+}
+
+impl Case<'_> {
+    /// Loads the first records, and then the second ones. The documents change before the second load, or before its
+    /// first update. Returns the documents.
+    fn load(
+        &self,
+        place: &Place,
+        collection: &'static str,
+        before: &[&Document],
+        meanwhile: Option<Document>,
+    ) -> Vec<Document> {
+        let documents = place.collection(collection);
+        block_on(async {
+            let (client, _) = disturbed(place, collection, None).await;
+            self.load_with(place, client, collection, 0).await;
+            for before in before {
+                change(&documents, (*before).clone()).await;
+            }
+            let is_disturbed = meanwhile.is_some();
+            let (client, is_done) = disturbed(place, collection, meanwhile).await;
+            self.load_with(place, client, collection, 1).await;
+            assert!(!is_disturbed || is_done.load(Ordering::SeqCst), "the second load replaces documents");
+            documents.find(doc! {}).sort(doc! { "No": 1 }).await.unwrap().try_collect().await.unwrap()
+        })
+    }
+
+    async fn load_with(&self, place: &Place, client: Client, collection: &str, number: usize) {
+        let spec = Spec::from_toml(&SPEC.replace("KIND", self.kind), "a test").unwrap();
+        let path = place.write(&format!("{number}.csv"), rows(["first", "second"][number], self.times[number]));
+        let wishes = Wishes { sources: vec![text(&path).to_owned()], workers: 1, ..Wishes::default() };
+        let plan = Plan::new(spec, IdentityKey::default(), &wishes).unwrap();
+        let target = Target {
+            client,
+            database: place.database.clone(),
+            collection: collection.to_owned(),
+            address: "here".into(),
+            user: None,
+            account: None,
+            is_certificate_sign_in: false,
+            writer: "writer".into(),
+            is_local: true,
+            product: None,
+        };
+        let limits = Limits { batch_docs_max: 100, batch_bytes_max: 1 << 20, in_flight_max: 2, attempts_max: 3 };
+        let options = LoadOptions {
+            mode: Mode::Insert,
+            drop: false,
+            lineage: false,
+            rejects: None,
+            rejects_max: None,
+            reload: true,
+            verify: false,
+            check_validator: false,
+            limits,
+            chunk_bytes_max: 1 << 20,
+            lease: LEASE_DEFAULT,
+        };
+        load(&plan, &target, &options, &Interrupt::default(), &Progress::default()).await.unwrap();
+    }
+
+    /// Checks that each record that was newer than its document ends like after a load that began after the change.
+    fn check(&self, purpose: &str) {
+        let place = Place::new(purpose);
+        let before: Vec<&Document> = self.before.iter().collect();
+        let undisturbed = self.load(&place, "undisturbed", &before, None);
+        let found = self.load(&place, "found", &before, self.meanwhile.clone());
+        let after: Vec<&Document> = self.before.iter().chain(&self.meanwhile).collect();
+        let expected = self.load(&place, "expected", &after, None);
+        let mut replaced = 0;
+        for ((undisturbed, found), expected) in undisturbed.iter().zip(&found).zip(&expected) {
+            if undisturbed.get_str("Ward").unwrap().starts_with("second") {
+                assert_eq!(found, expected, "{purpose}");
+                replaced += 1;
+            }
+        }
+        assert_eq!(found.len(), STAYS as usize);
+        let all = self.times[0] != self.times[1] || self.before.is_some();
+        assert!(if all { replaced == STAYS } else { replaced > STAYS / 8 }, "{purpose}: {replaced}");
+    }
+}
+
+const DAYS: [&str; 2] = ["2026-01-01T08:00", "2026-01-03T08:00"];
+
+#[test]
+fn a_document_that_became_newer_after_the_comparison_is_not_replaced() {
+    let later = DateTime::from_millis(1_800_000_000_000);
+    let meanwhile = Some(doc! { "changed.at": later });
+    Case { kind: "datetime", times: DAYS, before: None, meanwhile }.check("newest_later");
+}
+
+#[test]
+fn of_equally_old_documents_every_change_is_noticed() {
+    let times = [DAYS[0], DAYS[0]];
+    for (purpose, meanwhile) in
+        [("newest_tie_value", doc! { "Ward": "third" }), ("newest_tie_field", doc! { "more": 1 })]
+    {
+        Case { kind: "datetime", times, before: None, meanwhile: Some(meanwhile) }.check(purpose);
+    }
+}
+
+#[test]
+fn a_value_of_another_type_is_not_the_same_value() {
+    let (before, meanwhile) = (Some(doc! { "changed.at": 7.0 }), Some(doc! { "changed.at": 7 }));
+    Case { kind: "int32", times: ["3", "5"], before, meanwhile }.check("newest_type");
+}
+
+#[test]
+fn documents_without_a_value_that_orders_are_replaced() {
+    let at = DateTime::from_millis(1_800_000_000_000);
+    for (purpose, before) in [
+        ("newest_array", doc! { "changed": [{ "at": at }] }),
+        ("newest_array_value", doc! { "changed.at": [at] }),
+        ("newest_undefined", doc! { "changed.at": Bson::Undefined }),
+        ("newest_text", doc! { "changed": "text" }),
+    ] {
+        Case { kind: "datetime", times: DAYS, before: Some(before), meanwhile: None }.check(purpose);
+    }
+}
