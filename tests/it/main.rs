@@ -17,6 +17,7 @@ mod doctor;
 mod documentdb;
 mod export;
 mod fold;
+mod fold_trouble;
 mod hl7;
 mod index_builds;
 mod interrupts;
