@@ -196,7 +196,7 @@ impl LoadArgs {
         })
         .map_err(|error| Error::OfWorker(Box::new(error)))?;
         output::print(&summary, self.reading.json)?;
-        Ok(output::exit_code(summary.has_differences(), summary.is_to_repeat(), summary.has_rejects()))
+        Ok(output::exit_code(summary.has_differences(), summary.fold_exit_code(), summary.has_rejects()))
     }
 
     /// Returns an error if the user gave an option that belongs to `medlift plan`, or one that is not possible for a
@@ -256,7 +256,7 @@ fn cores() -> usize {
 }
 
 fn exit_code(summary: &LoadSummary) -> ExitCode {
-    output::exit_code(summary.has_differences(), summary.is_to_repeat(), summary.has_rejects())
+    output::exit_code(summary.has_differences(), summary.fold_exit_code(), summary.has_rejects())
 }
 
 impl From<LoadMode> for Mode {
@@ -420,8 +420,10 @@ mod tests {
         let (clean, none) = (Verification::default(), Verification::default);
         let check = |found: ExitCode, expected: u8| assert_eq!(found, ExitCode::from(expected));
         check(code(0, 0, None), 0);
-        let fold = Some(FoldSummary::not_folded("it rains", true));
-        check(exit_code(&LoadSummary { fold, ..LoadSummary::default() }), 6);
+        for code in [0, 1, 2, 6] {
+            let fold = Some(FoldSummary::not_folded("it rains", code));
+            check(exit_code(&LoadSummary { fold, ..LoadSummary::default() }), code);
+        }
         check(code(0, 0, Some(clean)), 0);
         check(code(1, 0, Some(none())), 4);
         check(code(0, 1, Some(none())), 5);

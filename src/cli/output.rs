@@ -61,11 +61,11 @@ pub(super) fn refuse_inputs(option: &str, output: &Path, inputs: &[PathBuf]) -> 
     }
 }
 
-/// Returns the exit code. A difference comes before messages that are to be folded later, and these before rejects.
-pub(super) fn exit_code(differs: bool, is_to_repeat: bool, has_rejects: bool) -> ExitCode {
-    match (differs, is_to_repeat, has_rejects) {
+/// Returns the exit code. A difference comes before the code of a fold that failed (otherwise 0), and this before rejects.
+pub(super) fn exit_code(differs: bool, of_fold: u8, has_rejects: bool) -> ExitCode {
+    match (differs, of_fold, has_rejects) {
         (true, ..) => ExitCode::from(DIFFERENT),
-        (_, true, _) => ExitCode::from(TEMPORARY),
+        (_, 1.., _) => ExitCode::from(of_fold),
         (_, _, true) => ExitCode::from(WITH_REJECTS),
         _ => ExitCode::SUCCESS,
     }

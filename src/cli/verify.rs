@@ -152,7 +152,7 @@ fn print(proofs: &[KindProof], state: Option<&StateProof>, json: bool, ignore_ex
     }
     let is_state_different = state.is_some_and(StateProof::has_differences);
     let is_different = is_state_different || proofs.iter().any(|kind| differs(&kind.proof, ignore_extra));
-    Ok(output::exit_code(is_different, false, false))
+    Ok(output::exit_code(is_different, 0, false))
 }
 
 /// The result of verifying the only kind of document.

@@ -54,7 +54,7 @@ pub(super) const MOVEMENTS_MAX: usize = 1_000;
 
 /// A value that is larger than this is not in the state, for the same reason. It is null instead, and `messages` names the
 /// message that has it.
-const VALUE_BYTES_MAX: usize = 256 * 1024;
+pub(super) const VALUE_BYTES_MAX: usize = 256 * 1024;
 
 /// Most documents of the state are not larger than this.
 const DOCUMENT_BYTES: usize = 1_024;
@@ -64,11 +64,6 @@ const EARLIER_MOVEMENTS: &CStr = cstr!("earlierMovements");
 
 /// The name under which `messages` lists a message that a movement comes from.
 const MOVEMENTS: &CStr = cstr!("movements");
-
-/// A stored document that the fold did not write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the field `{0}` is missing or has another form than `medlift fold` writes")]
-pub struct Unreadable(&'static str);
 
 impl State {
     /// Returns the document's key.
@@ -184,25 +179,25 @@ impl State {
         sources
     }
 
-    /// Reads a document that [`State::document`] wrote.
-    pub fn read(kind: Kind, document: &RawDocument) -> Result<Self, Unreadable> {
-        let id = get(document, "_id").and_then(Id::from_binary).ok_or(Unreadable("_id"))?;
+    /// Reads a document that [`State::document`] wrote. Returns `None` if another program changed its form.
+    pub fn read(kind: Kind, document: &RawDocument) -> Option<Self> {
+        let id = get(document, "_id").and_then(Id::from_binary)?;
         let as_of = get(document, "asOf").and_then(RawBsonRef::as_document).and_then(Order::read);
-        let mut state = Self::empty(Key { kind, id }, as_of.ok_or(Unreadable("asOf"))?);
-        let sources = state.read_sources(document).ok_or(Unreadable("messages"))?;
+        let mut state = Self::empty(Key { kind, id }, as_of?);
+        let sources = state.read_sources(document)?;
         for element in document.iter().flatten() {
             let (name, value) = element;
             if let Some(slot) = Slot::named(name.as_str()) {
-                let source = *sources.get(name.as_str()).ok_or(Unreadable("messages"))?;
+                let source = *sources.get(name.as_str())?;
                 let precision = slot.precision_name().and_then(|name| get(document, name.as_str())?.as_str());
                 let held = Held { value: value.into(), precision: precision.map(str::to_owned), source };
                 state.held.insert(slot, held);
             }
         }
-        state.movements = state.read_movements(document).ok_or(Unreadable("movements"))?;
+        state.movements = state.read_movements(document)?;
         let earlier = get(document, EARLIER_MOVEMENTS.as_str()).and_then(RawBsonRef::as_i64);
         state.earlier_movements = earlier.unwrap_or_default();
-        Ok(state)
+        Some(state)
     }
 
     pub(super) fn empty(key: Key, as_of: Order) -> Self {

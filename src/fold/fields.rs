@@ -9,7 +9,7 @@ use super::elements::document_of;
 use super::keys::Identifier;
 use super::slot::Slot;
 use crate::parse::hl7::{Decoder, Element, Time, Value};
-use crate::spec::Zone;
+use crate::spec::{Zone, trim};
 
 /// What a field says about a value.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,7 +64,7 @@ pub(super) struct Fields {
 }
 
 impl Fields {
-    /// Returns the text of an element, without spaces around it.
+    /// Returns the text of an element, trimmed as a load trims it. So messages and patients have the same keys.
     pub(super) fn text(&self, element: Element<'_>) -> Said<String> {
         self.borrowed(element).map(Cow::into_owned)
     }
@@ -76,11 +76,11 @@ impl Fields {
             return Said::Delete;
         }
         let text = if let Some(text) = self.decoder.unchanged(&value) {
-            Cow::Borrowed(text.trim())
+            Cow::Borrowed(trim(text))
         } else {
             let mut bytes = Vec::with_capacity(element.text().len());
             self.decoder.decode(value, &mut bytes);
-            Cow::Owned(String::from_utf8_lossy(&bytes).trim().to_owned())
+            Cow::Owned(trim(&String::from_utf8_lossy(&bytes)).to_owned())
         };
         if text.is_empty() { Said::Nothing } else { Said::Is(text) }
     }

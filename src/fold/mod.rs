@@ -30,7 +30,7 @@ mod visit;
 #[cfg(test)]
 mod tests;
 
-pub use document::{State, Unreadable};
+pub use document::State;
 pub use event::{BadMessage, Event, Reader};
 pub use folding::{Advanced, advance, fold};
 pub use keys::{Key, Kind, collections, notes_of};

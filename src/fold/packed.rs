@@ -143,6 +143,7 @@ impl Packer<'_> {
                 Said::Is(RawBson::Document(document)) => self.value(4, document.as_bytes()),
                 Said::Is(RawBson::DateTime(time)) => self.value(5, &time.timestamp_millis().to_le_bytes()),
                 Said::Is(RawBson::Binary(id)) => self.value(6, &id.bytes),
+                Said::Is(RawBson::Null) => self.value(7, &[]),
                 Said::Delete => self.value(1, &[]),
                 // Changes contain no values of other types.
                 Said::Nothing | Said::Is(_) => self.value(0, &[]),
@@ -259,6 +260,7 @@ impl<'b> Unpacker<'b> {
             3 => Said::Is(list_of(&self.document()?)?.into()),
             4 => Said::Is(self.document()?.into()),
             5 => Said::Is(DateTime::from_millis(i64::from_le_bytes(self.bytes()?.try_into().ok()?)).into()),
+            7 => self.bytes().map(|_| Said::Is(RawBson::Null))?,
             _ => Said::Is(Binary { subtype: BinarySubtype::Uuid, bytes: self.bytes()?.to_vec() }.into()),
         };
         Some(Change { slot, to, precision })

@@ -1,8 +1,8 @@
 //! Results: what a step does to the document.
 
-use bson::RawArrayBuf;
+use bson::{RawArrayBuf, RawBson};
 
-use super::document::State;
+use super::document::{State, VALUE_BYTES_MAX};
 use super::fields::{Change, Said};
 use super::slot::Slot;
 use crate::encode::Id;
@@ -59,6 +59,19 @@ impl ResultStep {
             }
         }
         true
+    }
+
+    /// The value is null if it is too large for the document. An event is then small, so that many events fit in memory.
+    pub(super) fn leave_out_large_values(&mut self) {
+        let is_large = match &self.values[..] {
+            [] => false,
+            [only] => only.len() > VALUE_BYTES_MAX,
+            texts => list(texts).as_bytes().len() > VALUE_BYTES_MAX,
+        };
+        if is_large {
+            self.values.clear();
+            self.changes.push(Change::to(Slot::Value, RawBson::Null));
+        }
     }
 
     /// A later message replaces the result, with two exceptions: a preliminary result replaces only preliminary ones,

@@ -42,6 +42,13 @@ impl Step {
             _ => false,
         }
     }
+
+    /// Leaves out a value that is too large for a document of the state, for example a PDF.
+    pub(super) fn leave_out_large_values(&mut self) {
+        if let Self::Result(step) = self {
+            step.leave_out_large_values();
+        }
+    }
 }
 
 /// What the steps of a message have in common.

@@ -90,6 +90,11 @@ impl Drop for Claim {
 }
 
 impl Guard {
+    /// Returns the fence of the lease.
+    pub(super) const fn fence(&self) -> i64 {
+        self.fence
+    }
+
     /// Checks that this process still owns the load. Queries the ledger only if the lease may have expired, for example
     /// after this process was suspended.
     ///

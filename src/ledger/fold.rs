@@ -3,7 +3,9 @@
 use bson::{Bson, Uuid, doc};
 use serde::{Deserialize, Serialize};
 
+use super::claim::Guard;
 use super::store::{Ledger, LedgerError, patiently};
+use crate::server::{self, Failure};
 
 /// The `_id` of the record, in the collection of the leases. A database has at most one.
 const ID: &str = "fold";
@@ -18,6 +20,9 @@ pub struct FoldRecord {
     pub collection_uuid: Option<Uuid>,
     /// How patients are identified, and how times are read.
     pub rule: String,
+    /// The version of the rules by which messages become documents.
+    #[serde(default)]
+    pub version: i32,
     /// True from the beginning to the end of a fold of all messages. Such a fold must be repeated after a kill.
     pub is_rebuilding: bool,
 }
@@ -31,9 +36,10 @@ impl FoldRecord {
         !is_dropped && self.messages == present.messages
     }
 
-    /// Returns true if the state is of the collection in `present`, and is not being made anew.
+    /// Returns true if the state is of the collection in `present`, was made by the same version of the rules, and is not
+    /// being made anew.
     pub(crate) fn is_complete_for(&self, present: &Self) -> bool {
-        !self.is_rebuilding && self.is_of(present)
+        !self.is_rebuilding && self.version == present.version && self.is_of(present)
     }
 }
 
@@ -48,14 +54,27 @@ impl Ledger {
         record.transpose().map_err(|_| LedgerError::Unreadable)
     }
 
-    /// Writes the record of the fold. The caller must have the lease of the fold.
+    /// Writes the record of the fold with the fence of the fold's lease.
     ///
     /// # Errors
-    /// If no journaled majority acknowledges the write.
-    pub async fn put_fold_record(&self, record: &FoldRecord) -> Result<(), LedgerError> {
-        let record = bson::serialize_to_document(record).expect("a record must serialize to a document");
-        let written =
-            patiently(|| async { self.leases.replace_one(doc! { "_id": ID }, record.clone()).upsert(true).await });
-        written.await.map(drop)
+    /// If no journaled majority acknowledges the write, another process has the lease, or the stored record has a higher
+    /// fence.
+    pub(crate) async fn put_fold_record(&self, record: &FoldRecord, guard: &Guard) -> Result<(), LedgerError> {
+        let fence = guard.fence();
+        let mut record = bson::serialize_to_document(record).expect("a record must serialize to a document");
+        record.insert("fence", fence);
+        let admits = [doc! { "fence": { "$exists": false } }, doc! { "fence": { "$lte": fence } }];
+        let filter = doc! { "_id": ID, "$or": admits.to_vec() };
+        let written = server::patiently(|| async {
+            // Before each attempt, because the attempts can take longer than the lease.
+            match guard.ensure().await {
+                Ok(()) => {}
+                Err(LedgerError::Server(failure)) => return Err(failure),
+                Err(other) => return Ok(Err(other)),
+            }
+            let replaced = self.leases.replace_one(filter.clone(), record.clone()).upsert(true).await;
+            replaced.map(|_| Ok(())).map_err(|error| Failure::of(&error))
+        });
+        written.await.map_err(|failure| LedgerError::Server(failure).fenced())?
     }
 }

@@ -394,7 +394,7 @@ impl Ledger {
 impl LedgerError {
     /// Translates a duplicate key error to `TakenOver`. If a document has a higher fence, the filter of a write does
     /// not match it. The upsert then tries to insert a document, and fails because the `_id` exists.
-    fn fenced(self) -> Self {
+    pub(super) fn fenced(self) -> Self {
         match self {
             Self::Server(Failure::Other { code: Some(DUPLICATE_KEY), .. }) => Self::TakenOver,
             other => other,

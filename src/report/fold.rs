@@ -22,15 +22,15 @@ pub struct FoldSummary {
     /// The reason why the messages were not folded, and what to do. `None` if they were folded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_folded: Option<String>,
-    /// True if the same command can fold the messages later.
+    /// The exit code of the load because of the fold: 0 if nothing failed, 6 if a later fold can succeed.
     #[serde(skip)]
-    pub is_to_repeat: bool,
+    pub exit_code: u8,
 }
 
 impl FoldSummary {
     /// Creates the summary of a load whose messages were not folded.
-    pub fn not_folded(reason: impl Into<String>, is_to_repeat: bool) -> Self {
-        Self { not_folded: Some(reason.into()), is_to_repeat, ..Self::default() }
+    pub fn not_folded(reason: impl Into<String>, exit_code: u8) -> Self {
+        Self { not_folded: Some(reason.into()), exit_code, ..Self::default() }
     }
 }
 
@@ -175,7 +175,7 @@ mod tests {
         let expected = "2 messages folded, 1 document written, 3 removed, because no message supports them; 1 stored \
                         message cannot be read and changed nothing";
         assert_eq!(FoldSummary::from(folded).to_string(), expected);
-        assert_eq!(FoldSummary::not_folded("it rains", true).to_string(), "messages not folded: it rains");
+        assert_eq!(FoldSummary::not_folded("it rains", 6).to_string(), "messages not folded: it rains");
         let mut checked = Checked::default();
         checked.counts[1] = StateCounts { equal: 4, missing: 1, ..StateCounts::default() };
         let proof = StateProof::new(&checked, 20);

@@ -221,9 +221,9 @@ impl LoadSummary {
         self.rejected() > 0
     }
 
-    /// Returns true if messages were loaded but not folded, and the same command can fold them later.
-    pub fn is_to_repeat(&self) -> bool {
-        self.fold.as_ref().is_some_and(|fold| fold.is_to_repeat)
+    /// Returns the exit code because of the fold: not 0 if messages were loaded but could not be folded.
+    pub fn fold_exit_code(&self) -> u8 {
+        self.fold.as_ref().map_or(0, |fold| fold.exit_code)
     }
 
     /// Returns the number of rejected rows. If each row gives a document of each kind, returns the largest number of all

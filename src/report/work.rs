@@ -41,9 +41,9 @@ impl WorkSummary {
         self.tables.iter().any(LoadSummary::has_differences)
     }
 
-    /// Returns true if messages were loaded but not folded, and the same command can fold them later.
-    pub fn is_to_repeat(&self) -> bool {
-        self.tables.iter().any(LoadSummary::is_to_repeat)
+    /// Returns the exit code because of the fold: not 0 if messages were loaded but could not be folded.
+    pub fn fold_exit_code(&self) -> u8 {
+        self.tables.iter().map(LoadSummary::fold_exit_code).find(|code| *code != 0).unwrap_or(0)
     }
 
     /// Returns true if rows were rejected.

@@ -20,6 +20,10 @@ pub const WRITE_CONCERN_TIMEOUT: i32 = 64;
 
 /// The collection does not exist.
 pub const NAMESPACE_NOT_FOUND: i32 = 26;
+/// The collection has an index of the same fields with other options.
+pub const INDEX_OPTIONS_CONFLICT: i32 = 85;
+/// The collection has an index of the same name with other fields.
+pub const INDEX_KEY_SPECS_CONFLICT: i32 = 86;
 
 /// The meaning of a code for the call that received it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,9 +1,7 @@
 //! Tests of `medlift fold`: what it writes, that the order of loading does not matter, and that a fold can be repeated.
 
-use std::time::{Duration, SystemTime};
-
 use bson::spec::BinarySubtype;
-use bson::{Bson, DateTime, Document, RawDocumentBuf, doc};
+use bson::{Bson, Document, RawDocumentBuf, doc};
 use futures_util::TryStreamExt;
 use mongodb::Collection;
 use serde_json::Value as Json;
@@ -12,11 +10,11 @@ use crate::load::{Place, block_on, text};
 use crate::program::medlift;
 use crate::server::shared;
 
-const SPEC: [&str; 2] = ["--spec", "hl7v2"];
-const STATE: [&str; 3] = ["patients", "visits", "results"];
+pub(crate) const SPEC: [&str; 2] = ["--spec", "hl7v2"];
+pub(crate) const STATE: [&str; 3] = ["patients", "visits", "results"];
 
 /// A message about patient `patient` and visit `visit`, at minute `minute`.
-fn message(name: &str, minute: u32, patient: &str, visit: &str, more: &str) -> String {
+pub(crate) fn message(name: &str, minute: u32, patient: &str, visit: &str, more: &str) -> String {
     let time = format!("2026010203{minute:02}");
     let mut lines = vec![format!(r"MSH|^~\&|ADT1|GOODHEALTH|||{time}||{name}|M{minute}|P|2.5")];
     lines.extend(name.starts_with("ADT").then(|| format!("EVN||{time}")));
@@ -28,7 +26,7 @@ fn message(name: &str, minute: u32, patient: &str, visit: &str, more: &str) -> S
 }
 
 /// A stream with admissions, a transfer, results with a correction, a discharge, a cancellation and merges.
-fn stream() -> Vec<String> {
+pub(crate) fn stream() -> Vec<String> {
     let observation = |value: u32, status: &str| {
         format!("OBR|1||F1^LAB|CBC\rOBX|1|NM|K^Potassium^L||{value}|||||| {status}").replace("| ", "|")
     };
@@ -48,23 +46,23 @@ fn stream() -> Vec<String> {
 }
 
 impl Place {
-    fn load_messages(&self, name: &str, messages: &[String]) {
+    pub(crate) fn load_messages(&self, name: &str, messages: &[String]) {
         self.load_folding(name, messages, &["--no-fold"]);
     }
 
     /// Loads messages with these options. Returns the part of the summary about the fold.
-    fn load_folding(&self, name: &str, messages: &[String], options: &[&str]) -> Json {
+    pub(crate) fn load_folding(&self, name: &str, messages: &[String], options: &[&str]) -> Json {
         let source = self.write(name, messages.join("\r"));
         self.load(&source, &[&SPEC[..], &["--no-verify"], options].concat(), 0)["fold"].clone()
     }
 
-    fn fold(&self, options: &[&str]) -> Json {
+    pub(crate) fn fold(&self, options: &[&str]) -> Json {
         let run = self.run(&[&["fold", "--json"], &SPEC[..], options].concat()).expect_code(0);
         serde_json::from_str(&run.stdout).expect("JSON")
     }
 
     /// Returns the documents of the state, with the names of their collections.
-    fn state(&self) -> Vec<(&'static str, RawDocumentBuf)> {
+    pub(crate) fn state(&self) -> Vec<(&'static str, RawDocumentBuf)> {
         let documents = |name| {
             let collection: Collection<RawDocumentBuf> = self.collection(name).clone_with_type();
             let found = block_on(async move {
@@ -76,20 +74,20 @@ impl Place {
     }
 
     /// Compares the messages of a file and the state with what is stored. Returns the part about the state.
-    fn verify_state(&self, source: &str, code: i32) -> Json {
+    pub(crate) fn verify_state(&self, source: &str, code: i32) -> Json {
         let run =
             self.run(&["verify", "--json", "--spec", "hl7v2", "--ignore-extra", text(&self.dir.path().join(source))]);
         let found: Json = serde_json::from_str(&run.expect_code(code).stdout).expect("JSON");
         found["state"].clone()
     }
 
-    fn one(&self, collection: &str, filter: Document) -> Document {
+    pub(crate) fn one(&self, collection: &str, filter: Document) -> Document {
         let documents = self.collection(collection);
         block_on(async move { documents.find_one(filter).await }).expect("an answer").expect("a document")
     }
 }
 
-fn number(counts: &Json, name: &str) -> u64 {
+pub(crate) fn number(counts: &Json, name: &str) -> u64 {
     counts[name].as_u64().unwrap_or_else(|| panic!("no {name} in {counts}"))
 }
 
@@ -135,12 +133,16 @@ fn messages_and_patients_have_the_same_keys() {
         "6^^^^MR",
         r#"""^^^H^MR~7^^^""^MR"#,
         r"8\T\9^^^H\F\I^MR",
+        "10\u{200b}^^^H\u{feff}^MR",
+        "\u{2060}^^^H^MR~11^^^H^PI",
     ];
     let messages = identifiers.iter().enumerate().map(|(at, identifier)| {
         let header = format!(r"MSH|^~\&|A|B|||20260101||ADT^A28|M{at}|P|2.5");
         format!("{header}\rEVN||20260101\rPID|1||{identifier}||DOE")
     });
-    place.load_folding("a.hl7", &messages.collect::<Vec<_>>(), &[]);
+    // The patient of the number 10 was merged.
+    let merge = "MSH|^~\\&|A|B|||20260102||ADT^A40|M99|P|2.5\rPID|1||1^^^H^MR\rMRG|10^^^H^MR\u{200b}".to_owned();
+    place.load_folding("a.hl7", &messages.chain([merge]).collect::<Vec<_>>(), &[]);
     let (messages, patients) = (place.collection("messages"), place.collection("patients"));
     let keys = |documents: Collection<Document>, field: &'static str| {
         let found = block_on(async move { documents.distinct(field, doc! {}).await }).expect("read");
@@ -412,41 +414,6 @@ fn a_fold_with_another_key_or_another_rule_is_refused() {
     let elsewhere = Place::new("fold_clean");
     let loaded = elsewhere.load(&source, &["--spec", text(&path)], 0);
     assert!(loaded["fold"]["not_folded"].as_str().is_some_and(|why| why.contains("`clean`")), "{loaded}");
-}
-
-#[test]
-fn a_load_waits_for_another_fold_and_says_if_it_does_not_end() {
-    let place = Place::new("fold_waits");
-    place.load_folding("a.hl7", &stream()[..2], &[]);
-    let leases = place.collection("medlift_runs.leases");
-    let hold = |seconds: u64| {
-        let until = DateTime::from_system_time(SystemTime::now() + Duration::from_secs(seconds));
-        let lease = doc! { "$set": { "until": until, "owner.machine": "elsewhere", "owner.id": bson::Uuid::new() } };
-        block_on(async { leases.update_one(doc! { "_id": "lease fold" }, lease).await.expect("changed") });
-    };
-    hold(1);
-    let folded = place.load_folding("b.hl7", &stream()[2..4], &[]);
-    assert_eq!(number(&folded, "messages"), 2);
-    // The other process renews its lease.
-    hold(1);
-    let owner =
-        block_on(async { leases.find_one(doc! { "_id": "lease fold" }).await }).expect("read").expect("a lease");
-    let source = place.write("c.hl7", stream().join("\r"));
-    let summary = std::thread::scope(|scope| {
-        scope.spawn(|| {
-            for _ in 0..40 {
-                let until = DateTime::from_system_time(SystemTime::now() + Duration::from_millis(1_500));
-                let renewed =
-                    doc! { "$set": { "until": until, "fence": owner.get("fence"), "owner": owner.get("owner") } };
-                block_on(async { leases.update_one(doc! { "_id": "lease fold" }, renewed).await.expect("renewed") });
-                std::thread::sleep(Duration::from_millis(100));
-            }
-        });
-        place.load(&source, &[&SPEC[..], &["--no-verify"]].concat(), 6)
-    });
-    let reason = summary["fold"]["not_folded"].as_str().expect("a reason");
-    assert!(reason.contains("are being folded by") && reason.contains("run `medlift fold`"), "{reason}");
-    assert_eq!(summary["outcome"], "loaded");
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod documentdb;
 mod export;
 mod fhir;
 mod fold;
+mod fold_trouble;
 mod hl7;
 mod index_builds;
 mod interrupts;

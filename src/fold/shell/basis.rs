@@ -1,19 +1,23 @@
 //! What a fold is based on: the collection, the spec and the key. Refuses a fold that would mix states.
 
-use bson::doc;
+use bson::{Document, doc};
 
 use super::FoldError;
 use crate::encode::IdentityKey;
 use crate::fold::identifier::PatientRule;
 use crate::fold::{Kind, Reader, collections};
-use crate::ledger::{Claim, CollectionIdentity, FoldRecord, LEASE_DEFAULT, Ledger};
+use crate::ledger::{Claim, CollectionIdentity, FoldRecord, Guard, Held, LEASE_DEFAULT, Ledger};
 use crate::parse::hl7::Charset;
-use crate::server::{ServerError, Target, collection_uuid};
+use crate::server::{Failure, ServerError, Target, collection_uuid};
 use crate::spec::{FormatName, Spec};
 
 /// The key of the lease of a fold. There is one lease for each database, because all folds of a database write to the same
 /// collections.
 const LEASE_KEY: &str = "fold";
+
+/// The version of the rules of the fold. Raise it with each change after which equal messages give other documents. The
+/// next fold then folds all messages.
+const RULES: i32 = 1;
 
 /// The collection, the spec and the key of a fold.
 pub(super) struct Basis {
@@ -67,7 +71,7 @@ impl Basis {
     /// Returns the record of the earlier folds in this database. Returns `None` if there was none.
     ///
     /// # Errors
-    /// The state is of other messages, or its collections have documents of a load.
+    /// The state is of other messages, or its collections have documents of a load or of another program.
     pub(super) async fn known(&self) -> Result<Option<FoldRecord>, FoldError> {
         for collection in collections() {
             if Ledger::new(&self.target.db(), collection, LEASE_DEFAULT).identity().await?.is_some() {
@@ -77,19 +81,39 @@ impl Basis {
         let known = self.ledger.fold_record().await?;
         if let Some(other) = known.as_ref().map(|known| &known.messages)
             && *other != self.target.collection
-            && self.has_documents(other).await?
+            && self.has_documents(other, doc! {}).await.map_err(|failure| self.unread(other, failure))?
         {
             return Err(FoldError::OtherMessages { messages: self.target.full_name(), other: other.clone() });
+        }
+        if known.is_none() {
+            self.refuse_foreign().await?;
         }
         Ok(known)
     }
 
-    async fn has_documents(&self, collection: &str) -> Result<bool, FoldError> {
-        let query = doc! { "find": collection, "limit": 1, "projection": { "_id": 1 } };
-        let found = self.target.look(query).await.map_err(|failure| ServerError::Command {
-            doing: format!("read {}.{collection}", self.target.database),
-            failure,
-        })?;
+    /// Fails if a collection of the state has documents of another program. Called before the first fold: later, the user
+    /// has decided about the names.
+    async fn refuse_foreign(&self) -> Result<(), FoldError> {
+        let foreign = doc! { "asOf.message": { "$not": { "$type": "binData" } } };
+        for collection in collections() {
+            match self.has_documents(collection, foreign.clone()).await {
+                Ok(true) => return Err(FoldError::Foreign { messages: self.target.full_name(), collection }),
+                // The load then says which permission is missing.
+                Ok(false) | Err(Failure::NotAuthorized { .. }) => {}
+                Err(failure) => return Err(self.unread(collection, failure)),
+            }
+        }
+        Ok(())
+    }
+
+    fn unread(&self, collection: &str, failure: Failure) -> FoldError {
+        let doing = format!("read {}.{collection}", self.target.database);
+        ServerError::Command { doing, failure }.into()
+    }
+
+    async fn has_documents(&self, collection: &str, filter: Document) -> Result<bool, Failure> {
+        let query = doc! { "find": collection, "filter": filter, "limit": 1, "projection": { "_id": 1 } };
+        let found = self.target.look(query).await?;
         let first = found.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
         Ok(first.is_ok_and(|batch| !batch.is_empty()))
     }
@@ -105,7 +129,27 @@ impl Basis {
     /// Takes the lease of the folds in this database.
     pub(super) async fn claim(&self) -> Result<Claim, FoldError> {
         let claim = Claim::take(&self.ledger, LEASE_KEY).await?;
-        claim.map_err(|held| FoldError::Held { collection: self.target.full_name(), held: Box::new(held) })
+        claim.map_err(|held| self.held(held))
+    }
+
+    fn held(&self, held: Held) -> FoldError {
+        FoldError::Held { database: self.target.database.clone(), held: Box::new(held) }
+    }
+
+    /// Returns the number of the last fold's lease.
+    ///
+    /// # Errors
+    /// Another process is folding.
+    pub(super) async fn last_fence(&self) -> Result<Option<i64>, FoldError> {
+        match self.ledger.leases_of(&[LEASE_KEY]).await?.remove(LEASE_KEY) {
+            Some(held) if !held.is_over() => Err(self.held(held)),
+            last => Ok(last.map(|held| held.lease.fence)),
+        }
+    }
+
+    /// Fails if another version of Medlift made the state by other rules.
+    pub(super) fn refuse_other_version(&self, known: &FoldRecord) -> Result<(), FoldError> {
+        if known.version == RULES { Ok(()) } else { Err(FoldError::OtherVersion(self.target.database.clone())) }
     }
 
     /// Returns the record of a complete fold.
@@ -114,11 +158,12 @@ impl Basis {
             messages: self.target.collection.clone(),
             collection_uuid: collection_uuid(&self.target).await?,
             rule: self.rule.clone(),
+            version: RULES,
             is_rebuilding: false,
         })
     }
 
-    pub(super) async fn put(&self, record: &FoldRecord) -> Result<(), FoldError> {
-        Ok(self.ledger.put_fold_record(record).await?)
+    pub(super) async fn put(&self, record: &FoldRecord, guard: &Guard) -> Result<(), FoldError> {
+        Ok(self.ledger.put_fold_record(record, guard).await?)
     }
 }

@@ -1,4 +1,7 @@
-//! Folds a batch of new messages.
+//! Folds new messages, key by key.
+//!
+//! The events of all new messages are sorted on disk by key and time. So a key is folded once, in the order of its
+//! messages, and memory stays bounded.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::Ordering;
@@ -6,7 +9,7 @@ use std::sync::atomic::Ordering;
 use bson::{RawDocument, RawDocumentBuf};
 
 use super::notes::FOLDED;
-use super::spool::Spool;
+use super::spool::{Spool, Spooled};
 use super::store::{IDS_MAX, id_of};
 use super::write::{Put, Replaces};
 use super::{FoldError, Folder};
@@ -14,117 +17,172 @@ use crate::encode::Id;
 use crate::fold::elements::get;
 use crate::fold::folding::Folding;
 use crate::fold::{Advanced, Event, Key, Kind, Merge, State, advance, fold};
-use crate::verify::RangeScan;
+use crate::verify::{Batch, RangeScan};
 
-/// New messages that are folded together.
+/// A group has about this number of keys, and events of about this size. In memory, events are several times as large.
+const GROUP_KEYS: usize = 5_000;
+const GROUP_BYTES: usize = 4 * 1024 * 1024;
+
+/// Stored documents of about this size are extended and written together.
+const EXTENDED_BYTES: usize = 4 * 1024 * 1024;
+
+/// Keys that are folded together, and their new events. The last key can have more events, which are later.
 #[derive(Default)]
-pub(super) struct Batch {
-    events: Vec<Event>,
-    /// The `_id`s of the documents that were read. Not all of them are messages that can be read.
-    pub messages: Vec<Id>,
-    /// The size of the messages.
-    pub bytes: usize,
+struct Group {
+    events: BTreeMap<Key, Vec<Event>>,
+    bytes: usize,
+}
+
+impl Group {
+    fn add(&mut self, key: Key, events: Vec<Event>, bytes: usize) {
+        self.bytes += bytes;
+        self.events.entry(key).or_default().extend(events);
+    }
+
+    fn is_full(&self) -> bool {
+        self.events.len() >= GROUP_KEYS || self.bytes >= GROUP_BYTES
+    }
+
+    fn ids(&self, kind: Kind) -> Vec<Id> {
+        self.events.keys().filter(|key| key.kind == kind).map(|key| key.id).collect()
+    }
+}
+
+/// The events of new messages.
+struct New {
+    events: Spooled,
+    /// Patients whose documents, and those of the patients merged into them, must follow a merge.
+    merged: BTreeSet<Id>,
+}
+
+/// States to write, and the documents that they replace.
+#[derive(Default)]
+struct Extended {
+    states: Vec<State>,
+    stored: HashMap<Key, RawDocumentBuf>,
+    bytes: usize,
 }
 
 impl Folder {
-    /// Adds the messages with these `_id`s to a batch.
-    pub(super) async fn read_batch(&mut self, ids: &[Id], batch: &mut Batch) -> Result<(), FoldError> {
-        let mut scan = self.store.scan_of(ids);
-        while let Some(documents) = scan.next_batch().await? {
-            for document in documents.documents().filter_map(|bytes| RawDocument::from_bytes(bytes).ok()) {
-                batch.messages.extend(id_of(document).and_then(Id::from_binary));
-                // A document of another program is no message. It is noted as folded, so that it is not read again.
-                let Some((id, bytes)) = self.store.message(document) else { continue };
-                batch.bytes += bytes.len();
-                self.folded.messages += 1;
-                match self.reader.event(id, bytes) {
-                    Ok(event) => batch.events.push(event),
-                    Err(_) => self.folded.unreadable += 1,
+    /// Folds the messages with these `_id`s, which are in order.
+    pub(super) async fn fold_new(&mut self, ids: &[Id]) -> Result<(), FoldError> {
+        let mut new = self.spool_new(ids).await?;
+        let mut group = Group::default();
+        while let Some((key, events)) = new.events.next_piece()? {
+            group.add(key, events, new.events.piece_bytes);
+            if group.is_full() {
+                self.fold_group(std::mem::take(&mut group), &mut new).await?;
+            }
+        }
+        self.fold_group(group, &mut new).await?;
+        self.store.follow_merges(new.merged).await?;
+        self.store.note(std::iter::once((FOLDED, ids))).await
+    }
+
+    async fn spool_new(&mut self, ids: &[Id]) -> Result<New, FoldError> {
+        let (mut spool, mut merged) = (Spool::new(), BTreeSet::new());
+        for ids in ids.chunks(IDS_MAX) {
+            let mut scan = self.store.scan_of(ids);
+            while let Some(documents) = scan.next_batch().await? {
+                for document in documents.documents().filter_map(|bytes| RawDocument::from_bytes(bytes).ok()) {
+                    // A document of another program is no message. It is noted as folded, so that it is not read again.
+                    let Some((id, bytes)) = self.store.message(document) else { continue };
+                    self.folded.messages += 1;
+                    let Ok(event) = self.reader.event(id, bytes) else {
+                        self.folded.unreadable += 1;
+                        continue;
+                    };
+                    merged.extend(event.merged());
+                    event.keys().try_for_each(|key| spool.push(key, &event))?;
+                }
+            }
+            self.read.fetch_add(ids.len() as u64, Ordering::Relaxed);
+        }
+        Ok(New { events: spool.into_sorted()?, merged })
+    }
+
+    /// Notes which messages touch the keys of a group, and extends their documents.
+    async fn fold_group(&mut self, mut group: Group, new: &mut New) -> Result<(), FoldError> {
+        let fresh = self.fresh_keys(&group).await?;
+        let touches = group.events.iter().flat_map(|(key, events)| events.iter().map(|event| (key.id, event)));
+        self.note_touches(touches).await?;
+        for kind in Kind::ALL {
+            for ids in group.ids(kind).chunks(IDS_MAX) {
+                let mut scan = self.store.scan_states_of(kind, ids);
+                while let Some(documents) = scan.next_batch().await? {
+                    self.extend(kind, &documents, &mut group, new).await?;
                 }
             }
         }
-        self.read.fetch_add(ids.len() as u64, Ordering::Relaxed);
-        Ok(())
-    }
-
-    /// Folds a batch.
-    pub(super) async fn fold_batch(&mut self, batch: Batch) -> Result<(), FoldError> {
-        let Batch { mut events, mut messages, .. } = batch;
-        if messages.is_empty() {
-            return Ok(());
-        }
-        events.sort_by(|one, other| one.order().cmp(other.order()));
-        let stored = self.stored_states(&events).await?;
-        let lost = self.without_document(&events, &stored).await?;
-        self.note_touches(&events).await?;
-        let states = self.next_states(&events, &stored, &lost).await?;
-        let mut merged: BTreeSet<Id> = events.iter().flat_map(Event::merged).collect();
-        merged.extend(states.iter().filter(|state| is_merged_otherwise(state, &stored)).map(|state| state.key().id));
-        self.write(states, &stored).await?;
-        self.store.follow_merges(merged).await?;
-        messages.sort_unstable();
-        self.store.note(std::iter::once((FOLDED, &messages[..]))).await
-    }
-
-    async fn stored_states(&self, events: &[Event]) -> Result<HashMap<Key, RawDocumentBuf>, FoldError> {
-        let keys: BTreeSet<Key> = events.iter().flat_map(Event::keys).collect();
-        let mut stored = HashMap::with_capacity(keys.len());
-        for kind in Kind::ALL {
-            let ids: Vec<Id> = keys.iter().filter(|key| key.kind == kind).map(|key| key.id).collect();
-            let found = self.store.states(kind, &ids).await?;
-            stored.extend(found.into_iter().map(|(id, document)| (Key { kind, id }, document)));
-        }
-        Ok(stored)
-    }
-
-    /// Returns the keys that earlier messages touch, but that have no document, because somebody removed it.
-    async fn without_document(
-        &self,
-        events: &[Event],
-        stored: &HashMap<Key, RawDocumentBuf>,
-    ) -> Result<HashSet<Id>, FoldError> {
-        let keys: BTreeSet<Key> = events.iter().flat_map(Event::keys).collect();
-        let missing: Vec<Id> = keys.into_iter().filter(|key| !stored.contains_key(key)).map(|key| key.id).collect();
-        self.store.touched(&missing).await
-    }
-
-    async fn note_touches(&self, events: &[Event]) -> Result<(), FoldError> {
-        let touches: Vec<(Id, Id)> =
-            events.iter().flat_map(|event| event.keys().map(|key| (key.id, event.order().message))).collect();
-        self.store.note(touches.iter().map(|(key, message)| (*key, std::slice::from_ref(message)))).await
-    }
-
-    /// Extends the states of all keys that the events touch, or folds them anew. The events are in order. `lost` are the
-    /// keys whose documents were removed.
-    async fn next_states(
-        &mut self,
-        events: &[Event],
-        stored: &HashMap<Key, RawDocumentBuf>,
-        lost: &HashSet<Id>,
-    ) -> Result<Vec<State>, FoldError> {
-        let mut new: BTreeMap<Key, Vec<&Event>> = BTreeMap::new();
-        for event in events {
-            event.keys().for_each(|key| new.entry(key).or_default().push(event));
-        }
-        let mut states = Vec::with_capacity(new.len());
-        for (key, mut events) in new {
-            let state = match stored.get(&key).map(|document| State::read(key.kind, document)) {
-                None if lost.contains(&key.id) => self.fold_all(key).await?,
-                None => fold(key, &mut events),
-                Some(Ok(state)) => match advance(state, &events) {
-                    Advanced::To(state) => Some(state),
-                    Advanced::NeedsAll => self.fold_all(key).await?,
-                },
-                // Another program changed the document.
-                Some(Err(_)) => self.fold_all(key).await?,
+        let mut made = Extended::default();
+        for (key, events) in group.events {
+            let state = if fresh.contains(&key.id) {
+                fold(key, &mut events.iter().collect::<Vec<_>>())
+            } else {
+                self.fold_all(key, new).await?
             };
-            states.extend(state);
+            made.states.extend(state);
+            if made.states.len() >= IDS_MAX {
+                self.write(std::mem::take(&mut made), new).await?;
+            }
         }
-        Ok(states)
+        self.write(made, new).await
     }
 
-    /// Folds all messages of a key. They are sorted outside of memory, because they can be many.
-    async fn fold_all(&mut self, key: Key) -> Result<Option<State>, FoldError> {
+    /// Returns the keys that have no document and that no earlier message touches. If an earlier message touches a key
+    /// without a document, somebody removed the document.
+    async fn fresh_keys(&self, group: &Group) -> Result<HashSet<Id>, FoldError> {
+        let mut fresh = HashSet::new();
+        for kind in Kind::ALL {
+            let ids = group.ids(kind);
+            let stored = self.store.stored_among(kind, &ids).await?;
+            let missing: Vec<Id> = ids.into_iter().filter(|id| !stored.contains(id)).collect();
+            let touched = self.store.touched(&missing).await?;
+            fresh.extend(missing.into_iter().filter(|id| !touched.contains(id)));
+        }
+        Ok(fresh)
+    }
+
+    async fn note_touches(&self, touches: impl Iterator<Item = (Id, &Event)>) -> Result<(), FoldError> {
+        self.store.note(touches.map(|(key, event)| (key, std::slice::from_ref(&event.order().message)))).await
+    }
+
+    /// Extends stored documents by the events of a group, and removes these events from the group.
+    async fn extend(
+        &mut self,
+        kind: Kind,
+        documents: &Batch,
+        group: &mut Group,
+        new: &mut New,
+    ) -> Result<(), FoldError> {
+        let mut extended = Extended::default();
+        for document in documents.documents().filter_map(|bytes| RawDocument::from_bytes(bytes).ok()) {
+            let Some(id) = id_of(document).and_then(Id::from_binary) else { continue };
+            let key = Key { kind, id };
+            let Some(events) = group.events.remove(&key) else { continue };
+            let mut events: Vec<&Event> = events.iter().collect();
+            events.sort_by(|one, other| one.order().cmp(other.order()));
+            let state = match State::read(kind, document).map(|state| advance(state, &events)) {
+                Some(Advanced::To(state)) => Some(state),
+                // An event is earlier than the state, or another program changed the document.
+                Some(Advanced::NeedsAll) | None => self.fold_all(key, new).await?,
+            };
+            extended.bytes += document.as_bytes().len();
+            extended.stored.insert(key, document.to_owned());
+            extended.states.extend(state);
+            if extended.bytes >= EXTENDED_BYTES {
+                self.write(std::mem::take(&mut extended), new).await?;
+            }
+        }
+        self.write(extended, new).await
+    }
+
+    /// Folds all messages of a key, also those that are not in the group yet. The messages are sorted outside of memory,
+    /// because they can be many.
+    async fn fold_all(&mut self, key: Key, new: &mut New) -> Result<Option<State>, FoldError> {
+        while let Some(later) = new.events.next_piece_of(key)? {
+            self.note_touches(later.iter().map(|event| (key.id, event))).await?;
+        }
         let mut spool = Spool::new();
         for ids in self.store.touching(key.id).await?.chunks(IDS_MAX) {
             self.spool_events(key, self.store.scan_of(ids), &mut spool).await?;
@@ -149,7 +207,13 @@ impl Folder {
     }
 
     /// Writes the states that differ from the stored documents.
-    async fn write(&mut self, states: Vec<State>, stored: &HashMap<Key, RawDocumentBuf>) -> Result<(), FoldError> {
+    async fn write(&mut self, extended: Extended, new: &mut New) -> Result<(), FoldError> {
+        let Extended { states, stored, .. } = extended;
+        if states.is_empty() {
+            return Ok(());
+        }
+        new.merged
+            .extend(states.iter().filter(|state| is_merged_otherwise(state, &stored)).map(|state| state.key().id));
         let merges = self.store.chains(&states).await?;
         for kind in Kind::ALL {
             let of_kind = states.iter().filter(|state| state.key().kind == kind);
@@ -178,4 +242,26 @@ fn is_merged_otherwise(state: &State, stored: &HashMap<Key, RawDocumentBuf>) -> 
     }
     let before = stored.get(&state.key()).and_then(|document| Merge::read(get(document, "mergedInto")?));
     before != state.merge()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_is_full_by_keys_or_by_bytes() {
+        let check = |sizes: &[usize], expected: bool| {
+            let mut group = Group::default();
+            for (at, bytes) in sizes.iter().enumerate() {
+                let id = Id((at as u128).to_be_bytes());
+                group.add(Key { kind: Kind::Result, id }, Vec::new(), *bytes);
+            }
+            assert_eq!(group.is_full(), expected, "{} keys", sizes.len());
+        };
+        check(&[], false);
+        check(&[1, GROUP_BYTES - 2], false);
+        check(&[1, GROUP_BYTES - 1], true);
+        check(&[1; GROUP_KEYS - 1], false);
+        check(&[1; GROUP_KEYS], true);
+    }
 }

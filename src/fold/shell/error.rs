@@ -37,6 +37,30 @@ pub enum FoldError {
         /// The collection of the state.
         collection: &'static str,
     },
+    /// A collection of the state contains documents of another program.
+    #[error(
+        "the messages in {messages} cannot be folded, because {collection} has documents that `medlift fold` did not write, \
+         and the fold would mix its own with them; load these messages into another database (--db), or store them without \
+         a fold (--no-fold)"
+    )]
+    Foreign {
+        /// Database and collection of the messages.
+        messages: String,
+        /// The collection of the state.
+        collection: &'static str,
+    },
+    /// Another version of Medlift made the state, by other rules.
+    #[error(
+        "patients, visits and results in {0} were folded by another version of Medlift, which has other rules; run \
+         `medlift fold`, which folds all messages again"
+    )]
+    OtherVersion(String),
+    /// A fold ran while the state was compared.
+    #[error(
+        "patients, visits and results in {0} were not compared, because another process folded messages meanwhile; run the \
+         same command again"
+    )]
+    Moved(String),
     /// The state in this database is of other messages.
     #[error(
         "the messages in {messages} cannot be folded, because patients, visits and results in this database are folded from \
@@ -85,11 +109,12 @@ pub enum FoldError {
     Ledger(#[from] LedgerError),
     /// Another process folds the messages.
     #[error(
-        "the messages of {collection} are being folded by {held}; wait until it has ended, then run the same command again"
+        "messages in the database {database} are being folded by {held}; wait until it has ended, then run the same command \
+         again"
     )]
     Held {
-        /// Database and collection.
-        collection: String,
+        /// The database.
+        database: String,
         /// The lease of the other process.
         held: Box<Held>,
     },
@@ -98,7 +123,7 @@ pub enum FoldError {
 impl FoldError {
     /// Returns true if the same command may succeed later, because another process works on the same messages.
     pub(crate) const fn is_passing(&self) -> bool {
-        matches!(self, Self::Held { .. } | Self::Changed(_) | Self::Ledger(LedgerError::TakenOver))
+        matches!(self, Self::Held { .. } | Self::Changed(_) | Self::Moved(_) | Self::Ledger(LedgerError::TakenOver))
     }
 
     /// Returns true if messages of this spec can never be folded.
@@ -108,7 +133,14 @@ impl FoldError {
 
     /// Returns true if the state in this database is not that of these messages.
     pub(crate) const fn is_of_place(&self) -> bool {
-        matches!(self, Self::Name(_) | Self::Taken { .. } | Self::OtherMessages { .. })
+        matches!(
+            self,
+            Self::Name(_)
+                | Self::Taken { .. }
+                | Self::Foreign { .. }
+                | Self::OtherMessages { .. }
+                | Self::OtherVersion(_)
+        )
     }
 
     /// Returns the failure of the server that caused this error. `None` if the error has another cause.
@@ -123,10 +155,43 @@ impl FoldError {
 
     /// Returns the exit code of an error that is not [passing](Self::is_passing).
     pub(crate) fn exit_code(&self) -> u8 {
-        match self {
-            Self::Server(error) => error.exit_code(),
-            Self::Scan(_) | Self::Spill(_) | Self::Ledger(_) => 1,
+        match (self, self.failure()) {
+            (Self::Server(error), _) => error.exit_code(),
+            (_, Some(failure)) => failure.exit_code(),
+            (Self::Spill(_) | Self::Ledger(_), None) => 1,
             _ => 2,
         }
+    }
+
+    /// Returns the exit code of a load that stored its messages but could not fold them: 6 if a later fold may succeed.
+    pub(crate) fn exit_code_of_load(&self) -> u8 {
+        let is_to_repeat = self.is_passing() || self.failure().is_some_and(Failure::is_retryable);
+        if is_to_repeat { 6 } else { self.exit_code() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::Unreachable;
+
+    #[test]
+    fn a_load_is_repeated_only_if_a_later_fold_can_succeed() {
+        let server = |failure| FoldError::Server(ServerError::Command { doing: "write".into(), failure });
+        for (error, expected) in [
+            (FoldError::Changed("patients".into()), 6),
+            (FoldError::Ledger(LedgerError::TakenOver), 6),
+            (server(Failure::Unreachable(Unreachable::Lost)), 6),
+            (FoldError::Ledger(LedgerError::Server(Failure::Timeout)), 6),
+            (server(Failure::NotAuthorized { command: None }), 1),
+            (FoldError::Ledger(LedgerError::Unreadable), 1),
+            (FoldError::OtherRule, 2),
+            (FoldError::OtherMessages { messages: "db.a".into(), other: "b".into() }, 2),
+        ] {
+            assert_eq!(error.exit_code_of_load(), expected, "{error}");
+        }
+        let lost = || Failure::Unreachable(Unreachable::Lost);
+        let of_ledger = FoldError::Ledger(LedgerError::Server(lost()));
+        assert_eq!((server(lost()).exit_code(), of_ledger.exit_code()), (3, 3));
     }
 }

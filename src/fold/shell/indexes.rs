@@ -1,11 +1,11 @@
 //! The indexes by which a fold, and a search for a patient, find documents of the state.
 
-use bson::{Document, doc};
+use bson::{Bson, Document, doc};
 
 use super::super::Kind;
 use super::super::identifier::PatientRule;
 use super::{FoldError, Store};
-use crate::server::codes::NAMESPACE_NOT_FOUND;
+use crate::server::codes::{INDEX_KEY_SPECS_CONFLICT, INDEX_OPTIONS_CONFLICT, NAMESPACE_NOT_FOUND};
 use crate::server::{Failure, ServerError};
 use crate::spec::{FormatName, Spec};
 
@@ -27,19 +27,41 @@ pub fn indexes() -> [(&'static str, Vec<Document>); 3] {
     })
 }
 
-/// Returns the indexes that are not in the server's answer to `listIndexes`. An index is recognised by its name, as the
-/// server does.
+/// Returns the indexes that are not in the server's answer to `listIndexes`. An index is recognised by its fields: an
+/// administrator may have built it under another name. If an index of other fields has the name, the missing one gets the
+/// name that the server would give it.
 pub fn missing_indexes(wanted: &[Document], listed: &Document) -> Vec<Document> {
     let listed = listed.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
-    let names: Vec<&str> =
-        listed.into_iter().flatten().filter_map(|index| index.as_document()?.get_str("name").ok()).collect();
-    let is_missing = |index: &&Document| !index.get_str("name").is_ok_and(|name| names.contains(&name));
-    wanted.iter().filter(is_missing).cloned().collect()
+    let listed: Vec<&Document> = listed.into_iter().flatten().filter_map(Bson::as_document).collect();
+    let missing = wanted.iter().filter(|index| !listed.iter().any(|listed| serves(listed, index)));
+    let is_taken = |name: &str| listed.iter().any(|listed| listed.get_str("name").is_ok_and(|other| other == name));
+    let named = |mut index: Document| {
+        if index.get_str("name").is_ok_and(is_taken) {
+            let field = index.get_document("key").ok().and_then(|key| key.keys().next().cloned()).unwrap_or_default();
+            index.insert("name", format!("{field}_1"));
+        }
+        index
+    };
+    missing.cloned().map(named).collect()
+}
+
+/// Returns true if an index finds the same documents as the wanted one, which has a single field.
+fn serves(listed: &Document, wanted: &Document) -> bool {
+    // Older shells write 1.0. The direction makes no difference for a single field.
+    let field = |index: &Document| match index.get_document("key").ok()?.iter().collect::<Vec<_>>()[..] {
+        [(name, Bson::Int32(_) | Bson::Int64(_) | Bson::Double(_))] => Some(name.clone()),
+        _ => None,
+    };
+    let part = |index: &Document| index.get("partialFilterExpression").cloned();
+    field(listed).is_some()
+        && field(listed) == field(wanted)
+        && (part(listed).is_none() || part(listed) == part(wanted))
 }
 
 impl Store {
     /// Builds the indexes that are missing. Does nothing if the user may not build indexes: `medlift provision` builds them,
-    /// too.
+    /// too. An index that the server refuses, for example because it has an index that is too similar, does not stop the
+    /// fold, which is only slower without it.
     pub(super) async fn build_indexes(&self) -> Result<(), FoldError> {
         for (collection, wanted) in indexes() {
             let doing = || format!("build the indexes of {}.{collection}", self.target.database);
@@ -55,12 +77,17 @@ impl Store {
                 let command = doc! { "createIndexes": collection, "indexes": missing };
                 match self.target.run(&self.target.database, command, doing).await {
                     Err(error) if error.is_not_authorized() => return Ok(()),
+                    Err(error) if error.failure().is_some_and(is_conflict) => {}
                     built => built.map(drop)?,
                 }
             }
         }
         Ok(())
     }
+}
+
+fn is_conflict(failure: &Failure) -> bool {
+    matches!(failure.code(), Some(INDEX_OPTIONS_CONFLICT | INDEX_KEY_SPECS_CONFLICT))
 }
 
 #[cfg(test)]
@@ -70,13 +97,27 @@ mod tests {
     #[test]
     fn only_indexes_that_are_not_listed_are_missing() {
         let [(_, wanted), ..] = indexes();
-        let answer = |names: &[&str]| {
-            let listed: Vec<Document> = names.iter().map(|name| doc! { "name": *name }).collect();
-            doc! { "cursor": { "firstBatch": listed } }
+        let check = |listed: &[Document], expected: &[&str]| {
+            let missing = missing_indexes(&wanted, &doc! { "cursor": { "firstBatch": listed.to_vec() } });
+            let names: Vec<&str> = missing.iter().filter_map(|index| index.get_str("name").ok()).collect();
+            assert_eq!(names, expected, "{listed:?}");
         };
+        let index = |name: &str, key: Document| doc! { "v": 2, "key": key, "name": name };
+        let partial = |field: &str| {
+            let mut index = index("partial", doc! { field: 1 });
+            index.insert("partialFilterExpression", doc! { "x": 1 });
+            index
+        };
+        let both = ["by_patient", "by_mergedInto"];
         assert_eq!(missing_indexes(&wanted, &Document::new()), wanted);
-        assert_eq!(missing_indexes(&wanted, &answer(&["_id_", "by_patient"])), wanted[1..]);
-        assert_eq!(missing_indexes(&wanted, &answer(&["by_patient", "by_mergedInto"])), [] as [Document; 0]);
+        check(&[index("_id_", doc! { "_id": 1 })], &both);
+        check(&wanted, &[]);
+        // An administrator built them.
+        check(&[index("patient_1", doc! { "patient": 1.0 })], &["by_mergedInto"]);
+        check(&[index("a", doc! { "patient": -1 }), index("b", doc! { "mergedInto.patient": 1 })], &[]);
+        // These do not find the documents.
+        check(&[index("by_patient", doc! { "name": 1 })], &["patient_1", "by_mergedInto"]);
+        check(&[index("a", doc! { "patient": "hashed" }), partial("patient"), partial("mergedInto.patient")], &both);
     }
 
     #[test]

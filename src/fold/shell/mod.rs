@@ -1,9 +1,9 @@
 //! Folds the messages of a collection, and writes the documents of the state.
 //!
 //! Messages that are not folded yet are found by comparing the `_id`s of the messages with a list of those that are
-//! folded. For each batch of new messages, in this order: it is noted which messages touch which keys; the documents of
-//! these keys are extended or folded anew, and written; documents follow the merges; the messages are noted as folded.
-//! After a kill, the messages of the last batch are still new. Folding them again ends in the same documents.
+//! folded. Their events are sorted by key and time. For each group of keys, it is noted which messages touch them; then
+//! their documents are extended or folded anew, and written. At the end, documents follow the merges, and the messages are
+//! noted as folded. After a kill, the messages are still new. Folding them again ends in the same documents.
 //!
 //! If most messages are new, all are folded anew, document by document. The ledger notes when this begins and ends, so it
 //! is repeated after a kill.
@@ -33,16 +33,13 @@ use crate::spec::Spec;
 
 use super::Reader;
 use basis::Basis;
-use batch::Batch;
 pub use error::FoldError;
 pub use indexes::{indexes, is_folded, missing_indexes};
 use store::Store;
 pub use walk::{Checked, StateCounts, StateDifference, check};
 
-/// A batch of new messages has about this number of messages and bytes. The larger a batch, the more messages of a patient
-/// are folded together. The events in memory can be ten times as large as the messages.
-const BATCH_MESSAGES: usize = 10_000;
-const BATCH_BYTES: usize = 8 * 1024 * 1024;
+/// If more new messages than this are found, and they are more than a quarter, all messages are folded anew.
+const MOST_MIN: usize = 10_000;
 
 /// If more new messages than this are found, all messages are folded anew, because the list of the new ones would be too
 /// large.
@@ -74,7 +71,7 @@ struct Folder {
 }
 
 /// Checks that the messages of `target` can be folded with this spec. Reads only the ledger. A load calls it before it
-/// writes messages. `is_new` is true if the collection is empty or will be dropped. The load itself checks the key.
+/// writes messages. `is_new` is true if the collection does not exist or will be dropped. The load itself checks the key.
 ///
 /// # Errors
 /// The reason why [`fold`] would refuse the messages.
@@ -113,7 +110,11 @@ pub async fn fold(job: &Job<'_>, stop: impl Future<Output = ()>) -> Result<Optio
         folded = fold_with(job, basis, claim.guard()) => folded.map(Some),
         () = stop => Ok(None),
     };
-    claim.release().await;
+    // After an interruption, a last write can still be on its way to the server. The lease then ends with the process, or
+    // by itself.
+    if !matches!(folded, Ok(None)) {
+        claim.release().await;
+    }
     folded
 }
 
@@ -136,23 +137,21 @@ impl Folder {
             return self.rebuild().await;
         }
         let Found { new, total, is_gone } = self.new_messages().await?;
-        let is_most = new.len() > BATCH_MESSAGES && new.len() > total / 4;
+        let is_most = new.len() > MOST_MIN && new.len() > total / 4;
         // Without the UUID, a collection that was dropped is recognised by its messages.
         if is_most || new.len() > NEW_MAX || (is_gone && record.collection_uuid.is_none()) {
             return self.rebuild().await;
         }
         self.store.build_indexes().await?;
         if self.known.as_ref() != Some(&record) {
-            self.basis.put(&record).await?;
+            self.put(&record).await?;
         }
-        let mut batch = Batch::default();
-        for ids in new.chunks(store::IDS_MAX) {
-            self.read_batch(ids, &mut batch).await?;
-            if batch.messages.len() >= BATCH_MESSAGES || batch.bytes >= BATCH_BYTES {
-                self.fold_batch(std::mem::take(&mut batch)).await?;
-            }
-        }
-        self.fold_batch(batch).await
+        if new.is_empty() { Ok(()) } else { self.fold_new(&new).await }
+    }
+
+    async fn put(&self, record: &FoldRecord) -> Result<(), FoldError> {
+        let guard = self.store.guard.as_ref();
+        self.basis.put(record, guard.expect("a fold that writes has the lease")).await
     }
 
     /// Folds the messages of all keys anew. Replaces the documents that differ, and removes those that no message
@@ -160,15 +159,14 @@ impl Folder {
     async fn rebuild(&mut self) -> Result<(), FoldError> {
         let mut record = self.basis.record().await?;
         record.is_rebuilding = true;
-        self.basis.put(&record).await?;
+        self.put(&record).await?;
         let checked = self.walk(true).await?;
         self.folded.written += checked.wrong();
         self.folded.removed += checked.extra();
         // An index is built faster from all documents than document by document.
         self.store.build_indexes().await?;
         record.is_rebuilding = false;
-        self.store.ensure().await?;
-        self.basis.put(&record).await
+        self.put(&record).await
     }
 
     /// Compares the `_id`s of the messages with the notes.

@@ -1,5 +1,5 @@
-//! Sorts the events of all messages by the documents that they touch. The events are in a temporary file, so memory stays
-//! bounded.
+//! Sorts events by the documents that they touch. The events are in a temporary file, so memory stays bounded, with one
+//! exception: the events of a document that have the same time are in memory together.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -55,7 +55,7 @@ impl Spool {
         }
         let entries = self.sorter.into_sorted()?.range(FIRST, None)?;
         let events = self.file.map_or(Events::InMemory(self.packed), Events::InFile);
-        Ok(Spooled { entries, next: None, events, bytes: Vec::new() })
+        Ok(Spooled { entries, next: None, events, piece_bytes: 0, bytes: Vec::new() })
     }
 
     /// Writes the packed events to the file in the order of their keys. So events with near keys are near each other in
@@ -87,6 +87,8 @@ pub(super) struct Spooled {
     entries: Merge,
     next: Option<SpilledEntry>,
     events: Events,
+    /// Size of the events that were returned last.
+    pub piece_bytes: usize,
     /// A buffer that is used again.
     bytes: Vec<u8>,
 }
@@ -116,6 +118,7 @@ impl Spooled {
                 Some(next) if next.id == key.id && (bytes < PIECE_BYTES || next.row == last.row) => entry = next,
                 next => {
                     self.next = next;
+                    self.piece_bytes = bytes;
                     return Ok(Some((key, events)));
                 }
             }

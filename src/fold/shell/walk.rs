@@ -70,7 +70,7 @@ pub struct StateDifference {
 /// if no messages were ever folded in this database. Adds the number of messages that are read to `read`.
 ///
 /// # Errors
-/// The messages cannot be folded with this spec or key, or the server or the temporary file fails.
+/// The messages cannot be folded with this spec or key, another process folds, or the server or the temporary file fails.
 pub async fn check(
     target: &Target,
     spec: &Spec,
@@ -81,14 +81,17 @@ pub async fn check(
     basis.refuse_other_identity().await?;
     let known = basis.known().await?;
     basis.refuse_other_rule(known.as_ref(), &basis.record().await?)?;
-    if known.is_none() {
-        return Ok(None);
-    }
+    let Some(record) = &known else { return Ok(None) };
+    basis.refuse_other_version(record)?;
+    let fence = basis.last_fence().await?;
     let (store, reader) = (Store::new(target, spec, None)?, basis.reader.clone());
     let read = Arc::clone(read);
     let mut folder = Folder { store, reader, basis, known, folded: Folded::default(), read };
     let mut checked = folder.walk(false).await?;
     checked.not_folded = folder.new_messages().await?.new.len() as u64;
+    if folder.basis.last_fence().await? != fence {
+        return Err(FoldError::Moved(target.database.clone()));
+    }
     Ok(Some(checked))
 }
 

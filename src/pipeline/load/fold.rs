@@ -2,6 +2,7 @@
 //! is a part of the summary and not an error of the load.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Load, LoadOptions, LoadTarget, wait, writing};
 use crate::deployment::Privileges;
@@ -12,7 +13,7 @@ use crate::pipeline::plan::Plan;
 use crate::pipeline::stages::Interrupt;
 use crate::report::fold::FoldSummary;
 use crate::report::{Phase, Progress};
-use crate::server::{ServerError, Target};
+use crate::server::{ServerError, Target, collection_uuid};
 use crate::spec::{FormatName, Spec};
 
 /// What a user must be permitted to do in the collections of the fold.
@@ -74,9 +75,10 @@ impl Folding {
 }
 
 impl LoadTarget<'_> {
-    /// Returns true if all documents of the collection will be from this load.
+    /// Returns true if the load makes the collection. The UUID of an emptied collection stays, and with it the state.
     async fn is_new(&self, options: &LoadOptions) -> Result<bool, Error> {
-        Ok(options.drop || self.bulk.is_empty().await.map_err(writing)?)
+        let is_empty = self.bulk.is_empty().await.map_err(writing)?;
+        Ok(options.drop || is_empty && collection_uuid(&self.target).await?.is_none())
     }
 }
 
@@ -85,19 +87,22 @@ impl Load<'_> {
     pub(super) async fn fold(&self, interrupt: &Interrupt, progress: &Progress) -> Option<FoldSummary> {
         let kind = match &self.folding {
             Folding::None => return None,
-            Folding::Not(reason) => return Some(FoldSummary::not_folded(reason.clone(), false)),
+            Folding::Not(reason) => return Some(FoldSummary::not_folded(reason.clone(), 0)),
             Folding::Kind(kind) => *kind,
         };
         let (spec, target) = (self.targets[kind].spec, &self.targets[kind].target);
         Some(match self.fold_patiently(spec, target, interrupt, progress).await {
             Ok(Some(folded)) => folded.into(),
-            Ok(None) => FoldSummary::not_folded(advice("interrupted"), true),
-            Err(error) => FoldSummary::not_folded(advice(&error.to_string()), true),
+            Ok(None) => FoldSummary::not_folded(advice("interrupted"), 6),
+            Err(error) => match error.exit_code_of_load() {
+                6 => FoldSummary::not_folded(advice(&error.to_string()), 6),
+                code => FoldSummary::not_folded(format!("{error}; all messages are stored"), code),
+            },
         })
     }
 
-    /// Folds the messages. If another process is folding, waits until its lease ends, and fails only if that process has
-    /// renewed it. Returns `None` if the user interrupts the program.
+    /// Folds the messages. If another process is folding, waits until that fold ends. Returns `None` if the user interrupts
+    /// the program.
     async fn fold_patiently(
         &self,
         spec: &Spec,
@@ -105,25 +110,24 @@ impl Load<'_> {
         interrupt: &Interrupt,
         progress: &Progress,
     ) -> Result<Option<Folded>, FoldError> {
-        let mut waited_for = None;
+        /// How often a waiting load looks whether the other fold has ended.
+        const LOOK: Duration = Duration::from_secs(1);
+        let mut told = None;
         loop {
             progress.enter(Phase::Fold);
             let read = Arc::clone(&progress.documents);
             let job = Job { target, spec, identity: &self.plan.key, rebuild: false, read };
             let held = match shell::fold(&job, interrupt.asked()).await {
-                Err(FoldError::Held { held, collection }) => (held, collection),
+                Err(FoldError::Held { held, .. }) => held,
                 folded => return folded,
             };
-            let lease = Some((held.0.lease.owner.id, held.0.lease.fence));
-            if waited_for == lease {
-                return Err(FoldError::Held { held: held.0, collection: held.1 });
-            }
             progress.enter(Phase::WaitingForOtherLoad);
-            progress.say(&format!("waiting, because another process folds messages in this database: {}", held.0));
-            if !wait(interrupt, held.0.left).await {
+            if told.replace(held.lease.fence) != Some(held.lease.fence) {
+                progress.say(&format!("waiting, because another process folds messages in this database: {held}"));
+            }
+            if !wait(interrupt, held.left.min(LOOK)).await {
                 return Ok(None);
             }
-            waited_for = lease;
         }
     }
 }
