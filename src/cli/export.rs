@@ -5,6 +5,7 @@ use std::io::{ErrorKind, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use bson::Document;
 use clap::{Args, ValueEnum};
 use medlift::deployment::provision::view_spec;
 use medlift::error::Error;
@@ -108,9 +109,8 @@ impl ExportArgs {
             ExportFormat::Fhir if !has_collection => all.kinds,
             _ => vec![dataset.kind(connection.collection())?],
         };
-        let doubts = |filter| specs.iter().flat_map(|spec| filter_doubts(filter, spec)).collect::<BTreeSet<String>>();
-        for doubt in filter.as_ref().map(doubts).unwrap_or_default() {
-            output::tell(format_args!("warning: --query: {doubt}"));
+        if let Some(filter) = &filter {
+            warn(filter, &specs);
         }
         let config = connection.config().map(Path::to_owned);
         let replaced = out.clone().filter(|out| out.is_file());
@@ -120,13 +120,7 @@ impl ExportArgs {
             if collection_of_view(&destination.collection).is_some() {
                 specs = specs.iter().map(view_spec).collect();
             }
-            let needs_whole = matches!(options.format, ExportFormat::Hl7 | ExportFormat::Fhir);
-            if needs_whole && specs.iter().any(|spec| spec.whole().is_none()) {
-                return Err(Error::Usage(
-                    "the documents do not contain whole messages or resources; export them with --type csv or --type json"
-                        .into(),
-                ));
-            }
+            require_whole(options.format, &specs)?;
             if let Some(out) = &out {
                 let inputs: Vec<PathBuf> =
                     dataset.path.into_iter().chain(config).chain(settings.files()).chain(destination.files()).collect();
@@ -189,6 +183,26 @@ impl ExportArgs {
             (None, _) if sources == Some(FormatName::Hl7) => ExportFormat::Hl7,
             (None, _) => csv,
         }
+    }
+}
+
+/// Fails if whole messages or resources are wanted, and the documents do not contain them.
+fn require_whole(format: ExportFormat, specs: &[Spec]) -> Result<(), Error> {
+    let needs_whole = matches!(format, ExportFormat::Hl7 | ExportFormat::Fhir);
+    if needs_whole && specs.iter().any(|spec| spec.whole().is_none()) {
+        return Err(Error::Usage(
+            "the documents do not contain whole messages or resources; export them with --type csv or --type json"
+                .into(),
+        ));
+    }
+    Ok(())
+}
+
+/// Warns of a filter that probably matches no document.
+fn warn(filter: &Document, specs: &[Spec]) {
+    let doubts: BTreeSet<String> = specs.iter().flat_map(|spec| filter_doubts(filter, spec)).collect();
+    for doubt in doubts {
+        output::tell(format_args!("warning: --query: {doubt}"));
     }
 }
 

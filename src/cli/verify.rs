@@ -80,7 +80,10 @@ impl VerifyArgs {
                 let options = VerifyOptions { kind, expected: expected.clone(), ..options.clone() };
                 let proof = verify(&plan, &target, &options, interrupt, &progress).await?;
                 let collection = target.full_name();
-                proofs.push((target, KindProof { kind: spec.name.clone(), collection, proof }));
+                proofs.push((
+                    target,
+                    KindProof { kind: spec.name.clone(), collection, proof, is_of_resources: spec.is_divided() },
+                ));
             }
             name_other_loads(&plan, proofs.iter_mut().map(|(target, kind)| (&*target, &mut kind.proof))).await;
             Ok(proofs.into_iter().map(|(_, kind)| kind).collect::<Vec<_>>())
@@ -112,8 +115,12 @@ impl VerifyArgs {
         let proofs = super::run_async(async |interrupt| {
             let target = self.connection.connect(Purpose::Read, "").await?;
             let proofs = parts::verify(&manifest, &target, &key, workers, &options, display, interrupt).await?;
-            let named =
-                |(kind, target, proof): CollectionProof| KindProof { kind, collection: target.full_name(), proof };
+            let named = |(kind, target, proof): CollectionProof| KindProof {
+                kind,
+                collection: target.full_name(),
+                proof,
+                is_of_resources: false,
+            };
             Ok(proofs.into_iter().map(named).collect::<Vec<_>>())
         })?;
         print(&proofs, json, ignore_extra)
@@ -149,6 +156,9 @@ struct KindProof {
     collection: String,
     #[serde(flatten)]
     proof: Verification,
+    /// Whether the documents are FHIR resources.
+    #[serde(skip)]
+    is_of_resources: bool,
 }
 
 /// The results of verifying several kinds of documents.
@@ -159,7 +169,9 @@ struct Proofs<'a> {
 
 impl fmt::Display for Proofs<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for KindProof { kind, collection, proof } in self.documents {
+        // Of many types of resources, most occur in few sources.
+        let is_shown = |kind: &&KindProof| !kind.is_of_resources || kind.proof.expected + kind.proof.found > 0;
+        for KindProof { kind, collection, proof, .. } in self.documents.iter().filter(is_shown) {
             write!(formatter, "documents `{kind}` in {collection}\n{proof}")?;
         }
         Ok(())

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::columns::{Columns, is_named, spellings};
+use super::columns::{Columns, check_columns, check_twice, is_named, sources_of, unknown};
 use super::csv::{read_header, row_rules};
 use super::dates::{DateFormat, Decision, Evidence};
 use super::hl7::Charset;
@@ -11,9 +11,7 @@ use super::items::Arrays;
 use super::thousands::{Marks, decimal_mark};
 use super::{Cells, Dialect, Format, LayoutError, Parser, REJECT_COLUMNS, json};
 use crate::read::RowSpan;
-use crate::spec::{
-    Column, Field, FieldType, FormatName, Node, Presence, Sign, SourceFormat, Spec, closest, column_key,
-};
+use crate::spec::{Column, Field, FieldType, FormatName, Node, Sign, SourceFormat, Spec, column_key};
 
 /// The layout of a source says which cell of a row belongs to which field, and in which format its dates are written.
 #[derive(Debug, Clone)]
@@ -373,84 +371,6 @@ fn array_of_field(spec: &Spec, columns: &[Column<'_>]) -> Vec<Option<usize>> {
         number += 1;
     }
     array_of_field
-}
-
-/// Returns for each column of the spec the columns of the source that have its name.
-fn sources_of(columns: &[Column<'_>], names: &Columns, header: &[String]) -> Vec<Vec<usize>> {
-    let mut sources = vec![Vec::new(); columns.len()];
-    for (cell, name) in header.iter().enumerate() {
-        names.of(name).iter().for_each(|&column| sources[column].push(cell));
-    }
-    sources
-}
-
-/// Checks that the source has every column that is not optional. `spec` is the name of the spec's text.
-fn check_columns(
-    spec: &str,
-    columns: &[Column<'_>],
-    names: &Columns,
-    header: &[String],
-    sources: &[Vec<usize>],
-) -> Result<(), LayoutError> {
-    let spec = spec.to_owned();
-    if sources.iter().all(Vec::is_empty) {
-        let expected = columns.iter().map(|column| column.column.to_owned()).collect();
-        return Err(LayoutError::NoKnownColumn { spec, columns: header.len(), expected });
-    }
-    let is_missing =
-        |(column, sources): &(&Column<'_>, &Vec<usize>)| column.presence != Presence::Optional && sources.is_empty();
-    let missing: Vec<&Column<'_>> = columns.iter().zip(sources).filter(is_missing).map(|(column, _)| column).collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let unused = unknown(names, header);
-    let similar = |column: &&Column<'_>| {
-        let found = spellings(column).find_map(|spelling| similar_column(spelling, &unused))?;
-        Some((column.column.to_owned(), found.to_owned()))
-    };
-    Err(LayoutError::MissingColumns {
-        spec,
-        similar: missing.iter().filter_map(similar).collect(),
-        missing: missing.iter().map(|column| column.column.to_owned()).collect(),
-        seen: header.to_vec(),
-    })
-}
-
-/// Returns the column whose name is most similar. Short names such as `Foo` and `Room` differ in few letters, so the
-/// first letter must be the same.
-fn similar_column<'c>(name: &str, columns: &'c [String]) -> Option<&'c str> {
-    let first = |name: &str| column_key(name).chars().next();
-    closest(name, columns.iter().map(String::as_str).filter(|column| first(column) == first(name)))
-}
-
-/// Checks that no field has two columns, and that no two columns have the same name. Columns that no field uses are
-/// checked too. Columns without a name and ignored columns, such as `_id`, may occur twice.
-fn check_twice(columns: &Columns, header: &[String], sources: &[Vec<usize>]) -> Result<(), LayoutError> {
-    let twice = |cells: &[usize]| {
-        Err(LayoutError::ColumnTwice { columns: cells.iter().map(|&cell| header[cell].clone()).collect() })
-    };
-    if let Some(cells) = sources.iter().find(|cells| cells.len() > 1) {
-        return twice(cells);
-    }
-    let keys: Vec<String> = header.iter().map(|name| column_key(name)).collect();
-    for (cell, key) in keys
-        .iter()
-        .enumerate()
-        .filter(|(_, key)| !key.is_empty())
-        .filter(|&(cell, _)| !columns.is_ignored(&header[cell]))
-    {
-        // `_id` and `id` have the same key but are different columns.
-        let is_same =
-            |&other: &usize| keys[other] == *key && header[other].starts_with("_id") == header[cell].starts_with("_id");
-        if let Some(first) = (0..cell).find(is_same) {
-            return twice(&[first, cell]);
-        }
-    }
-    Ok(())
-}
-
-fn unknown(names: &Columns, header: &[String]) -> Vec<String> {
-    header.iter().filter(|name| names.of(name).is_empty() && !names.is_ignored(name)).cloned().collect()
 }
 
 fn is_date(field: &Field) -> bool {

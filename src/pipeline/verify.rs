@@ -244,10 +244,10 @@ fn expect(plan: &Plan, options: &VerifyOptions, interrupt: &Interrupt, progress:
 }
 
 /// Reads the sources once for all kinds of documents, if there are several. Otherwise returns `None`, because
-/// [`verify`] reads the sources itself.
+/// [`verify()`] reads the sources itself.
 ///
 /// # Errors
-/// The same as for [`expect`].
+/// The same as for [`verify()`].
 pub fn expect_all(
     plan: &Plan,
     options: &VerifyOptions,

@@ -8,6 +8,7 @@ mod line;
 mod progress;
 pub mod rejects;
 pub mod runs;
+mod source_note;
 pub mod summary;
 mod terminal;
 pub mod times;

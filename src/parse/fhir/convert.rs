@@ -4,12 +4,8 @@
 use super::found::Found;
 use super::links::Links;
 use super::number::Number;
-use super::problem::Problem;
+use super::problem::{DEPTH_MAX, Problem};
 use super::tree::Node;
-
-/// The largest number of levels of objects and arrays in a resource. MongoDB allows 100 levels, and the document around
-/// the resource is one of them.
-pub(super) const DEPTH_MAX: usize = 98;
 
 /// The subtype of a binary value that contains the text of a number. It is the first subtype for users.
 pub(crate) const NUMBER_SUBTYPE: u8 = 0x80;

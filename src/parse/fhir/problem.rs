@@ -1,8 +1,11 @@
 //! The reasons why a row is not a resource that can be stored. No text of the row is in these errors, because it can be
 //! a patient's.
 
-use super::convert::DEPTH_MAX;
 use crate::reject::{Reason, Reject};
+
+/// The largest number of levels of objects and arrays in a resource. MongoDB allows 100 levels, and the document around
+/// the resource is one of them.
+pub(super) const DEPTH_MAX: usize = 98;
 
 /// The reason why a row cannot be stored. A number is a byte of the row, from 1.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

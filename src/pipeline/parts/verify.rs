@@ -32,13 +32,15 @@ pub async fn verify(
     for table in &manifest.tables {
         let plan = tokio::task::block_in_place(|| table.plan(0..table.sources.len(), key.clone(), workers))?;
         let target = table.target(target);
+        let progress = display.progress(plan.size_bytes());
+        let expected = verify::expect_all(&plan, options, interrupt, &progress)?;
         for (kind, (spec, target)) in plan.targets(&target).enumerate() {
             if !plan.spec.is_divided() {
                 require_collection(&target).await?;
             }
             let progress = display.progress(plan.size_bytes());
             let _bar = Bar::start(&progress, display.quiet);
-            let options = VerifyOptions { kind, ..options.clone() };
+            let options = VerifyOptions { kind, expected: expected.clone(), ..options.clone() };
             let proof = verify::verify(&plan, &target, &options, interrupt, &progress).await?;
             proofs.push((spec.name.clone(), target, proof));
         }

@@ -1,7 +1,7 @@
 use std::slice::from_ref;
 
 use super::*;
-use crate::parse::{DateFormat, Format};
+use crate::parse::{DateFormat, Format, Layout, Notices, RowRules};
 use crate::report::progress::{Phase, PhaseTime};
 use crate::verify::{Difference, Kind};
 
@@ -25,35 +25,6 @@ fn spec() -> Spec {
 
 fn count(what: &str, field: &str, count: u64) -> Count {
     Count { what: what.to_owned(), field: field.to_owned(), count }
-}
-
-#[test]
-fn decisions_about_rows_are_notices() {
-    let check = |rules: RowRules, parts: &[&str]| {
-        let notices = rule_notices(rules);
-        assert_eq!(notices.len(), parts.len(), "{notices:?}");
-        notices.iter().zip(parts).for_each(|(notice, part)| assert!(notice.contains(part), "{notice}"));
-    };
-    check(RowRules::default(), &[]);
-    check(RowRules { multiline_cells: true, ..RowRules::default() }, &[]);
-    check(RowRules { no_quotes: true, ..RowRules::default() }, &["quotes are read as ordinary characters"]);
-    check(RowRules { extra_cell: true, ..RowRules::default() }, &["the first rows have one more delimiter"]);
-    check(RowRules { shortened_header: true, ..RowRules::default() }, &["the header has one more delimiter"]);
-}
-
-#[test]
-fn counts_of_multiline_cells_name_the_first_lines() {
-    let check = |found: Notices, expected: &[&str]| assert_eq!(row_notices(&found), expected);
-    check(Notices::default(), &[]);
-    let blank_rows = Notices { blank_rows: 1, ..Notices::default() };
-    check(blank_rows, &["rows with only blank cells, skipped: 1"]);
-    let loose_quotes = Notices { loose_quotes: 2, ..Notices::default() };
-    check(loose_quotes, &["unquoted cells with a quote inside: 2"]);
-    let lines = vec![(2, 3), (5, 9)];
-    let all = Notices { multiline_cells: 2, multiline: lines.clone(), ..Notices::default() };
-    check(all, &["cells that contain line breaks: 2 (lines 2 to 3, 5 to 9)"]);
-    let more = Notices { multiline_cells: 3, multiline: lines, ..Notices::default() };
-    check(more, &["cells that contain line breaks: 3 (lines 2 to 3, 5 to 9, …)"]);
 }
 
 #[test]

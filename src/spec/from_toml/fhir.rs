@@ -1,7 +1,7 @@
 //! Reads one kind of document for FHIR resources. Besides the fields that the spec lists, each document has the source
 //! system, the type and the id of its resource, its search parameters, and the whole resource.
 
-use super::field;
+use super::field::{self, plain};
 use super::group;
 use super::patient;
 use super::search;
@@ -10,7 +10,7 @@ use super::{DOCUMENT_KEYS, KEYS_OF_RESOURCES, Parts};
 use crate::spec::json_path::{Path, Reading, Step};
 use crate::spec::patient::{PATIENT_FIELD, PATIENT_REFERENCE_FIELD};
 use crate::spec::shape::group_around;
-use crate::spec::{Constraints, Field, FieldType, Group, Identity, Index, OnConflict, Presence, Privacy, SpecError};
+use crate::spec::{Field, FieldType, Group, Identity, Index, OnConflict, Presence, Privacy, SpecError};
 
 /// The fields from which the `_id` is computed, in their order.
 const IDENTITY: [&str; 3] = ["source", "type", "id"];
@@ -87,22 +87,6 @@ pub(super) fn identity(fields: &[Field]) -> Identity {
     Identity {
         fields: IDENTITY.iter().filter_map(|name| place(name)).collect(),
         on_conflict: OnConflict::Newest { order_by },
-    }
-}
-
-/// Returns a field that is read from the first of these paths that has a value.
-pub(super) fn plain(name: &str, paths: &[&str], kind: FieldType, privacy: Privacy) -> Field {
-    Field {
-        name: name.to_owned(),
-        column: paths.first().copied().unwrap_or_default().to_owned(),
-        aliases: paths.iter().skip(1).map(|path| (*path).to_owned()).collect(),
-        kind,
-        presence: Presence::Optional,
-        repeats: false,
-        clean: Vec::new(),
-        null_markers: Vec::new(),
-        constraints: Constraints::default(),
-        privacy,
     }
 }
 

@@ -136,6 +136,22 @@ fn whole(name: &str, table: &Table<'_>) -> ReadField {
     ReadField { field, is_typed: true }
 }
 
+/// Returns a field that is read from the first of these paths that has a value.
+pub(super) fn plain(name: &str, paths: &[&str], kind: FieldType, privacy: Privacy) -> Field {
+    Field {
+        name: name.to_owned(),
+        column: paths.first().copied().unwrap_or_default().to_owned(),
+        aliases: paths.iter().skip(1).map(|path| (*path).to_owned()).collect(),
+        kind,
+        presence: Presence::Optional,
+        repeats: false,
+        clean: Vec::new(),
+        null_markers: Vec::new(),
+        constraints: Constraints::default(),
+        privacy,
+    }
+}
+
 fn type_name(table: &Table<'_>) -> Result<&'static str, SpecError> {
     let types: Vec<(&str, &'static str)> = TYPES.iter().map(|&name| (name, name)).collect();
     let remedy = || format!("give the field's type: {}", TYPES.join(", "));

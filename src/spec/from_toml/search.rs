@@ -2,8 +2,7 @@
 //! one or more fields with the prefix `_search`.
 
 use super::Parts;
-use super::fhir::plain;
-use super::field::privacy;
+use super::field::{plain, privacy};
 use super::source::Table;
 use crate::spec::{Field, FieldType, Group, Index, Presence, SpecError};
 
