@@ -496,7 +496,7 @@ fn a_large_bundle_needs_little_memory() {
         let comma = if number == 0 { "" } else { "," };
         let text = "y".repeat(1_900);
         let entry = format!(
-            "{comma}{{\"resource\":{{\"resourceType\":\"Observation\",\"id\":\"o{number}\",\"note\":\"{text}\"}}}}\n"
+            "{comma}{{\"fullUrl\":\"urn:uuid:{number:032x}\",\"resource\":{{\"resourceType\":\"Observation\",\"id\":\"o{number}\",\"note\":\"{text}\"}}}}\n"
         );
         file.write_all(entry.as_bytes()).unwrap();
     }
