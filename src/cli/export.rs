@@ -14,7 +14,7 @@ use medlift::ledger::require_collection;
 use medlift::outputs::Output;
 use medlift::pipeline::refuse_originals;
 use medlift::report::{Bar, Phase, Progress};
-use medlift::server::{Destination, Purpose, Secret, collection_of_view};
+use medlift::server::{Destination, Purpose, Secret, Target, collection_of_view};
 use medlift::spec::{FormatName, Spec};
 use medlift::verify::Scan;
 use medlift::wording::counted;
@@ -67,6 +67,20 @@ pub(super) struct ExportArgs {
     deployment: DeploymentArgs,
 }
 
+/// Fails if none of the collections exists. If there is one kind of documents, its collection is the target.
+async fn require_one_of(target: &Target, specs: &[Spec]) -> Result<(), Error> {
+    let mut missing = require_collection(target).await;
+    if specs.len() > 1 {
+        for spec in specs {
+            missing = require_collection(&target.in_collection(&spec.collection)).await;
+            if missing.is_ok() {
+                break;
+            }
+        }
+    }
+    Ok(missing?)
+}
+
 /// The formats of an export.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum ExportType {
@@ -113,9 +127,7 @@ impl ExportArgs {
                 output::refuse_inputs("--out", out, &inputs)?;
             }
             let target = connect(&destination).await?;
-            if specs.len() == 1 {
-                require_collection(&target).await?;
-            }
+            require_one_of(&target, &specs).await?;
             if let Some(out) = &out {
                 refuse_originals(&target, out).await?;
             }

@@ -143,13 +143,23 @@ fn items_of(name: &str, value: &[u8]) -> Option<Vec<Vec<Leaf>>> {
 }
 
 /// Returns the whole record in the field `name` of a document as the source had it: the bytes of a message, or a FHIR
-/// resource as JSON in one line. Returns `None` if the document has no such field.
+/// resource as JSON in one line. A resource without an id of its own is in an entry of a Bundle, whose URL has the id.
+/// Returns `None` if the document has no such field.
 pub(crate) fn whole_of<'a>(document: &'a [u8], name: &str) -> Option<Cow<'a, [u8]>> {
-    match value_at(RawDocument::from_bytes(document).ok()?, name)? {
+    let document = RawDocument::from_bytes(document).ok()?;
+    match value_at(document, name)? {
         RawBsonRef::Binary(whole) => Some(Cow::Borrowed(whole.bytes)),
         RawBsonRef::Document(resource) => {
             let mut json = Vec::new();
-            write_resource(resource, &mut json).ok()?;
+            let is_id = |id: RawBsonRef<'_>| id.as_str().is_some_and(|id| !id.trim().is_empty());
+            if resource.get("id").ok().flatten().is_some_and(is_id) {
+                write_resource(resource, &mut json).ok()?;
+            } else {
+                let id = document.get_str("id").ok()?;
+                json.extend_from_slice(format!("{{\"fullUrl\":\"urn:uuid:{id}\",\"resource\":").as_bytes());
+                write_resource(resource, &mut json).ok()?;
+                json.push(b'}');
+            }
             Some(Cow::Owned(json))
         }
         _ => None,

@@ -167,6 +167,7 @@ mod tests {
             patient: None,
             resources: Vec::new(),
             system: None,
+            base: None,
             source: SourceFormat::default(),
             hash: String::new(),
         }

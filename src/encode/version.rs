@@ -7,7 +7,7 @@ use bson::{RawBsonRef, RawDocument};
 
 use super::identity::Digest;
 use super::stored::value_at;
-use crate::spec::{Decimal, FieldType, OnConflict, Spec};
+use crate::spec::{Decimal, Field, FieldType, OnConflict, Spec};
 
 /// The value of the field that orders the versions, as a number that has the same order. Zero stands for null and for a
 /// value of another type.
@@ -29,7 +29,22 @@ pub struct Version {
 pub struct OrderField {
     name: Arc<str>,
     kind: OrderKind,
+    /// What further orders the versions of a resource. `None` if the documents are not FHIR resources.
+    of_resource: Option<Arc<OfResource>>,
 }
+
+/// The parts of a document that order two versions of a resource with the same millisecond.
+#[derive(Debug)]
+struct OfResource {
+    /// The name of the field with the whole resource.
+    whole: String,
+    /// The names of the fields that are derived from references, and of the patient's key.
+    links: Vec<String>,
+}
+
+/// Bits of a rank for the number of references, and before them for the nanoseconds after the millisecond.
+const LINKS_BITS: u32 = 16;
+const NANOSECONDS_BITS: u32 = 20;
 
 #[derive(Debug, Clone, Copy)]
 enum OrderKind {
@@ -48,7 +63,8 @@ impl OrderField {
             FieldType::Decimal128(_) => OrderKind::Decimal,
             _ => OrderKind::Integer,
         };
-        Some(Self { name: field.name.as_str().into(), kind })
+        let of_resource = spec.is_divided().then(|| OfResource::of(spec).into());
+        Some(Self { name: field.name.as_str().into(), kind, of_resource })
     }
 
     /// Returns the dotted name of the field.
@@ -86,7 +102,54 @@ impl OrderField {
             }
             _ => None,
         };
-        rank.unwrap_or_default()
+        let rank = rank.unwrap_or_default();
+        match (&self.of_resource, RawDocument::from_bytes(document)) {
+            (Some(of_resource), Ok(document)) => of_resource.refine(rank, document),
+            _ => rank,
+        }
+    }
+}
+
+impl OfResource {
+    fn of(spec: &Spec) -> Self {
+        let is_link = |field: &&Field| field.column.ends_with("@reference") || field.is_patient_key();
+        Self {
+            whole: spec.whole().map_or_else(String::new, |field| field.name.clone()),
+            links: spec.fields.iter().filter(is_link).map(|field| field.name.clone()).collect(),
+        }
+    }
+
+    /// Adds what a time in milliseconds does not say: the rest of its fraction, and then how many references lead to a
+    /// resource. The references of a Bundle are lost if its resources are read without the Bundle. Such a version must not
+    /// replace one with the references.
+    fn refine(&self, rank: Rank, document: &RawDocument) -> Rank {
+        let nanoseconds = self.nanoseconds(document).filter(|_| rank != Rank::default()).unwrap_or_default();
+        let links: usize = self.links.iter().map(|name| links_in(document, name)).sum();
+        let links = links.min((1 << LINKS_BITS) - 1) as u128;
+        Rank((rank.0 << NANOSECONDS_BITS | u128::from(nanoseconds)) << LINKS_BITS | links)
+    }
+
+    /// Returns the nanoseconds of `meta.lastUpdated` after its last complete millisecond.
+    fn nanoseconds(&self, document: &RawDocument) -> Option<u32> {
+        let meta = document.get_document(&self.whole).ok()?.get_document("meta").ok()?;
+        let (_, fraction) = meta.get_str("lastUpdated").ok()?.split_once(['.', ','])?;
+        let mut digits = fraction.bytes().take_while(u8::is_ascii_digit).skip(3).chain(std::iter::repeat(b'0'));
+        Some((0..6).fold(0, |number, _| number * 10 + u32::from(digits.next().unwrap_or(b'0') - b'0')))
+    }
+}
+
+/// Returns how many resources of the own system a field of references leads to. A URL leads to another system.
+fn links_in(document: &RawDocument, name: &str) -> usize {
+    let mut names = name.split('.');
+    let value = names.next().and_then(|first| document.get(first).ok()?);
+    let value = names.try_fold(value, |value, name| Some(value?.as_document()?.get(name).ok()?)).flatten();
+    let is_link = |value: RawBsonRef<'_>| match value {
+        RawBsonRef::String(text) => !text.contains(':'),
+        value => value != RawBsonRef::Null,
+    };
+    match value {
+        Some(RawBsonRef::Array(items)) => items.into_iter().flatten().filter(|item| is_link(*item)).count(),
+        value => usize::from(value.is_some_and(is_link)),
     }
 }
 
@@ -140,6 +203,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::spec::Dataset;
 
     const TOML: &str = "name = 'a'\n[identity]\nfields = ['id']\non_conflict = 'newest'\norder_by = 'at.value'\n\
                         [[field]]\nname = 'id'\ntype = 'string'\nprivacy = 'none'\n\
@@ -168,6 +232,31 @@ mod tests {
         let without = bson::serialize_to_vec(&doc! { "_id": 1, "id": "x" }).unwrap();
         let spec = Spec::from_toml(&TOML.replace("KIND", "date"), "test").unwrap();
         assert_eq!(OrderField::of(&spec).unwrap().rank(&without), Rank::default());
+    }
+
+    #[test]
+    fn of_two_resources_the_one_with_the_later_nanosecond_and_then_with_more_references_is_newer() {
+        let spec =
+            Dataset::built_in("fhir-r4").unwrap().kinds.into_iter().find(|spec| spec.name == "Condition").unwrap();
+        let order = OrderField::of(&spec).expect("resources have versions");
+        let rank = |ms: Option<i64>, text: &str, patient: bool, subject: Option<&str>| {
+            let patient = if patient { Bson::Int32(1) } else { Bson::Null };
+            let document = doc! { "lastUpdated": ms.map(DateTime::from_millis), "patient": patient,
+            "_search": { "subject": subject }, "resource": { "meta": { "lastUpdated": text } } };
+            order.rank(&bson::serialize_to_vec(&document).unwrap())
+        };
+        let ascending = [
+            rank(None, "", false, None),
+            rank(None, "", false, Some("Patient/1")),
+            rank(Some(5), "2024-01-01T00:00:05.123Z", true, Some("Patient/1")),
+            rank(Some(5), "2024-01-01T00:00:05.123456Z", false, None),
+            rank(Some(5), "2024-01-01T00:00:05.123789Z", false, Some("http://b.example/Patient/1")),
+            rank(Some(5), "2024-01-01T00:00:05.123789Z", true, Some("Patient/1")),
+            rank(Some(5), "2024-01-01T00:00:05.123789001+01:00", false, None),
+            rank(Some(6), "2024-01-01T00:00:05.124Z", false, None),
+        ];
+        assert!(ascending.is_sorted() && ascending[0] == Rank::default(), "{ascending:?}");
+        assert!(ascending.windows(2).all(|pair| pair[0] < pair[1]), "{ascending:?}");
     }
 
     #[test]

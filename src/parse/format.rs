@@ -158,8 +158,8 @@ impl FhirForm {
 fn fhir_form(sample: &[u8]) -> FhirForm {
     let text = sample.trim_ascii_start();
     let first = text.strip_prefix(b"[").unwrap_or(text);
-    match fhir::type_of(first) {
-        Some(b"Bundle") => FhirForm::Bundle,
+    match text {
+        _ if fhir::is_bundle(first) => FhirForm::Bundle,
         _ if text.starts_with(b"[") => FhirForm::Json,
         _ if json_by_first_object(sample) == Format::Json => FhirForm::Json,
         _ => FhirForm::Ndjson,
@@ -243,6 +243,22 @@ mod tests {
         check("[{a},b\n", Some(FormatName::Csv), Format::Csv(CSV));
         check("", Some(FormatName::Json), Format::Ndjson);
         check("x", Some(FormatName::Json), Format::Ndjson);
+    }
+
+    #[test]
+    fn only_a_bundle_has_the_form_of_a_bundle() {
+        let patient = "{\"resourceType\":\"Patient\"}";
+        for (sample, expected) in [
+            ("{\"resourceType\":\"Bundle\",\"entry\":[".to_owned(), FhirForm::Bundle),
+            (format!("[{{\"entry\":[{{\"resource\":{patient}}},{{\"resource\":{{"), FhirForm::Bundle),
+            ("{\"resource\":{\"resourceType\":\"Bundle\"}}\n".to_owned(), FhirForm::Ndjson),
+            (format!("{patient}\n"), FhirForm::Ndjson),
+            (format!("[{patient}]"), FhirForm::Json),
+        ] {
+            let options = LayoutOptions { format: Some(FormatName::Fhir), ..LayoutOptions::default() };
+            assert_eq!(Format::detect(sample.as_bytes(), &options), Ok(Format::Fhir(expected)), "{sample}");
+        }
+        assert!(Format::is_fhir(b"{\"a\":1,\"entry\":[{\"fullUrl\":\"x\""));
     }
 
     #[test]

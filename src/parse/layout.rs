@@ -2,7 +2,6 @@
 //! from the header, and the date formats.
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use super::columns::{Columns, check_columns, check_twice, is_named, sources_of, unknown};
 use super::csv::{read_header, row_rules};
@@ -10,7 +9,7 @@ use super::dates::{DateFormat, Decision, Evidence};
 use super::hl7::Charset;
 use super::items::Arrays;
 use super::thousands::{Marks, decimal_mark};
-use super::{BundleIds, Cells, Dialect, Format, LayoutError, Parser, REJECT_COLUMNS, json};
+use super::{Cells, Dialect, Format, LayoutError, Parser, REJECT_COLUMNS, json};
 use crate::read::RowSpan;
 use crate::spec::{Column, Field, FieldType, FormatName, Node, Sign, SourceFormat, Spec, Zone, column_key};
 
@@ -36,8 +35,8 @@ pub struct Layout {
     pub unknown: Vec<String>,
     /// For HL7 messages: the character set of a message that names none and is not UTF-8.
     pub(crate) charset: Charset,
-    /// For a Bundle: its resources by their UUIDs. `None` until the source was read for them, or if it has none.
-    pub(crate) bundle: Option<Arc<BundleIds>>,
+    /// True if the source is a file of rejected FHIR resources. It has no header that would say so.
+    pub(crate) is_of_resource_rejects: bool,
     /// How rows may differ from the header, and whether quotes have a meaning.
     pub rules: RowRules,
     /// Notices about columns of numbers that can be read in two ways.
@@ -160,7 +159,7 @@ impl Layout {
             unknown: unknown(names, &header),
             header,
             charset: Charset::default(),
-            bundle: None,
+            is_of_resource_rejects: false,
             rules,
             doubtful_numbers: Vec::new(),
         })
@@ -191,7 +190,7 @@ impl Layout {
             unknown: unknown(names, &keys),
             header: slots.names,
             charset: Charset::default(),
-            bundle: None,
+            is_of_resource_rejects: false,
             rules: RowRules::default(),
             doubtful_numbers: Vec::new(),
         })
@@ -211,7 +210,7 @@ impl Layout {
             unknown: Vec::new(),
             header: columns.iter().map(|column| column.column.to_owned()).collect(),
             charset: Charset::default(),
-            bundle: None,
+            is_of_resource_rejects: false,
             rules: RowRules::default(),
             doubtful_numbers: Vec::new(),
         }

@@ -1,11 +1,13 @@
 //! Splits one row into cells, in every format.
 
+use std::sync::Arc;
+
 use super::csv::{BadRow, Csv};
 use super::fhir::Fhir;
 use super::hl7::{Hl7, wrong_count};
 use super::items::Arrays;
 use super::json::Json;
-use super::{Cells, Format, Layout, Notices};
+use super::{BundleIds, Cells, Format, Layout, Notices};
 use crate::read::{Ending, RowSpan};
 use crate::reject::{Reason, Reject, RowKinds};
 use crate::spec::Spec;
@@ -20,6 +22,8 @@ pub struct Parser {
     rows: Rows,
     /// True if the source is a reject file. A U+FFFD in its rows then marks text that must be corrected.
     is_from_rejects: bool,
+    /// True if the source is a file of rejected resources, with the same meaning of U+FFFD.
+    is_of_resource_rejects: bool,
     cell_of_field: Vec<Option<usize>>,
     arrays: Arrays,
     notices: Notices,
@@ -42,12 +46,20 @@ impl Parser {
             Format::Ndjson => Rows::Json(Box::new(Json::new(&spec.columns(), &spec.fields))),
             Format::Json => Rows::Json(Box::new(Json::new(&spec.columns(), &spec.fields).of_documents())),
             Format::Hl7 => Rows::Hl7(Box::new(Hl7::new(spec, layout.charset))),
-            Format::Fhir(_) => Rows::Fhir(Box::new(Fhir::new(spec, layout.bundle.clone()))),
+            Format::Fhir(_) => Rows::Fhir(Box::new(Fhir::new(spec))),
         };
         let cell_of_field = layout.cell_of_field.clone();
         // The items of the arrays of a resource become cells while the resource is read.
         let arrays = if matches!(rows, Rows::Fhir(_)) { Arrays::default() } else { Arrays::new(spec, &cell_of_field) };
-        Self { rows, is_from_rejects, cell_of_field, arrays, notices: Notices::default() }
+        let is_of_resource_rejects = layout.is_of_resource_rejects;
+        Self { rows, is_from_rejects, is_of_resource_rejects, cell_of_field, arrays, notices: Notices::default() }
+    }
+
+    /// Sets the resources of the source's Bundles, to which references lead.
+    pub(crate) fn set_bundle_ids(&mut self, ids: Option<Arc<BundleIds>>) {
+        if let Rows::Fhir(fhir) = &mut self.rows {
+            fhir.set_ids(ids);
+        }
     }
 
     /// Splits `row` into `cells` and then parses its arrays. `span` is the position of the row. In delimited text,
@@ -78,8 +90,12 @@ impl Parser {
                 parsed?;
             }
             Rows::Fhir(fhir) => {
+                fhir.forget();
                 check_ending(span.ending, "")?;
-                fhir.parse(row, cells)?;
+                fhir.parse(row, span.object, cells)?;
+                if self.is_of_resource_rejects && memchr::memmem::find(row, LOST_CHARACTER).is_some() {
+                    return Err(lost_character(None));
+                }
             }
         }
         if self.is_from_rejects {
@@ -134,18 +150,19 @@ impl Parser {
     fn check_corrected(&self, row: &[u8], cells: &Cells) -> Result<(), Reject> {
         let is_lost = |&cell: &usize| cells.get(row, cell).windows(3).any(|bytes| bytes == LOST_CHARACTER);
         let lost = self.cell_of_field.iter().position(|cell| cell.as_ref().is_some_and(is_lost));
-        let message =
-            "the character U+FFFD is still in place of bytes that could not be read; replace it by the right text";
-        match lost {
-            Some(field) => Err(Reject { field: Some(field), reason: Reason::Undecodable, message: message.into() }),
-            None => Ok(()),
-        }
+        if lost.is_some() { Err(lost_character(lost)) } else { Ok(()) }
     }
 
     fn reject(&self, BadRow { cell, reason, message }: BadRow) -> Reject {
         let field = cell.and_then(|cell| self.cell_of_field.iter().position(|&source| source == Some(cell)));
         Reject { field, reason, message }
     }
+}
+
+fn lost_character(field: Option<usize>) -> Reject {
+    let message =
+        "the character U+FFFD is still in place of bytes that could not be read; replace it by the right text";
+    Reject { field, reason: Reason::Undecodable, message: message.into() }
 }
 
 /// Refuses a row that is too long. Refuses the last row of a JSON source that ends inside an object or an array.

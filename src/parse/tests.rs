@@ -39,6 +39,7 @@ fn spec_of(fields: Vec<Field>) -> Spec {
         patient: None,
         resources: Vec::new(),
         system: None,
+        base: None,
         source: SourceFormat::default(),
         hash: String::new(),
     }
@@ -222,7 +223,7 @@ fn a_refused_row_has_the_cells_before_the_error() {
 fn an_overlong_row_is_refused_for_its_length() {
     let spec = spec();
     let mut parser = Parser::new(&bind("Full Name,Age,Admitted\n").unwrap(), &spec);
-    let span = RowSpan { start: 0, end: 3, line: 2, offset: 0, ending: Ending::TooLong };
+    let span = RowSpan { start: 0, end: 3, line: 2, offset: 0, ending: Ending::TooLong, object: 0 };
     let mut cells = Cells::default();
     assert_eq!(parser.parse(b"a,b", span, &mut cells).unwrap_err().reason, Reason::RowTooLong);
     assert_eq!(cells.len(), 2);
@@ -234,7 +235,7 @@ fn the_message_for_an_overlong_row_names_the_cause_that_its_format_allows() {
     let check = |sample: &str, quote: Option<Sign>, cause: Option<&str>| {
         let spec = spec();
         let layout = bind_with(&spec, sample, &LayoutOptions { quote, ..LayoutOptions::default() }).unwrap();
-        let span = RowSpan { start: 0, end: 2, line: 2, offset: 0, ending: Ending::TooLong };
+        let span = RowSpan { start: 0, end: 2, line: 2, offset: 0, ending: Ending::TooLong, object: 0 };
         let refused = Parser::new(&layout, &spec).parse(b"{}", span, &mut Cells::default()).unwrap_err();
         let found = refused.message.split_once("; perhaps ").map(|(_, cause)| cause);
         assert!(found.is_some() == cause.is_some(), "{sample}: {}", refused.message);
@@ -511,7 +512,7 @@ fn an_overlong_line_of_json_is_refused_for_its_length() {
     let layout = bind_with(&spec, "{\"a\":\"x\"}\n", &LayoutOptions::default()).unwrap();
     let (mut parser, mut cells) = (Parser::new(&layout, &spec), Cells::default());
     let mut parse = |row: &str, ending| {
-        let span = RowSpan { start: 0, end: row.len() as u32, line: 2, offset: 0, ending };
+        let span = RowSpan { start: 0, end: row.len() as u32, line: 2, offset: 0, ending, object: 0 };
         parser.parse(row.as_bytes(), span, &mut cells).map_err(|reject| reject.reason)
     };
     assert_eq!(parse("{\"a\":\"x\"}", Ending::Whole), Ok(()));

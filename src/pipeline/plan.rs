@@ -1,12 +1,13 @@
 //! Checks the user's options and the sources before any output is opened. The result is a [`Plan`].
 
 use std::ops::Range;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::encode::IdentityKey;
 use crate::ledger::{Counts, Reading, SourceIdentity};
 use crate::parse::{BundleIds, Charset, DateFormat, FhirForm, Format, FormatName, Layout, LayoutError, LayoutOptions};
-use crate::read::{self, Block, Encoding, Origin, ReadError, ReadOptions, Reader};
+use crate::read::{self, Block, Encoding, Origin, ReadError, ReadOptions, Reader, is_reject_path};
 use crate::server::Target;
 use crate::spec::{Dataset, Sign, SourceFormat, Spec};
 
@@ -192,17 +193,9 @@ impl Plan {
         self.kinds.iter().map(move |kind| (kind, target.in_collection(collection(kind))))
     }
 
-    /// Returns the counts to which the limit of rejects applies: those of each kind of document. If each row belongs to
-    /// one kind only, returns their sum.
+    /// Returns the counts to which the limit of rejects applies (see [`limited`]).
     pub(super) fn limited(&self, counts: Vec<Counts>) -> Vec<Counts> {
-        if !self.spec.is_divided() {
-            return counts;
-        }
-        let mut sum = Counts::default();
-        for counts in &counts {
-            sum.add(counts);
-        }
-        vec![sum]
+        limited(&self.spec, counts)
     }
 
     /// Returns the total size of all sources on disk, in bytes. `None` if one of them is standard input, a pipe or a
@@ -252,6 +245,44 @@ impl Plan {
         reader.start(plan.layout.format.framing());
         Ok(reader)
     }
+
+    /// Reads source `index` for the resources behind the full URLs of its Bundles. A reference in a Bundle can lead to a
+    /// resource that comes later, so this is done before its rows are read. Returns `None` if the source has no Bundles,
+    /// if it can be read only once, or as soon as `is_stopped` returns true.
+    pub fn bundle_ids(&self, index: usize, is_stopped: impl Fn() -> bool) -> Result<Option<Arc<BundleIds>>, Error> {
+        let SourcePlan { origin, layout, encoding, .. } = &self.sources[index];
+        if layout.format != Format::Fhir(FhirForm::Bundle) || origin.is_read_once() {
+            return Ok(None);
+        }
+        let mut ids = BundleIds::default();
+        let options = ReadOptions { encoding: Some(*encoding), ..self.options.clone() };
+        let mut reader = Reader::open(origin, index, &options)?;
+        reader.start(layout.format.framing());
+        let mut spare = Block::default();
+        while let Some(block) = reader.next_block(spare)? {
+            if is_stopped() {
+                return Ok(None);
+            }
+            for span in &block.rows {
+                ids.add_entry(span.object, block.row(*span));
+            }
+            spare = block;
+        }
+        Ok((!ids.is_empty()).then(|| Arc::new(ids)))
+    }
+}
+
+/// Returns the counts to which the limit of rejects applies: those of each kind of document. If each row belongs to one
+/// kind only, returns their sum.
+pub(super) fn limited(spec: &Spec, counts: Vec<Counts>) -> Vec<Counts> {
+    if !spec.is_divided() {
+        return counts;
+    }
+    let mut sum = Counts::default();
+    for counts in &counts {
+        sum.add(counts);
+    }
+    vec![sum]
 }
 
 /// Converts the user's options to the form in which the ledger stores them.
@@ -345,9 +376,7 @@ impl SourcePlan {
         if reader.sample_is_whole() && format.has_header() && format.rows(reader.sample()).next().is_none() {
             return Err(wrong(LayoutError::NoRows));
         }
-        if format == Format::Fhir(FhirForm::Bundle) && !origin.is_read_once() {
-            layout.bundle = bundle_ids(&origin, index, format, reader.sample(), options)?;
-        }
+        layout.is_of_resource_rejects = matches!(format, Format::Fhir(_)) && is_reject_path(Path::new(origin.name()));
         let encoding = reader.encoding();
         let density = Density::of(&reader, format);
         // A reader has its sample in memory until the source is read. So only the first source, and sources that can
@@ -356,31 +385,6 @@ impl SourcePlan {
         let opened = Mutex::new(is_kept.then_some(reader));
         Ok(Self { origin, encoding, layout, density, opened, is_part: false })
     }
-}
-
-/// Reads a Bundle for the resources behind its `urn:uuid`s. A reference in the Bundle can lead to a resource that comes
-/// later, so this is done first. Returns `None` if the sample has no such URN, because then the Bundle uses none.
-fn bundle_ids(
-    origin: &Origin,
-    index: usize,
-    format: Format,
-    sample: &[u8],
-    options: &ReadOptions,
-) -> Result<Option<Arc<BundleIds>>, Error> {
-    if memchr::memmem::find(sample, b"urn:uuid:").is_none() {
-        return Ok(None);
-    }
-    let mut ids = BundleIds::default();
-    let mut reader = Reader::open(origin, index, options)?;
-    reader.start(format.framing());
-    let mut spare = Block::default();
-    while let Some(block) = reader.next_block(spare)? {
-        for span in &block.rows {
-            ids.add_entry(block.row(*span));
-        }
-        spare = block;
-    }
-    Ok((!ids.is_empty()).then(|| Arc::new(ids)))
 }
 
 /// If the error says that columns were not found, the user may have given a wrong delimiter or encoding. Tries the

@@ -17,7 +17,7 @@ use crate::encode::{
     Reference, ResourceIds,
 };
 use crate::error::Error;
-use crate::parse::{Cells, Parser};
+use crate::parse::{BundleIds, Cells, Parser};
 use crate::read::{Block, RowSpan};
 use crate::reject::{Reason, Reject, RejectedRow, RowKinds};
 use crate::report::Progress;
@@ -56,6 +56,13 @@ impl Interrupt {
     }
 }
 
+/// A block to be encoded.
+struct Task {
+    block: Block,
+    /// The resources of the Bundles of its source. The memory is freed with the last block of the source.
+    ids: Option<Arc<BundleIds>>,
+}
+
 /// Encodes the sources of a plan.
 pub(super) struct Stages<'a> {
     pub(super) plan: &'a Plan,
@@ -81,7 +88,7 @@ impl Stages<'_> {
         thread::scope(|scope| {
             // `waiting_max` blocks are enough to keep all threads busy. More blocks would only need more memory.
             let waiting_max = (self.workers + 1).min(WAITING_MAX);
-            let (to_workers, blocks) = sync_channel::<Block>(waiting_max);
+            let (to_workers, blocks) = sync_channel::<Task>(waiting_max);
             let (to_order, encoded) = sync_channel::<EncodedBlock>(waiting_max);
             let blocks = Arc::new(Mutex::new(blocks));
             let reading = thread::Builder::new().spawn_scoped(scope, move || self.read_all(&to_workers));
@@ -106,10 +113,11 @@ impl Stages<'_> {
 
     /// Reads all sources in order and numbers their blocks consecutively. Ends early, without an error, if a stop was
     /// requested or all workers have ended.
-    fn read_all(&self, to_workers: &SyncSender<Block>) -> Result<(), Error> {
+    fn read_all(&self, to_workers: &SyncSender<Task>) -> Result<(), Error> {
         let sources = &self.plan.sources;
         let mut sequence = 0;
         for index in 0..sources.len() {
+            let ids = self.plan.bundle_ids(index, || self.interrupt.is_asked())?;
             let mut reader = self.plan.open(index)?;
             let read_before = sources[..index].iter().filter_map(|plan| plan.origin.size_bytes()).sum::<u64>();
             while let Some(mut block) = reader.next_block(self.spares.take_block())? {
@@ -119,7 +127,7 @@ impl Stages<'_> {
                 block.sequence = sequence;
                 sequence += 1;
                 self.progress.bytes.store(read_before + reader.consumed_bytes(), Ordering::Relaxed);
-                if to_workers.send(block).is_err() {
+                if to_workers.send(Task { block, ids: ids.clone() }).is_err() {
                     return Ok(());
                 }
             }
@@ -129,17 +137,17 @@ impl Stages<'_> {
     }
 
     /// Runs one worker: encodes blocks until no more arrive.
-    fn work(&self, blocks: &Mutex<Receiver<Block>>, to_order: &SyncSender<EncodedBlock>) {
+    fn work(&self, blocks: &Mutex<Receiver<Task>>, to_order: &SyncSender<EncodedBlock>) {
         let mut bench: Option<Bench> = None;
         // The unsorted documents of a block, by kind. All blocks use the same memory, so that it stays in the
         // processor's cache.
         let mut unsorted: Vec<Vec<u8>> = Vec::new();
         loop {
             let next = blocks.lock().unwrap_or_else(PoisonError::into_inner).recv();
-            let Ok(block) = next else { return };
+            let Ok(Task { block, ids }) = next else { return };
             let bench = match &mut bench {
                 Some(bench) if bench.source == block.source => bench,
-                other => other.insert(Bench::new(self.plan, block.source, self.lineage)),
+                other => other.insert(Bench::new(self.plan, block.source, self.lineage).with_bundle_ids(ids)),
             };
             unsorted.resize_with(self.plan.kinds.len(), Vec::new);
             // Of many types of resources, a block has few. Their buffers grow when they are needed.
@@ -258,6 +266,13 @@ impl Bench {
         let keeps_whole = layout.format.keeps_whole();
         let ids = ResourceIds::new(&plan.kinds, &plan.key);
         Self { source, run, parser, cells: Cells::default(), contested, keeps_whole, kinds, ids }
+    }
+
+    /// Sets the resources of the source's Bundles, to which references lead (see [`Plan::bundle_ids`]).
+    #[must_use]
+    pub fn with_bundle_ids(mut self, ids: Option<Arc<BundleIds>>) -> Self {
+        self.parser.set_bundle_ids(ids);
+        self
     }
 
     /// Parses, cleans, encodes and hashes all rows of a block in one pass. `memory` has one empty buffer for each kind

@@ -40,6 +40,8 @@ pub struct RowSpan {
     pub offset: u64,
     /// How the row ended.
     pub ending: Ending,
+    /// Number of the object whose array contains the row, from 1. It is 0 if the framing is not by such an array.
+    pub object: u32,
 }
 
 /// How a row ended.
@@ -86,7 +88,7 @@ mod tests {
     #[test]
     fn an_undecodable_position_belongs_to_the_row_around_it() {
         let text = "ab\u{fffd}\ncd\u{fffd}".as_bytes().to_vec();
-        let row = |start, end, offset| RowSpan { start, end, line: 1, offset, ending: Ending::Whole };
+        let row = |start, end, offset| RowSpan { start, end, line: 1, offset, ending: Ending::Whole, object: 0 };
         let block = |places: &[u32]| Block {
             bytes: text.clone(),
             undecodable: places.to_vec(),

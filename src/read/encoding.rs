@@ -93,6 +93,7 @@ fn is_first_byte(byte: u8) -> bool {
 ///   big-endian. If the NULs are at odd positions instead, it is UTF-16 little-endian.
 /// - If the source has errors in UTF-8, and at least as many errors as valid characters beyond ASCII, it is
 ///   windows-1252.
+/// - FHIR resources are UTF-8.
 /// - Otherwise the source is UTF-8. A few errors among many valid characters are only damage.
 pub(super) fn detect(raw: &[u8], wanted: Option<Encoding>) -> Encoding {
     let marked = marked(raw);
@@ -131,9 +132,16 @@ fn unmarked_utf16(raw: &[u8]) -> Option<Encoding> {
     }
 }
 
+/// Returns true if the text begins like JSON and contains the key of FHIR resources. FHIR is always UTF-8, so other bytes
+/// are damage.
+fn is_fhir(raw: &[u8]) -> bool {
+    let text = raw.trim_ascii_start();
+    matches!(text.first(), Some(b'{' | b'[')) && memchr::memmem::find(text, b"\"resourceType\"").is_some()
+}
+
 fn utf8_or_1252(raw: &[u8]) -> Encoding {
     // Nearly every source is valid UTF-8. This check of the whole text is faster than counting errors.
-    if std::str::from_utf8(raw).is_ok() {
+    if std::str::from_utf8(raw).is_ok() || is_fhir(raw) {
         return Encoding::Utf8;
     }
     let (mut characters, mut errors) = (0_usize, 0_usize);
@@ -176,6 +184,8 @@ mod tests {
         check(b"caf\xc3\xa9 cr\xc3\xa8me br\xfbl\xc3\xa9e", Encoding::Utf8);
         check(b"cut in a character \xe2\x82", Encoding::Utf8);
         check(b"", Encoding::Utf8);
+        check(b"[\n{\"a\":\"Zo\xeb\",\"resourceType\":\"Patient\"}]", Encoding::Utf8);
+        check(b"{\"a\":\"Zo\xeb\"}", Encoding::Windows1252);
     }
 
     #[test]

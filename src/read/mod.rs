@@ -27,5 +27,5 @@ pub use encoding::Encoding;
 pub use error::ReadError;
 pub(crate) use frame::{Framing, TrailerCount, begins_with_header};
 pub use origin::Version;
-pub(crate) use origin::{Origin, RejectKind, expand, reject_path, segment_name, segment_stem};
+pub(crate) use origin::{Origin, RejectKind, expand, is_reject_path, reject_path, segment_name, segment_stem};
 pub use reader::{ReadOptions, Reader, records};

@@ -303,6 +303,8 @@ fn the_sample_ends_with_a_whole_line_or_is_the_whole_source() {
     check("h\na\nbcd", 6, "h\na\n");
     check("h\ra\rbcd", 6, "h\ra\r");
     check("hahaha", 3, "hah");
+    let long = "{\n\"entry\":[{\"resource\":{\"resourceType\":\"Patient\"}}]}";
+    check(long, 40, &long[..40]);
 }
 
 #[test]

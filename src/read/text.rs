@@ -73,10 +73,13 @@ impl Text {
     }
 
     /// Returns the beginning of the text. For a small source, this is the whole text. Otherwise it is the sample up to
-    /// its last line end, or the whole sample if it has no line end.
+    /// its last line end, or the whole sample if it has no line end. JSON can have nearly all of its text in one line. Its
+    /// whole sample is returned if only a small part of it is before the last line end.
     pub(super) fn sample(&self) -> &[u8] {
         let text = &self.sample.text;
         let last_line_end = if self.sample.is_whole { None } else { memchr::memrchr2(b'\n', b'\r', text) };
+        let is_json = matches!(text.trim_ascii_start().first(), Some(b'{' | b'['));
+        let last_line_end = last_line_end.filter(|place| !is_json || place * 16 >= text.len());
         &text[..last_line_end.map_or(text.len(), |place| place + 1)]
     }
 

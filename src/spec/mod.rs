@@ -72,6 +72,9 @@ pub struct Spec {
     pub resources: Vec<String>,
     /// For FHIR resources: the name of the system that the sources are from. It is part of the identity of a resource.
     pub system: Option<String>,
+    /// For FHIR resources: the URL of the server that the sources are from. References with this URL lead to resources of
+    /// the system.
+    pub base: Option<String>,
     /// The settings for the sources. Medlift detects some of them if the spec does not set them.
     pub source: SourceFormat,
     /// BLAKE3 hash of the TOML text, in hexadecimal. The key of a load in the ledger is computed from it. With a

@@ -279,7 +279,8 @@ impl Bulk {
                 if rule.newest && version > chunk.version(entry) {
                     compared.verdicts[at] = Verdict::Newer;
                 } else if let Some(field) = chunk.order_field(entry).filter(|_| rule.newest) {
-                    let is_tie = version.rank == chunk.version(entry).rank;
+                    let is_equal = field.value(stored.as_bytes()) == field.value(chunk.document(entry));
+                    let is_tie = is_equal || version.rank == chunk.version(entry).rank;
                     let bytes_max = COMMAND_BYTES_MAX.saturating_sub(entry.len as usize + STATEMENT_BYTES);
                     let query_bytes_max = if is_tie { bytes_max } else { 0 };
                     compared.older.push((member, unchanged(entry.id, field, stored.as_bytes(), query_bytes_max)));

@@ -57,6 +57,7 @@ fn spec() -> Spec {
         patient: None,
         resources: Vec::new(),
         system: None,
+        base: None,
         source: SourceFormat::default(),
         hash: String::new(),
     }

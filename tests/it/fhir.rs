@@ -167,15 +167,103 @@ fn a_bundle_of_each_kind_gives_the_resources_of_its_entries() {
         let patient = find(&place, "Patient", doc! { "id": "p1" });
         assert_eq!(condition.get("patient"), patient.get("patientReference"));
         assert_ne!(patient.get("patient"), patient.get("patientReference"));
-        // The same resources as NDJSON are the same documents.
         let exported = place.write("all.ndjson", export(&place, &[]));
         assert_eq!(fs::read_to_string(&exported).unwrap().lines().count(), 2);
         if kind == "batch" {
-            // Of the resource without an id, the export has none either.
-            let again = place.load(&exported, &[&SPEC[..], &["--no-verify"]].concat(), 4);
-            assert_eq!(total(&again), [2, 0, 1, 0, 0, 1], "{}", again["total"]);
+            // Without the Bundle, the reference of the Condition leads to nothing, so the stored version stays.
+            let again = place.load(&exported, &[&SPEC[..], &["--no-verify"]].concat(), 0);
+            assert_eq!(total(&again), [2, 0, 1, 0, 1, 0], "{}", again["total"]);
+            assert_eq!(find(&place, "Condition", doc! { "id": UUIDS[1] }), condition);
         }
     }
+}
+
+#[test]
+fn a_reference_leads_to_the_patient_of_its_own_bundle() {
+    let place = Place::new("fhir_bundles");
+    let other = bundle("batch", "b").replace(UUIDS[1], "eeeeeeee-4567-89ef-0123-456789abcdef");
+    let source = place.write("two.json", format!("[{},{other}]", bundle("batch", "a")));
+    let summary = place.load(&source, &SPEC, 0);
+    assert_eq!(total(&summary), [4, 4, 0, 0, 0, 0], "{}", summary["total"]);
+    for (condition, patient) in [(UUIDS[1], "a"), ("eeeeeeee-4567-89ef-0123-456789abcdef", "b")] {
+        let condition = find(&place, "Condition", doc! { "id": condition });
+        assert_eq!(
+            condition.get_document("_search").unwrap().get_str("subject").unwrap(),
+            format!("Patient/{patient}")
+        );
+        let patient = find(&place, "Patient", doc! { "id": patient });
+        assert_eq!(condition.get("patient"), patient.get("patientReference"));
+    }
+}
+
+#[test]
+fn a_reference_to_another_server_gives_no_patient() {
+    let place = Place::new("fhir_base");
+    let condition = |id: &str, server: &str| {
+        format!(
+            "{{\"resourceType\":\"Condition\",\"id\":\"{id}\",\"subject\":{{\"reference\":\"{server}/Patient/17\"}}}}\n"
+        )
+    };
+    let [own, other] = ["https://own.example/fhir", "https://other.example/fhir"];
+    let patient = "{\"resourceType\":\"Patient\",\"id\":\"17\"}\n";
+    let source = place.write("a.ndjson", [patient, &condition("c1", own), &condition("c2", other)].concat());
+    let spec = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("specs/fhir-r4.toml")).unwrap();
+    let spec = spec.replace("type = \"fhir\"", &format!("type = \"fhir\"\nbase = \"{own}/\""));
+    let spec = place.write("spec.toml", spec);
+    place.load(&source, &["--spec", text(&spec)], 0);
+    let patient = find(&place, "Patient", doc! { "id": "17" });
+    let subject = |id: &str| {
+        let found = find(&place, "Condition", doc! { "id": id });
+        let subject = found.get_document("_search").unwrap().get_str("subject").unwrap().to_owned();
+        (subject, found.get("patient").cloned())
+    };
+    assert_eq!(subject("c1"), ("Patient/17".to_owned(), patient.get("patientReference").cloned()));
+    assert_eq!(subject("c2"), (format!("{other}/Patient/17"), Some(Bson::Null)));
+}
+
+#[test]
+fn nothing_beside_the_entries_of_a_bundle_is_lost() {
+    let place = Place::new("fhir_beside");
+    let patient = |id: &str| format!("{{\"resourceType\":\"Patient\",\"id\":\"{id}\"}}");
+    let nested = r#"{"resource":{"resourceType":"Bundle","id":"n"}}"#;
+    let wrong = format!("{{\"resourceType\":\"Bundle\",\"total\":x,\"entry\":[{{\"resource\":{}}}]}}", patient("p4"));
+    for (name, content, ends) in [
+        ("after.json", format!("{}\n{}\n", bundle("batch", "p1"), patient("p2")), [3, 3, 0]),
+        (
+            "one.json",
+            format!("{{\"resourceType\":\"Bundle\",\"entry\":{{\"resource\":{}}}}}", patient("p3")),
+            [1, 1, 0],
+        ),
+        ("wrong.json", wrong, [2, 1, 1]),
+        ("error.json", format!("{}\n<html>\n502\n</html>", bundle("batch", "p5")), [5, 1, 3]),
+        ("a.ndjson.rejects.ndjson", format!("{nested}\n{{\"resource\":{}}}\n", patient("p6")), [2, 1, 1]),
+        (
+            "b.ndjson.rejects.ndjson",
+            "{\"resourceType\":\"Patient\",\"id\":\"p7\",\"a\":\"\u{fffd}\"}\n".into(),
+            [1, 0, 1],
+        ),
+    ] {
+        let source = place.write(name, content);
+        let code = if ends[2] > 0 { 4 } else { 0 };
+        let summary = place.load(&source, &[&SPEC[..], &["--no-verify"]].concat(), code);
+        let total = total(&summary);
+        assert_eq!([total[0], total[1], total[5]], ends, "{name}: {}", summary["total"]);
+    }
+}
+
+#[test]
+fn damaged_bytes_do_not_change_the_encoding_of_resources() {
+    let place = Place::new("fhir_encoding");
+    let mut content = "{\"resourceType\":\"Patient\",\"id\":\"p1\",\"a\":\"é\"}\n".as_bytes().to_vec();
+    content.extend_from_slice(b"{\"resourceType\":\"Patient\",\"id\":\"p2\",\"a\":\"\xe9\"}\n");
+    let source = place.dir.path().join("a.ndjson");
+    fs::write(&source, &content).unwrap();
+    let summary = place.load(&source, &[&SPEC[..], &["--no-verify"]].concat(), 4);
+    assert_eq!(total(&summary), [2, 1, 0, 0, 0, 1], "{}", summary["total"]);
+    let stored = find(&place, "Patient", doc! { "id": "p1" });
+    assert_eq!(stored.get_document("resource").unwrap().get_str("a").unwrap(), "é");
+    let kept = fs::read(source.with_file_name("a.ndjson.rejects.ndjson")).unwrap();
+    assert!(content.ends_with(&kept) && !kept.is_empty());
 }
 
 #[test]
@@ -408,7 +496,7 @@ fn a_large_bundle_needs_little_memory() {
         let comma = if number == 0 { "" } else { "," };
         let text = "y".repeat(1_900);
         let entry = format!(
-            "{comma}{{\"resource\":{{\"resourceType\":\"Observation\",\"id\":\"o{number}\",\"note\":\"{text}\"}}}}\n"
+            "{comma}{{\"fullUrl\":\"urn:uuid:{number:032x}\",\"resource\":{{\"resourceType\":\"Observation\",\"id\":\"o{number}\",\"note\":\"{text}\"}}}}\n"
         );
         file.write_all(entry.as_bytes()).unwrap();
     }

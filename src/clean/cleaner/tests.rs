@@ -77,7 +77,7 @@ fn cleaner() -> Cleaner {
         header: Vec::new(),
         unknown: Vec::new(),
         charset: crate::parse::Charset::default(),
-        bundle: None,
+        is_of_resource_rejects: false,
         rules: RowRules::default(),
         doubtful_numbers: Vec::new(),
     };
@@ -273,7 +273,7 @@ fn laboratory_layout(spec: &Spec, header: &str) -> Layout {
         header,
         unknown: Vec::new(),
         charset: crate::parse::Charset::default(),
-        bundle: None,
+        is_of_resource_rejects: false,
         rules: RowRules::default(),
         doubtful_numbers: Vec::new(),
     }

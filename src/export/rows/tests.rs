@@ -300,7 +300,7 @@ fn check_round_trip(
         header: Vec::new(),
         unknown: Vec::new(),
         charset: crate::parse::Charset::default(),
-        bundle: None,
+        is_of_resource_rejects: false,
         rules: crate::parse::RowRules::default(),
         doubtful_numbers: Vec::new(),
     };

@@ -1,25 +1,35 @@
-//! The resources of a Bundle by their UUIDs. An entry of a Bundle can have a full URL such as `urn:uuid:…`, and other
-//! entries refer to it by this URL.
+//! The resources of the Bundles of a source by their full URLs. An entry of a Bundle can have a full URL such as
+//! `urn:uuid:…`, and other entries of the same Bundle refer to it by this URL.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry as Slot;
 
 use serde::Deserialize;
 
-use super::reference::uuid;
+use super::reference::{id_of, literal, uuid};
 
-/// The type and the id of the resource behind each `urn:uuid` of a Bundle.
+/// The type and the id of the resource behind each full URL of a Bundle. URLs that end with a type and an id are left
+/// out, because they need no Bundle.
 #[derive(Debug, Clone, Default)]
 pub struct BundleIds {
-    by_uuid: HashMap<[u8; 16], Entry>,
+    /// The key is the number of the Bundle, and the URL.
+    by_url: HashMap<(u32, Url), Entry>,
     /// The types of the resources.
     types: Vec<Box<str>>,
 }
 
-#[derive(Debug, Clone)]
+/// A full URL. Most are UUIDs, which need less memory without their text.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Url {
+    Uuid([u8; 16]),
+    Text(Box<str>),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Entry {
-    /// Index into the types.
-    kind: u16,
+    /// Index into the types. `None` if resources with different ids have the URL.
+    kind: Option<u16>,
     /// The id. `None` if it is the UUID.
     id: Option<Box<str>>,
 }
@@ -42,43 +52,58 @@ struct IdOfResource<'e> {
 }
 
 impl BundleIds {
-    /// Adds the resource of an entry, if the entry's full URL is a `urn:uuid`.
-    pub(crate) fn add_entry(&mut self, row: &[u8]) {
+    /// Adds the resource of an entry of the Bundle with this number.
+    pub(crate) fn add_entry(&mut self, bundle: u32, row: &[u8]) {
         let Ok(entry) = serde_json::from_slice::<BundleEntry<'_>>(row) else { return };
-        if let Some(uuid) = uuid(&entry.full_url) {
-            self.add(uuid, &entry.resource.kind, entry.resource.id.as_deref().unwrap_or(uuid));
+        if literal(&entry.full_url).is_none()
+            && let Some(id) = id_of(entry.resource.id.as_deref(), Some(&entry.full_url))
+        {
+            self.add((bundle, &entry.full_url), &entry.resource.kind, id);
         }
     }
 
-    /// Adds a resource. Ignores a text that is not a UUID. If a UUID occurs twice, the first resource counts.
-    fn add(&mut self, uuid: &str, kind: &str, id: &str) {
-        let Some(bytes) = bytes_of(uuid) else { return };
+    /// Adds a resource. If resources with different ids have the same URL, it leads to none of them.
+    fn add(&mut self, (bundle, url): (u32, &str), kind: &str, id: &str) {
         let known = self.types.iter().position(|known| **known == *kind);
         let place = known.unwrap_or_else(|| {
             self.types.push(kind.into());
             self.types.len() - 1
         });
         let Ok(kind) = u16::try_from(place) else { return };
-        let id = (id != text_of(bytes)).then(|| id.into());
-        self.by_uuid.entry(bytes).or_insert(Entry { kind, id });
+        let url = Url::of(url);
+        let is_uuid = matches!(url, Url::Uuid(bytes) if id == text_of(bytes));
+        let entry = Entry { kind: Some(kind), id: (!is_uuid).then(|| id.into()) };
+        match self.by_url.entry((bundle, url)) {
+            Slot::Occupied(known) if *known.get() == entry => {}
+            Slot::Occupied(mut known) => *known.get_mut() = Entry { kind: None, id: None },
+            Slot::Vacant(new) => _ = new.insert(entry),
+        }
     }
 
-    /// Returns true if no entry has a `urn:uuid`.
+    /// Returns true if no entry has a URL that is needed.
     pub fn is_empty(&self) -> bool {
-        self.by_uuid.is_empty()
+        self.by_url.is_empty()
     }
 
-    /// Appends the type and the id of the resource with this UUID, as `Type/id`. Returns `None` if there is none.
-    pub(super) fn write(&self, uuid: &str, out: &mut String) -> Option<()> {
-        let bytes = bytes_of(uuid)?;
-        let Entry { kind, id } = self.by_uuid.get(&bytes)?;
-        out.push_str(&self.types[usize::from(*kind)]);
+    /// Appends the type and the id of the resource with this URL in a Bundle, as `Type/id`. Returns `None` if there is
+    /// none.
+    pub(super) fn write(&self, bundle: u32, url: &str, out: &mut String) -> Option<()> {
+        let key = (bundle, Url::of(url));
+        let Entry { kind, id } = self.by_url.get(&key)?;
+        out.push_str(&self.types[usize::from((*kind)?)]);
         out.push('/');
-        match id {
-            Some(id) => out.push_str(id),
-            None => out.push_str(&text_of(bytes)),
+        match (id, key.1) {
+            (Some(id), _) => out.push_str(id),
+            (None, Url::Uuid(bytes)) => out.push_str(&text_of(bytes)),
+            (None, Url::Text(text)) => out.push_str(&text),
         }
         Some(())
+    }
+}
+
+impl Url {
+    fn of(text: &str) -> Self {
+        uuid(text).and_then(bytes_of).map_or_else(|| Self::Text(text.into()), Self::Uuid)
     }
 }
 
@@ -102,21 +127,63 @@ fn text_of(bytes: [u8; 16]) -> String {
 mod tests {
     use super::*;
 
+    const UUID: &str = "urn:uuid:0123abcd-4567-89ef-0123-456789abcdef";
+
+    fn found(ids: &BundleIds, bundle: u32, url: &str) -> Option<String> {
+        let mut out = String::new();
+        ids.write(bundle, url, &mut out).map(|()| out)
+    }
+
+    fn entry(url: &str, kind: &str, id: &str) -> Vec<u8> {
+        let id = if id.is_empty() { String::new() } else { format!(",\"id\":\"{id}\"") };
+        format!("{{\"fullUrl\":\"{url}\",\"resource\":{{\"resourceType\":\"{kind}\"{id}}}}}").into_bytes()
+    }
+
     #[test]
-    fn a_uuid_leads_to_the_first_resource_that_has_it() {
+    fn a_full_url_leads_to_the_resource_of_its_own_bundle() {
         let mut ids = BundleIds::default();
         assert!(ids.is_empty());
-        let uuid = "0123abcd-4567-89ef-0123-456789abcdef";
-        ids.add(uuid, "Patient", uuid);
-        ids.add(&uuid.to_uppercase(), "Patient", "later");
-        ids.add("ffffffff-4567-89ef-0123-456789abcdef", "Encounter", "e1");
-        ids.add("no-uuid", "Patient", "p");
-        let found = |uuid: &str| {
-            let mut out = String::new();
-            ids.write(uuid, &mut out).map(|()| out)
-        };
-        assert_eq!(found(&uuid.to_uppercase()), Some(format!("Patient/{uuid}")));
-        assert_eq!(found("ffffffff-4567-89ef-0123-456789abcdef").as_deref(), Some("Encounter/e1"));
-        assert_eq!([found("no-uuid"), found("00000000-4567-89ef-0123-456789abcdef")], [None, None]);
+        for (bundle, url, kind, id) in [
+            (1, UUID, "Patient", "a"),
+            (2, UUID, "Patient", " b "),
+            (1, "urn:uuid:ffffffff-4567-89ef-0123-456789abcdef", "Encounter", ""),
+            (1, "urn:uuid:p1", "Patient", ""),
+            (1, "urn:oid:1.2", "Patient", "c"),
+            (1, "https://x.example/y", "Patient", "d"),
+            (1, "https://x.example/Patient/e", "Patient", "e"),
+            (1, "urn:oid:1.3", "Patient", ""),
+        ] {
+            ids.add_entry(bundle, &entry(url, kind, id));
+        }
+        for (bundle, url, expected) in [
+            (1, UUID, Some("Patient/a")),
+            (2, UUID, Some("Patient/b")),
+            (3, UUID, None),
+            (
+                1,
+                "urn:uuid:FFFFFFFF-4567-89ef-0123-456789ABCDEF",
+                Some("Encounter/ffffffff-4567-89ef-0123-456789abcdef"),
+            ),
+            (1, "urn:uuid:p1", Some("Patient/p1")),
+            (1, "urn:oid:1.2", Some("Patient/c")),
+            (1, "https://x.example/y", Some("Patient/d")),
+            (1, "https://x.example/Patient/e", None),
+            (1, "urn:oid:1.3", None),
+        ] {
+            assert_eq!(found(&ids, bundle, url).as_deref(), expected, "{bundle} {url}");
+        }
+    }
+
+    #[test]
+    fn a_full_url_of_two_resources_leads_to_none() {
+        let mut ids = BundleIds::default();
+        for id in ["a", "a"] {
+            ids.add_entry(1, &entry(UUID, "Patient", id));
+        }
+        assert_eq!(found(&ids, 1, UUID).as_deref(), Some("Patient/a"), "two versions of one resource");
+        for id in ["b", "a"] {
+            ids.add_entry(1, &entry(UUID, "Patient", id));
+        }
+        assert_eq!(found(&ids, 1, UUID), None);
     }
 }

@@ -1,8 +1,8 @@
 //! Converts a resource from JSON to BSON in one pass, without an intermediate tree, and notes the values that a spec
 //! reads. Keys keep their order. The text of every number can be made again from its BSON value.
 
-use super::bundle::BundleIds;
 use super::found::Found;
+use super::links::Links;
 use super::number::Number;
 use super::problem::{DEPTH_MAX, Problem};
 use super::tree::Node;
@@ -23,7 +23,7 @@ pub(super) struct Converter<'a> {
     /// The positions in `out` of the keys of all objects that are not complete, and in `text` of each key.
     pub(super) keys: &'a mut Vec<Key>,
     pub(super) found: &'a mut Found,
-    pub(super) bundle: Option<&'a BundleIds>,
+    pub(super) links: Links<'a>,
     pub(super) depth: usize,
 }
 
@@ -172,7 +172,7 @@ impl Converter<'_> {
                 self.string()?;
                 if is_reference || node.is_some() {
                     let text = std::str::from_utf8(&self.out[start + 4..]).unwrap_or_default();
-                    self.found.see(node, text, is_reference, self.bundle);
+                    self.found.see(node, text, is_reference, &self.links);
                 }
                 self.out.push(0);
                 let len = (self.out.len() - start - 4) as u32;
@@ -194,7 +194,7 @@ impl Converter<'_> {
             return Err(self.wrong());
         }
         self.at += word.len();
-        self.found.see(node, word, false, None);
+        self.found.see(node, word, false, &self.links);
         self.out.extend(value);
         Ok(if value.is_some() { 0x08 } else { 0x0a })
     }
@@ -218,7 +218,7 @@ impl Converter<'_> {
         }
         let text = &self.text[start..self.at];
         if node.is_some() {
-            self.found.see(node, std::str::from_utf8(text).unwrap_or_default(), false, None);
+            self.found.see(node, std::str::from_utf8(text).unwrap_or_default(), false, &self.links);
         }
         Ok(match Number::of(text) {
             Number::Int32(number) => {

@@ -2,8 +2,7 @@
 
 use std::ops::Range;
 
-use super::bundle::BundleIds;
-use super::reference::{literal, uuid};
+use super::links::Links;
 use super::tree::{Node, To};
 use crate::parse::Cells;
 use crate::parse::DateFormat;
@@ -18,7 +17,7 @@ pub(super) struct Found {
     /// For each cell, its text and the rank of the path that it is from.
     cells: Vec<Option<(Range<usize>, usize)>>,
     arrays: Vec<Array>,
-    /// The references of the resource, each as `Type/id`.
+    /// The references of the resource, each as `Type/id`, or as a URL of another server.
     references: Vec<Range<usize>>,
 }
 
@@ -51,10 +50,10 @@ impl Found {
     }
 
     /// Notes the text of a value. `is_reference` is true if it is the value of a key `reference`.
-    pub(super) fn see(&mut self, node: Option<&Node>, text: &str, is_reference: bool, bundle: Option<&BundleIds>) {
+    pub(super) fn see(&mut self, node: Option<&Node>, text: &str, is_reference: bool, links: &Links<'_>) {
         let mut target = None;
         if is_reference {
-            target = self.add_reference(text, bundle);
+            target = self.add_reference(text, links);
             self.references.extend(target.clone());
         }
         let Some(node) = node.map(Node::value).filter(|node| !node.sinks.is_empty()) else { return };
@@ -65,7 +64,7 @@ impl Found {
         for sink in &node.sinks {
             let found = match sink.reading {
                 Reading::Reference if is_reference => target.clone(),
-                Reading::Reference => self.add_reference(text, bundle),
+                Reading::Reference => self.add_reference(text, links),
                 Reading::Date if parse_date(DateFormat::Iso, text).is_none() => None,
                 _ => Some(plain.get_or_insert_with(|| push(&mut self.text, text)).clone()),
             };
@@ -100,17 +99,21 @@ impl Found {
         self.set(cell, text, 0);
     }
 
-    /// Appends the type and the id that a reference names. Returns `None` if it names none.
-    fn add_reference(&mut self, text: &str, bundle: Option<&BundleIds>) -> Option<Range<usize>> {
+    /// Appends the target of a reference. Returns `None` if it has none.
+    fn add_reference(&mut self, text: &str, links: &Links<'_>) -> Option<Range<usize>> {
         let start = self.text.len();
-        if let Some((kind, id)) = literal(text) {
-            self.text.push_str(kind);
-            self.text.push('/');
-            self.text.push_str(id);
-        } else {
-            bundle?.write(uuid(text)?, &mut self.text)?;
-        }
+        links.write(text, &mut self.text)?;
         Some(start..self.text.len())
+    }
+
+    /// Returns the number of references that were noted.
+    pub(super) fn references_len(&self) -> usize {
+        self.references.len()
+    }
+
+    /// Forgets all references after the first `length`.
+    pub(super) fn forget_references(&mut self, length: usize) {
+        self.references.truncate(length);
     }
 
     /// Returns the text that was noted for a cell.
@@ -132,7 +135,7 @@ impl Found {
         }
     }
 
-    /// Returns the types and ids of the resources to which the resource refers.
+    /// Returns the types and ids of the resources to which the resource refers. A URL of another server has no type.
     pub(super) fn references(&self) -> impl Iterator<Item = (&str, &str)> {
         self.references.iter().filter_map(|text| self.text[text.clone()].split_once('/'))
     }

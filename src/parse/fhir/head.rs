@@ -21,7 +21,7 @@ impl<'t> Head<'t> {
     /// Examines the value that begins the text.
     pub(super) fn of(text: &'t [u8]) -> Self {
         let mut scan = Scan { text, at: 0 };
-        let mut is_entry = false;
+        let (mut is_entry, mut has_entries) = (false, false);
         if !scan.take(b'{') {
             return Self::Other;
         }
@@ -34,17 +34,23 @@ impl<'t> Head<'t> {
                         _ => Self::Other,
                     };
                 }
+                b"entry" => has_entries = scan.clone().is_at_entries(),
                 key => is_entry |= KEYS_OF_ENTRIES.contains(&key),
             }
             if !scan.skip_value() {
                 break;
             }
         }
+        // The text is the beginning of a large Bundle whose type comes after its entries.
+        if has_entries && scan.at == text.len() {
+            return Self::Resource(b"Bundle");
+        }
         if is_entry { Self::EmptyEntry } else { Self::Other }
     }
 }
 
 /// A position in JSON text.
+#[derive(Clone)]
 struct Scan<'t> {
     text: &'t [u8],
     at: usize,
@@ -62,6 +68,22 @@ impl<'t> Scan<'t> {
         let is_there = self.is_at(byte);
         self.at += usize::from(is_there);
         is_there
+    }
+
+    /// Returns true if the value here is an array whose first item has a key of an entry of a Bundle.
+    fn is_at_entries(mut self) -> bool {
+        if !(self.take(b'[') && self.take(b'{')) {
+            return false;
+        }
+        while let Some(key) = self.key() {
+            if key == b"resource" || KEYS_OF_ENTRIES.contains(&key) {
+                return true;
+            }
+            if !self.skip_value() {
+                break;
+            }
+        }
+        false
     }
 
     /// Passes the next key of an object, and the colon after it.
@@ -143,6 +165,12 @@ mod tests {
             check(text, Head::Entry(b"Patient"));
         }
         check(r#"{"fullUrl":"a","request":{"method":"DELETE"}}"#, Head::EmptyEntry);
+        for text in [r#"{"a":1,"entry":[{"fullUrl":"#, r#"{"entry":[{"link":[],"resource":{"a":1}},"#] {
+            check(text, Head::Resource(b"Bundle"));
+        }
+        for text in [r#"{"entry":[{"resource":{}}]}"#, r#"{"entry":[{"item":{"#, r#"{"entry":{"resource":{"#] {
+            check(text, Head::Other);
+        }
         for text in [
             "",
             "[]",

@@ -32,7 +32,7 @@ pub(in crate::parse) enum Problem {
     NoId,
     #[error("the entry of the Bundle has no resource; deletions and responses are not stored")]
     NoResource,
-    #[error("this text is beside the resources or Bundles of the source")]
+    #[error("this text is beside the resources or Bundles of the source, or it ends a Bundle that is not JSON")]
     NotAResource,
 }
 

@@ -3,16 +3,30 @@
 /// The largest length of the id of a resource (FHIR R4, data type `id`).
 const ID_BYTES_MAX: usize = 64;
 
-/// Returns the type and the id that a literal reference names: `Patient` and `17` for `Patient/17`, and also for
+/// A reference that names a type and an id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Literal<'t> {
+    /// The URL of the server, without a slash at its end. Empty if the reference is relative.
+    pub(super) base: &'t str,
+    pub(super) kind: &'t str,
+    pub(super) id: &'t str,
+}
+
+/// Returns the parts of a literal reference: `Patient` and `17` for `Patient/17`, and also for
 /// `https://a.example/fhir/Patient/17/_history/2`. Returns `None` for a contained resource (`#a`), for a search such as
 /// `Patient?identifier=1`, for a URN, and for everything else.
-pub(super) fn literal(text: &str) -> Option<(&str, &str)> {
+pub(super) fn literal(text: &str) -> Option<Literal<'_>> {
     let (mut rest, mut id) = text.rsplit_once('/')?;
     if let Some(versioned) = rest.strip_suffix("/_history") {
         (rest, id) = versioned.rsplit_once('/')?;
     }
-    let kind = rest.rsplit_once('/').map_or(rest, |(_, kind)| kind);
-    (is_type(kind) && is_id(id)).then_some((kind, id))
+    let (base, kind) = rest.rsplit_once('/').unwrap_or(("", rest));
+    (is_type(kind) && is_id(id)).then_some(Literal { base, kind, id })
+}
+
+/// Returns the id of a resource: its own, or the UUID of the full URL of its entry.
+pub(super) fn id_of<'t>(own: Option<&'t str>, full_url: Option<&'t str>) -> Option<&'t str> {
+    own.map(str::trim).filter(|id| !id.is_empty()).or_else(|| uuid(full_url?))
 }
 
 /// Returns the UUID of a reference or a full URL such as `urn:uuid:…`.
@@ -35,10 +49,13 @@ mod tests {
 
     #[test]
     fn only_a_literal_reference_names_a_type_and_an_id() {
-        for text in
-            ["Patient/a-1.b", "http://a.example/fhir/Patient/a-1.b", "Patient/a-1.b/_history/7", "/Patient/a-1.b"]
-        {
-            assert_eq!(literal(text), Some(("Patient", "a-1.b")), "{text}");
+        for (text, base) in [
+            ("Patient/a-1.b", ""),
+            ("http://a.example/fhir/Patient/a-1.b", "http://a.example/fhir"),
+            ("Patient/a-1.b/_history/7", ""),
+            ("/Patient/a-1.b", ""),
+        ] {
+            assert_eq!(literal(text), Some(Literal { base, kind: "Patient", id: "a-1.b" }), "{text}");
         }
         let long = format!("Patient/{}", "a".repeat(65));
         for text in [

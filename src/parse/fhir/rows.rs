@@ -8,8 +8,9 @@ use super::bundle::BundleIds;
 use super::convert::{Converter, Key};
 use super::found::Found;
 use super::head::Head;
+use super::links::Links;
 use super::problem::Problem;
-use super::reference::uuid;
+use super::reference::id_of;
 use super::tree::{Node, To};
 use crate::parse::Cells;
 use crate::spec::json_path::{Path, Reading, Step};
@@ -27,8 +28,12 @@ pub(in crate::parse) struct Fhir {
     system: String,
     /// Number of cells of a row.
     cells: usize,
-    /// The resources of the Bundle by their UUIDs, if the source is a Bundle.
-    bundle: Option<Arc<BundleIds>>,
+    /// The URL of the server that the resources are from. Empty if it is not known.
+    base: String,
+    /// The resources of the source's Bundles by their full URLs.
+    ids: Option<Arc<BundleIds>>,
+    /// The number of the Bundle that contains the row.
+    bundle: u32,
     found: Found,
     keys: Vec<Key>,
     /// The BSON of the last row. It can contain more than the resource.
@@ -58,7 +63,7 @@ struct Kind {
 impl Fhir {
     /// Creates the reader for resources of a spec. The spec's paths are valid, because they were checked when the spec
     /// was read.
-    pub(in crate::parse) fn new(spec: &Spec, bundle: Option<Arc<BundleIds>>) -> Self {
+    pub(in crate::parse) fn new(spec: &Spec) -> Self {
         let columns = spec.columns();
         let mut kinds = vec![Kind::default(); spec.resources.len()];
         for (cell, column) in columns.iter().enumerate() {
@@ -77,7 +82,9 @@ impl Fhir {
             by_type: (0..).zip(&spec.resources).map(|(kind, name)| (name.as_str().into(), kind)).collect(),
             system: spec.system().to_owned(),
             cells: columns.len(),
-            bundle,
+            base: spec.base.as_deref().unwrap_or_default().trim_end_matches('/').to_owned(),
+            ids: None,
+            bundle: 0,
             found: Found::default(),
             keys: Vec::new(),
             bson: Vec::new(),
@@ -86,12 +93,24 @@ impl Fhir {
         }
     }
 
-    /// Reads a row into cells, and converts its resource.
+    /// Sets the resources of the source's Bundles.
+    pub(in crate::parse) fn set_ids(&mut self, ids: Option<Arc<BundleIds>>) {
+        self.ids = ids;
+    }
+
+    /// Forgets the last row. Call it for a row that is not parsed.
+    pub(in crate::parse) fn forget(&mut self) {
+        (self.kind, self.resource) = (None, 0..0);
+        self.found.forget_references(0);
+    }
+
+    /// Reads a row into cells, and converts its resource. `bundle` is the number of the Bundle that contains the row.
     ///
     /// # Errors
     /// The row is not a resource of a type that the spec describes, nor an entry of a Bundle with such a resource.
-    pub(in crate::parse) fn parse(&mut self, row: &[u8], cells: &mut Cells) -> Result<(), Problem> {
-        (self.kind, self.resource) = (None, 0..0);
+    pub(in crate::parse) fn parse(&mut self, row: &[u8], bundle: u32, cells: &mut Cells) -> Result<(), Problem> {
+        self.forget();
+        self.bundle = bundle;
         cells.clear_for(self.cells);
         std::str::from_utf8(row).map_err(|error| Problem::NotUtf8(error.valid_up_to() + 1))?;
         let head = Head::of(row);
@@ -113,8 +132,7 @@ impl Fhir {
 
     fn read(&mut self, row: &[u8], head: Head<'_>, name: &str, kind: &Kind, cells: &mut Cells) -> Result<(), Problem> {
         let full_url = self.convert(row, head, kind)?;
-        let own = self.found.text(kind.cells).map(str::trim).filter(|id| !id.is_empty());
-        let id = own.or_else(|| uuid(full_url.as_deref()?)).ok_or(Problem::NoId)?.to_owned();
+        let id = id_of(self.found.text(kind.cells), full_url.as_deref()).ok_or(Problem::NoId)?.to_owned();
         for (places, text) in [(&kind.sources, self.system.as_str()), (&kind.types, name), (&kind.ids, &id)] {
             for &cell in places {
                 self.found.set_text(cell, text);
@@ -149,7 +167,7 @@ impl Fhir {
             out: &mut self.bson,
             keys: &mut self.keys,
             found: &mut self.found,
-            bundle: self.bundle.as_deref(),
+            links: Links { ids: self.ids.as_deref(), bundle: self.bundle, base: &self.base },
             depth: 0,
         };
         converter.blanks();
@@ -243,7 +261,10 @@ fn entry(converter: &mut Converter<'_>, root: &Node) -> Result<(Range<usize>, Op
                 full_url = String::from_utf8(converter.out[start..].to_vec()).ok();
             }
             _ => {
+                // Only the resource refers to others.
+                let known = converter.found.references_len();
                 converter.value(None, false)?;
+                converter.found.forget_references(known);
             }
         }
         if !converter.goes_on(b'}')? {
@@ -262,4 +283,9 @@ pub(crate) fn type_of(text: &[u8]) -> Option<&[u8]> {
         Head::Resource(kind) | Head::Entry(kind) => Some(kind),
         Head::EmptyEntry | Head::Other => None,
     }
+}
+
+/// Returns true if a text begins with a Bundle. An entry with a Bundle as its resource is not one.
+pub(crate) fn is_bundle(text: &[u8]) -> bool {
+    matches!(Head::of(text), Head::Resource(b"Bundle"))
 }

@@ -5,8 +5,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::encode::json_of;
-use crate::parse::Cells;
-use crate::reject::{Reason, Reject};
+use crate::parse::{Cells, FhirForm, Format, Layout, LayoutOptions, Parser};
+use crate::read::{Ending, RowSpan};
+use crate::reject::{Reason, Reject, RowKinds};
 use crate::spec::Spec;
 
 const SPEC: &str = r#"
@@ -16,6 +17,7 @@ patient = { identifier = "identifier", prefer = ["MR"] }
 [source]
 type = "fhir"
 system = "north"
+base = "http://a.example/fhir/"
 [search]
 active = { code = "active", privacy = "none" }
 born = { date = ["birthDate", "period.start"], privacy = "none" }
@@ -29,20 +31,20 @@ practitioner = { reference = "generalPractitioner[0]", privacy = "none" }
 
 fn reader() -> Fhir {
     let spec = Spec::from_toml(SPEC, "test").expect("a valid spec");
-    Fhir::new(&spec, None)
+    Fhir::new(&spec)
 }
 
 fn read(row: &str) -> Result<String, Reject> {
     let (mut fhir, mut cells) = (reader(), Cells::default());
-    fhir.parse(row.as_bytes(), &mut cells)?;
+    fhir.parse(row.as_bytes(), 1, &mut cells)?;
     Ok(json_of(RawDocument::from_bytes(fhir.resource()).expect("valid BSON")))
 }
 
 /// Returns the cells that are not arrays, and the texts of the items of arrays, in the order of the spec.
 fn cells(row: &str) -> (Vec<String>, Vec<Vec<String>>) {
     let spec = Spec::from_toml(SPEC, "test").expect("a valid spec");
-    let (mut fhir, mut cells) = (Fhir::new(&spec, None), Cells::default());
-    fhir.parse(row.as_bytes(), &mut cells).expect("a resource");
+    let (mut fhir, mut cells) = (Fhir::new(&spec), Cells::default());
+    fhir.parse(row.as_bytes(), 1, &mut cells).expect("a resource");
     let columns = spec.columns();
     let is_array = |cell: &usize| columns[*cell].node.is_array();
     let values = (0..columns.len()).filter(|cell| !is_array(cell) && !spec.is_derived(&columns[*cell]));
@@ -59,7 +61,7 @@ fn values_are_found_by_their_paths() {
         "identifier":[{"value":"1"},{"system":"s","type":{"coding":[{"code":"MR"},{"code":"X"}]},"value":"2"}],
         "name":[{"family":"a\u00e9"},{"given":["x"]},{"family":"b"}],
         "code":[{"coding":[{"system":"u","code":"1"},{"code":"2"}]},{"coding":{"code":"3"}}],
-        "generalPractitioner":[{"reference":"http://a.example/Practitioner/9/_history/2"}],
+        "generalPractitioner":[{"reference":"http://a.example/fhir/Practitioner/9/_history/2"}],
         "link":[{"other":{"reference":"Patient/2"}},{"other":{"reference":"#c"}},{"other":{"reference":"Patient/3"}}]}"##;
     let (values, arrays) = cells(row);
     let expected =
@@ -77,9 +79,12 @@ fn values_are_found_by_their_paths() {
 fn the_references_of_a_resource_are_listed_with_their_kinds() {
     let (mut fhir, mut cells) = (reader(), Cells::default());
     let row = r##"{"resourceType":"Patient","id":"a","x":[{"reference":"Patient/1"},{"y":{"reference":"Media/2"}}],
-        "reference":"#z","z":{"reference":{"reference":"Patient/3"}}}"##;
-    fhir.parse(row.as_bytes(), &mut cells).expect("a resource");
-    assert_eq!(fhir.references().collect::<Vec<_>>(), [(Some(0), "1"), (None, "2"), (Some(0), "3")]);
+        "reference":"#z","z":{"reference":{"reference":"Patient/3"}},"u":{"reference":"http://b.example/Patient/4"}}"##;
+    fhir.parse(row.as_bytes(), 1, &mut cells).expect("a resource");
+    assert_eq!(
+        fhir.references().collect::<Vec<_>>(),
+        [(Some(0), "1"), (None, "2"), (Some(0), "3"), (None, "/b.example/Patient/4")]
+    );
 }
 
 #[test]
@@ -87,23 +92,41 @@ fn references_by_uuid_are_resolved_inside_the_bundle() {
     let uuid = "0123abcd-4567-89ef-0123-456789abcdef";
     let mut ids = BundleIds::default();
     ids.add_entry(
+        1,
         format!(r#"{{"fullUrl":"urn:uuid:{uuid}","resource":{{"resourceType":"Patient","id":"p7"}}}}"#).as_bytes(),
     );
     ids.add_entry(
+        1,
         b"{\"fullUrl\":\"urn:uuid:00000000-0000-0000-0000-000000000001\",\"resource\":{\"resourceType\":\"Patient\"}}",
     );
-    ids.add_entry(b"{\"resource\":{\"resourceType\":\"Patient\"}}");
+    ids.add_entry(1, b"{\"resource\":{\"resourceType\":\"Patient\"}}");
     let spec = Spec::from_toml(SPEC, "test").expect("a valid spec");
-    let (mut fhir, mut cells) = (Fhir::new(&spec, Some(ids.into())), Cells::default());
+    let (mut fhir, mut cells) = (Fhir::new(&spec), Cells::default());
+    fhir.set_ids(Some(ids.into()));
     let row = format!(
         r#"{{"fullUrl":"urn:uuid:00000000-0000-0000-0000-000000000001","request":{{"method":"POST"}},"resource":
         {{"resourceType":"Patient","generalPractitioner":[{{"reference":"urn:uuid:{uuid}"}}],"a":{{"reference":"urn:uuid:b"}}}}}}"#
     );
-    fhir.parse(row.as_bytes(), &mut cells).expect("an entry");
+    fhir.parse(row.as_bytes(), 1, &mut cells).expect("an entry");
     assert_eq!(fhir.references().collect::<Vec<_>>(), [(Some(0), "p7")]);
     assert_eq!(cells.get(&[], 2), b"00000000-0000-0000-0000-000000000001");
     let stored = json_of(RawDocument::from_bytes(fhir.resource()).expect("valid BSON"));
     assert!(stored.starts_with(r#"{"resourceType":"Patient","generalPr"#) && stored.contains(uuid), "{stored}");
+}
+
+#[test]
+fn a_row_that_is_not_parsed_has_no_kind() {
+    let spec = Spec::from_toml(SPEC, "test").expect("a valid spec");
+    let row = b"{\"resourceType\":\"Patient\",\"id\":\"a\",\"b\":{\"reference\":\"Patient/1\"}}";
+    let layout = Layout::bind(&spec, Format::Fhir(FhirForm::Ndjson), row, &LayoutOptions::default()).unwrap();
+    let (mut parser, mut cells) = (Parser::new(&layout, &spec), Cells::default());
+    for ending in [Ending::TooLong, Ending::Truncated, Ending::OpenArray] {
+        let span = RowSpan { start: 0, end: row.len() as u32, line: 1, offset: 0, ending: Ending::Whole, object: 0 };
+        parser.parse(row, span, &mut cells).expect("a resource");
+        assert_eq!((parser.kinds(), parser.references().count()), (RowKinds::One(0), 1));
+        parser.parse(row, RowSpan { ending, ..span }, &mut cells).expect_err("the row is not whole");
+        assert_eq!((parser.kinds(), parser.references().count()), (RowKinds::None, 0), "{ending:?}");
+    }
 }
 
 #[test]
@@ -157,7 +180,7 @@ fn a_row_that_is_not_a_resource_is_refused_with_the_reason() {
     check(&nested(98), Reason::NotJson, "more than 98 levels");
     assert!(read(&nested(97)).is_ok());
     let (mut fhir, mut cells) = (reader(), Cells::default());
-    let reject = Reject::from(fhir.parse(b"{\"resourceType\":\"\xff\"}", &mut cells).unwrap_err());
+    let reject = Reject::from(fhir.parse(b"{\"resourceType\":\"\xff\"}", 1, &mut cells).unwrap_err());
     assert!(reject.reason == Reason::Undecodable && reject.message.contains("byte 18"), "{reject:?}");
 }
 
@@ -227,9 +250,9 @@ proptest! {
         row[at] = byte;
         let (mut fhir, mut cells) = (reader(), Cells::default());
         let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(&row).is_ok();
-        let read = fhir.parse(&row, &mut cells);
+        let read = fhir.parse(&row, 1, &mut cells);
         prop_assert!(is_json || read.is_err());
         row.truncate(at);
-        prop_assert!(fhir.parse(&row, &mut cells).is_err());
+        prop_assert!(fhir.parse(&row, 1, &mut cells).is_err());
     }
 }

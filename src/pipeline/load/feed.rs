@@ -89,7 +89,7 @@ pub(super) fn read(
     stages.encode_all(|block| {
         side.count(&block, stages.plan);
         let is_over = |max: RejectsMax| {
-            let others = others.worst();
+            let others = others.limited(&stages.plan.spec);
             max.is_exceeded(side.rejected + others.rejected, side.rows + others.read, false)
         };
         if rejects_max.is_some_and(is_over) {

@@ -4,6 +4,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::ledger::{Counts, PartProgress};
+use crate::pipeline::plan::limited;
+use crate::spec::Spec;
 
 /// The number of rejected rows above which a load stops. While the sources are read, only rows that cannot be parsed,
 /// cleaned or encoded count. At the end, rows that the server or the conflict rule refused count too, separately for
@@ -46,10 +48,11 @@ impl OtherParts {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(kind).copied().unwrap_or_default()
     }
 
-    /// Returns the sums for the kind of document with the most rejects.
-    pub(super) fn worst(&self) -> Counts {
-        let sums = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        sums.iter().max_by_key(|counts| counts.rejected).copied().unwrap_or_default()
+    /// Returns the counts to which the limit of rejects applies: those of the kind of document with the most rejects. If
+    /// each row belongs to one kind only, returns the sum of all kinds.
+    pub(super) fn limited(&self, spec: &Spec) -> Counts {
+        let sums = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        limited(spec, sums).iter().max_by_key(|counts| counts.rejected).copied().unwrap_or_default()
     }
 }
 
@@ -70,6 +73,9 @@ mod tests {
 
     use super::*;
     use crate::ledger::PartOf;
+
+    const SPEC: &str = "name = 'a'\ncollection = 'a'\n[identity]\nfields = ['Name']\n\
+                        [[field]]\nname = 'Name'\ntype = 'string'\nprivacy = 'none'\n";
 
     #[test]
     fn a_load_stops_above_its_limit_of_rejects() {
@@ -94,12 +100,15 @@ mod tests {
         };
         let parts = [part(0, [1, 2]), part(1, [4, 8]), part(2, [16, 16])];
         let others = OtherParts::default();
-        assert_eq!((others.worst(), others.of_kind(0)), (Counts::default(), Counts::default()));
+        let of_rows = Spec::from_toml(SPEC, "a test").unwrap();
+        let of_resources = Spec { resources: vec!["Patient".into(), "Observation".into()], ..of_rows.clone() };
+        assert_eq!((others.limited(&of_rows), others.of_kind(0)), (Counts::default(), Counts::default()));
         for (number, expected) in [(0, [20, 24]), (1, [17, 18]), (2, [5, 10]), (3, [21, 26])] {
             others.set(&parts, number);
             assert_eq!([0, 1].map(|kind| others.of_kind(kind).rejected), expected);
-            assert_eq!(others.worst().rejected, expected[1]);
+            assert_eq!(others.limited(&of_rows).rejected, expected[1]);
+            assert_eq!(others.limited(&of_resources).rejected, expected[0] + expected[1]);
         }
-        assert_eq!(others.worst().read, 30);
+        assert_eq!((others.limited(&of_rows).read, others.limited(&of_resources).read), (30, 60));
     }
 }

@@ -18,16 +18,17 @@ use self::left::{Look, PartsLeft};
 use self::tokens::Tokens;
 use super::load::{self, LoadOptions, OtherParts, PartScope, Scope, WholeScope};
 use super::manifest::Manifest;
-use super::plan::Plan;
+use super::plan::{Plan, limited};
 use super::stages::Interrupt;
 use crate::encode::IdentityKey;
 use crate::error::Error;
-use crate::ledger::{Held, Ledger, LedgerError, LoadDocument, OfManifest, PartProgress, State};
+use crate::ledger::{Counts, Held, Ledger, LedgerError, LoadDocument, OfManifest, PartProgress, State};
 use crate::report::summary::LoadSummary;
 use crate::report::times::Times;
 use crate::report::work::WorkSummary;
 use crate::report::{Bar, Phase, Progress};
 use crate::server::Target;
+use crate::spec::Dataset;
 use crate::wording::counted;
 
 pub use verify::{CollectionProof, verify};
@@ -219,10 +220,16 @@ impl Worker<'_> {
     fn refuse_too_many_rejects(&self, table: usize, parts: &[PartProgress]) -> Result<(), Error> {
         let Some(max) = self.work.options.rejects_max else { return Ok(()) };
         let counts = load::sums(parts.iter());
-        if !counts.iter().any(|counts| max.is_exceeded(counts.rejected, counts.read, false)) {
+        let is_over = |counts: &Counts| max.is_exceeded(counts.rejected, counts.read, false);
+        let mut sum = Counts::default();
+        counts.iter().for_each(|counts| sum.add(counts));
+        if !counts.iter().chain([&sum]).any(is_over) {
             return Ok(());
         }
-        let kinds = self.manifest.tables[table].dataset()?.kinds;
+        let Dataset { columns, kinds } = self.manifest.tables[table].dataset()?;
+        if !limited(&columns, counts.clone()).iter().any(is_over) {
+            return Ok(());
+        }
         let directory = self.work.options.rejects.iter().map(|path| path.display().to_string()).collect::<Vec<_>>();
         Err(load::too_many_rejects(&kinds, &counts, Vec::new(), &directory))
     }

@@ -91,8 +91,34 @@ pub(in crate::pipeline) fn lines_of(layout: &Layout, row: &RejectedRow) -> Vec<V
     vec![whole, line(&[])]
 }
 
-/// Returns a refused resource as one line. JSON has line ends only between values, so they can be spaces.
+/// Returns a refused resource as one line. Line ends between values become spaces. A line end in a string becomes a tab,
+/// which JSON does not allow there either. So the resource stays a reject until somebody has corrected the string.
 fn json_line(resource: &[u8]) -> Vec<u8> {
-    let byte = |byte: &u8| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte };
+    let (mut in_text, mut is_escaped) = (false, false);
+    let byte = |byte: &u8| {
+        in_text ^= *byte == b'"' && !is_escaped;
+        is_escaped = in_text && *byte == b'\\' && !is_escaped;
+        match byte {
+            b'\n' | b'\r' if in_text => b'\t',
+            b'\n' | b'\r' => b' ',
+            byte => *byte,
+        }
+    };
     resource.iter().map(byte).chain([b'\n']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_end_in_a_string_stays_an_error() {
+        for (resource, line) in [
+            ("{\n\"a\":\r\n\"b\"}", "{ \"a\":  \"b\"}\n"),
+            ("{\"a\":\"x\ny\"}", "{\"a\":\"x\ty\"}\n"),
+            ("{\"a\\\"\n\":\"\\\\\"\n}", "{\"a\\\"\t\":\"\\\\\" }\n"),
+        ] {
+            assert_eq!(String::from_utf8(json_line(resource.as_bytes())).unwrap(), line);
+        }
+    }
 }

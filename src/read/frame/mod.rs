@@ -183,7 +183,19 @@ impl Framer {
             end = start + self.content_bytes(&bytes[start..end]);
         }
         let is_row = end > start || ending == Ending::OpenArray;
-        is_row.then_some(RowSpan { start: start as u32, end: end as u32, line, offset: 0, ending })
+        is_row.then_some(RowSpan {
+            start: start as u32,
+            end: end as u32,
+            line,
+            offset: 0,
+            ending,
+            object: self.object(),
+        })
+    }
+
+    /// Returns the number of the object whose array contains the current row.
+    const fn object(&self) -> u32 {
+        if let Ends::Entries(entries) = &self.ends { entries.object() } else { 0 }
     }
 
     /// Returns the length of a row without the bytes that must be removed from its end.
@@ -208,7 +220,14 @@ impl Framer {
         while end > start && bytes[end] & 0xc0 == 0x80 {
             end -= 1;
         }
-        RowSpan { start: start as u32, end: end as u32, line, offset: 0, ending: Ending::TooLong }
+        RowSpan {
+            start: start as u32,
+            end: end as u32,
+            line,
+            offset: 0,
+            ending: Ending::TooLong,
+            object: self.object(),
+        }
     }
 
     /// Returns the beginning of the current row if the row is too long and its end is not in `bytes` yet. The caller

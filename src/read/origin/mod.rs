@@ -24,7 +24,7 @@ pub(crate) use no_object::ObjectOrigin;
 #[cfg(feature = "s3")]
 pub(crate) use object::ObjectOrigin;
 pub(crate) use part::PartOrigin;
-pub(crate) use reject_name::{RejectKind, reject_path, segment_name, segment_stem};
+pub(crate) use reject_name::{RejectKind, is_reject_path, reject_path, segment_name, segment_stem};
 pub(crate) use stdin::StdinOrigin;
 
 use super::ReadError;

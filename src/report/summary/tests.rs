@@ -279,7 +279,7 @@ fn a_source_note_contains_layout_and_notices() {
         header: Vec::new(),
         unknown: vec!["x".to_owned()],
         charset: crate::parse::Charset::default(),
-        bundle: None,
+        is_of_resource_rejects: false,
         rules: RowRules { extra_cell: true, ..RowRules::default() },
         doubtful_numbers: vec!["column `a`".to_owned()],
     };

@@ -3,7 +3,7 @@
 use super::source::Table;
 use crate::spec::{FormatName, Sign, SourceFormat, SpecError, Zone};
 
-const KEYS: &[&str] = &["type", "system", "time_zone", "delimiter", "quote", "escape", "multiline_cells"];
+const KEYS: &[&str] = &["type", "system", "base", "time_zone", "delimiter", "quote", "escape", "multiline_cells"];
 /// Keys that only delimited text needs.
 const KEYS_OF_TEXT: &[&str] = &["delimiter", "quote", "escape", "multiline_cells"];
 const TYPES: &[(&str, FormatName)] =
@@ -39,6 +39,20 @@ pub(super) fn system(root: &Table<'_>) -> Option<String> {
         table.add(table.wrong("system", "empty, or with white space around it", "name the system, e.g. \"north\""));
     }
     Some(system.to_owned())
+}
+
+/// Reads the URL of the server that the resources are from.
+pub(super) fn base(root: &Table<'_>) -> Option<String> {
+    // The errors of the table are noted where its format is read.
+    let table = root.table("source").ok()??;
+    let base = table.noted(table.text("base"))?;
+    let is_for_resources = matches!(table.choice("type", TYPES), Ok(Some(FormatName::Fhir)));
+    if !is_for_resources {
+        table.add(table.wrong("base", "it is only for sources with type = \"fhir\"", "remove it"));
+    } else if !base.contains("://") || base.trim() != base {
+        table.add(table.wrong("base", "not a URL", "write the URL of the server, e.g. \"https://a.example/fhir\""));
+    }
+    Some(base.to_owned())
 }
 
 /// Refuses the settings of delimited text if the sources have another format.

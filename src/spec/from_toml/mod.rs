@@ -177,6 +177,7 @@ fn document(
     Some(Spec {
         resources: resource.into_iter().collect(),
         system: format::system(root),
+        base: format::base(root),
         text: source.text.to_owned(),
         name: name?.to_owned(),
         collection: collection?,

@@ -20,7 +20,7 @@ fn cleaner_of(field: &str, date: DateFormat) -> Cleaner {
         header: Vec::new(),
         unknown: Vec::new(),
         charset: crate::parse::Charset::default(),
-        bundle: None,
+        is_of_resource_rejects: false,
         rules: crate::parse::RowRules::default(),
         doubtful_numbers: Vec::new(),
     };
