@@ -59,7 +59,8 @@ async fn disturbed(place: &Place, collection: &str, meanwhile: Option<Document>)
     let mut options = ClientOptions::parse(shared().uri()).await.unwrap();
     options.command_event_handler = Some(EventHandler::callback(move |event| {
         let CommandEvent::Started(started) = event else { return };
-        if started.command.get_str("update") != Ok(&collection) || flag.swap(true, Ordering::SeqCst) {
+        let is_meant = started.command.get_str("update").is_ok_and(|name| name == collection);
+        if !is_meant || flag.swap(true, Ordering::SeqCst) {
             return;
         }
         let Some(meanwhile) = meanwhile.clone() else { return };

@@ -287,7 +287,7 @@ impl Target {
             fs::write(&path, &source).expect("written");
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.check(&dataset, &path))) {
                 let kept = self.keep(&source);
-                println!("{}: case {cases} failed, made with MEDLIFT_FUZZ_SEED={seed}; to check it again:", self.name);
+                println!("{}: case {cases} failed, made with MEDLIFT_FUZZ_SEED={seed}. To check it again:", self.name);
                 println!(
                     "MEDLIFT_FUZZ_FILE='{}' cargo test --lib -- --ignored --exact --nocapture pipeline::fuzz::{}",
                     kept.display(),
