@@ -36,7 +36,7 @@ pub struct OrderField {
 /// The parts of a document that order two versions of a resource with the same millisecond.
 #[derive(Debug)]
 struct OfResource {
-    /// The name of the field with the whole resource.
+    /// The name of the field with the whole resource. Empty if another time than that of its last change orders.
     whole: String,
     /// The names of the fields that are derived from references, and of the patient's key.
     links: Vec<String>,
@@ -63,7 +63,9 @@ impl OrderField {
             FieldType::Decimal128(_) => OrderKind::Decimal,
             _ => OrderKind::Integer,
         };
-        let of_resource = spec.is_divided().then(|| OfResource::of(spec).into());
+        // The rank of a decimal has no bits left.
+        let is_refined = spec.is_divided() && !matches!(kind, OrderKind::Decimal);
+        let of_resource = is_refined.then(|| OfResource::of(spec, &field.column).into());
         Some(Self { name: field.name.as_str().into(), kind, of_resource })
     }
 
@@ -111,10 +113,11 @@ impl OrderField {
 }
 
 impl OfResource {
-    fn of(spec: &Spec) -> Self {
+    fn of(spec: &Spec, order_by: &str) -> Self {
+        let whole = spec.whole().filter(|_| order_by.starts_with("meta.lastUpdated@"));
         let is_link = |field: &&Field| field.column.ends_with("@reference") || field.is_patient_key();
         Self {
-            whole: spec.whole().map_or_else(String::new, |field| field.name.clone()),
+            whole: whole.map_or_else(String::new, |field| field.name.clone()),
             links: spec.fields.iter().filter(is_link).map(|field| field.name.clone()).collect(),
         }
     }

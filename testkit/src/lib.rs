@@ -3,6 +3,7 @@
 //! This crate does not depend on Medlift. It must stay small, because every test binary links it.
 
 mod error;
+pub mod json;
 pub mod mongod;
 pub mod pypi;
 pub mod s3;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use bson::{Bson, Document, doc};
 use serde_json::Value as Json;
-use serde_json::value::RawValue;
+use testkit::json::normal;
 
 use crate::bad_days::{SLOWLY, load, stop_midway, summary};
 use crate::load::{Place, block_on, text};
@@ -34,45 +34,6 @@ fn of_type<'s>(summary: &'s Json, kind: &str) -> &'s Json {
 fn find(place: &Place, collection: &str, filter: Document) -> Document {
     let documents = place.collection(collection);
     block_on(async move { documents.find_one(filter).await }).unwrap().expect("the document is stored")
-}
-
-/// Returns JSON without white space, with its strings written in one way and its numbers as they are.
-fn normal(json: &str) -> String {
-    match json.as_bytes().first() {
-        Some(b'{') => {
-            let keys: Vec<(String, Box<RawValue>)> = {
-                struct Pairs(Vec<(String, Box<RawValue>)>);
-                impl<'de> serde::Deserialize<'de> for Pairs {
-                    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-                        struct Visit;
-                        impl<'de> serde::de::Visitor<'de> for Visit {
-                            type Value = Pairs;
-                            fn expecting(&self, formatter: &mut std::fmt::Formatter) -> std::fmt::Result {
-                                formatter.write_str("an object")
-                            }
-                            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Pairs, A::Error> {
-                                let mut pairs = Vec::new();
-                                while let Some(pair) = map.next_entry()? {
-                                    pairs.push(pair);
-                                }
-                                Ok(Pairs(pairs))
-                            }
-                        }
-                        from.deserialize_map(Visit)
-                    }
-                }
-                serde_json::from_str::<Pairs>(json).expect("an object").0
-            };
-            let pair = |(key, value): &(String, Box<RawValue>)| format!("{key:?}:{}", normal(value.get()));
-            format!("{{{}}}", keys.iter().map(pair).collect::<Vec<_>>().join(","))
-        }
-        Some(b'[') => {
-            let items: Vec<Box<RawValue>> = serde_json::from_str(json).expect("an array");
-            format!("[{}]", items.iter().map(|item| normal(item.get())).collect::<Vec<_>>().join(","))
-        }
-        Some(b'"') => format!("{:?}", serde_json::from_str::<String>(json).expect("a string")),
-        _ => json.to_owned(),
-    }
 }
 
 /// Returns the lines of an NDJSON text in normal form, sorted.

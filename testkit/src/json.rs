@@ -1,0 +1,67 @@
+//! Compares JSON by its tokens. A comparison of values would find 1.50 equal to 1.5, and ignore the order of keys.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// Returns JSON without white space, with its strings written in one way, and its numbers and the order of its keys as
+/// they are.
+///
+/// # Panics
+/// The text is not JSON.
+pub fn normal(json: &str) -> String {
+    let json = json.trim();
+    match json.as_bytes().first() {
+        Some(b'{') => {
+            let Pairs(pairs) = serde_json::from_str(json).expect("an object");
+            let pair = |(key, value): &(String, Box<RawValue>)| format!("{key:?}:{}", normal(value.get()));
+            format!("{{{}}}", pairs.iter().map(pair).collect::<Vec<_>>().join(","))
+        }
+        Some(b'[') => {
+            let items: Vec<Box<RawValue>> = serde_json::from_str(json).expect("an array");
+            format!("[{}]", items.iter().map(|item| normal(item.get())).collect::<Vec<_>>().join(","))
+        }
+        Some(b'"') => format!("{:?}", serde_json::from_str::<String>(json).expect("a string")),
+        _ => json.to_owned(),
+    }
+}
+
+/// The keys and values of an object, in their order.
+struct Pairs(Vec<(String, Box<RawValue>)>);
+
+impl<'de> Deserialize<'de> for Pairs {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_map(InOrder)
+    }
+}
+
+struct InOrder;
+
+impl<'de> Visitor<'de> for InOrder {
+    type Value = Pairs;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs, A::Error> {
+        let mut pairs = Vec::new();
+        while let Some(pair) = map.next_entry()? {
+            pairs.push(pair);
+        }
+        Ok(Pairs(pairs))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::normal;
+
+    #[test]
+    fn only_white_space_and_escapes_are_ignored() {
+        assert_eq!(normal(" { \"a\" : [ 1.50, \"\\u0041\" ] }"), normal("{\"a\":[1.50,\"A\"]}"));
+        assert_ne!(normal("[1.50]"), normal("[1.5]"));
+        assert_ne!(normal("{\"a\":1,\"b\":2}"), normal("{\"b\":2,\"a\":1}"));
+    }
+}
