@@ -209,14 +209,11 @@ async fn other_loads(plan: &Plan, target: &Target, own: Option<&[SourceIdentity]
     if writers.is_empty() {
         return Ok(OtherLoads::Unknown);
     }
-    let read;
-    let own = match own {
-        Some(own) => own,
-        None => {
-            read = tokio::task::block_in_place(|| plan.identities())?;
-            &read
-        }
+    let read = match own {
+        Some(_) => Vec::new(),
+        None => tokio::task::block_in_place(|| plan.identities())?,
     };
+    let own = own.unwrap_or(&read);
     let is_own = |source: &SourceIdentity| own.iter().any(|own| own.version == source.version);
     let is_other = |load: &LoadDocument| load.spec_hash != plan.spec.hash || !load.sources.iter().all(is_own);
     let is_recorded = writers.iter().any(|(load, _)| is_other(load));

@@ -32,8 +32,8 @@ pub(super) fn unchanged(id: Id, field: &OrderField, stored: &[u8], tie_bytes_max
         let is_plain = |name: &str| {
             !(name == "_id" || name.is_empty() || name.starts_with('$') || name.contains('.') || is_asked(name))
         };
-        let fields = stored.iter().flatten().count();
-        query.append(cstr!("$jsonSchema"), rawdoc! { "maxProperties": fields as i64 });
+        let fields = i64::try_from(stored.iter().flatten().count()).unwrap_or(i64::MAX);
+        query.append(cstr!("$jsonSchema"), rawdoc! { "maxProperties": fields });
         for (name, value) in stored.iter().flatten().filter(|(name, _)| is_plain(name.as_str())) {
             let condition = has(value);
             if query.as_bytes().len() + name.as_str().len() + condition.as_bytes().len() <= tie_bytes_max {

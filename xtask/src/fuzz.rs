@@ -38,10 +38,9 @@ pub fn run(arguments: &[&str]) -> Result<()> {
 
 /// Returns true if the target has checked sources. `cargo test` also succeeds if no test has the target's name.
 fn has_run(target: &str, said: &str) -> bool {
-    let checked = |line: &str| -> Option<u64> {
-        line.split_once(&format!("{target}: "))?.1.split_once(" sources checked")?.0.parse().ok()
-    };
-    said.lines().filter_map(checked).any(|number| number > 0)
+    let begin = format!("{target}: ");
+    let number = |line: &str| line.split_once(&begin)?.1.split_once(" sources checked")?.0.parse::<u64>().ok();
+    said.lines().filter_map(number).any(|number| number > 0)
 }
 
 /// Returns the seconds for each target, and the targets. Returns `None` if an argument is wrong.

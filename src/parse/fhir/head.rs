@@ -34,7 +34,7 @@ impl<'t> Head<'t> {
                         _ => Self::Other,
                     };
                 }
-                b"entry" => has_entries = scan.clone().is_at_entries(),
+                b"entry" => has_entries = scan.clone().reaches_entries(),
                 key => is_entry |= KEYS_OF_ENTRIES.contains(&key),
             }
             if !scan.skip_value() {
@@ -71,7 +71,7 @@ impl<'t> Scan<'t> {
     }
 
     /// Returns true if the value here is an array whose first item has a key of an entry of a Bundle.
-    fn is_at_entries(mut self) -> bool {
+    fn reaches_entries(mut self) -> bool {
         if !(self.take(b'[') && self.take(b'{')) {
             return false;
         }

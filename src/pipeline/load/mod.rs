@@ -222,7 +222,7 @@ impl Load<'_> {
             return Ok(self.summary(&ReadSide::default(), "already loaded"));
         }
         if is_complete {
-            let fold = self.fold(interrupt, progress).await;
+            let fold = Box::pin(self.fold(interrupt, progress)).await;
             let mut summary = self.verify_only(interrupt, progress).await?;
             summary.fold = fold;
             return Ok(summary);
@@ -249,7 +249,7 @@ impl Load<'_> {
         self.complete().await?;
         let mut summary = self.summary(&read, LOADED);
         summary.counts_are_estimates = self.counts_are_estimates().await?;
-        summary.fold = self.fold(interrupt, progress).await;
+        summary.fold = Box::pin(self.fold(interrupt, progress)).await;
         let expected = self.expect_all(interrupt, progress)?;
         for (kind, notes) in collection_notes.into_iter().enumerate() {
             summary.document_mut(kind).collection_notes = notes;

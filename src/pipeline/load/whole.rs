@@ -129,7 +129,7 @@ impl Load<'_> {
         }
         self.parts = self.read_parts().await?;
         if is_complete {
-            let fold = self.fold(interrupt, progress).await;
+            let fold = Box::pin(self.fold(interrupt, progress)).await;
             let mut summary = self.verify_only(interrupt, progress).await?;
             summary.fold = fold;
             if !self.parts.is_empty() {
@@ -174,7 +174,7 @@ impl Load<'_> {
         summary.add_up(&self.plan.spec);
         self.document.proof = summary.proof();
         self.complete().await?;
-        summary.fold = self.fold(interrupt, progress).await;
+        summary.fold = Box::pin(self.fold(interrupt, progress)).await;
         for kind in 0..self.targets.len() {
             self.check_conformity(kind, &mut summary, interrupt, progress).await?;
         }
