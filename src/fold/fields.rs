@@ -75,13 +75,12 @@ impl Fields {
         if value == Value::Delete {
             return Said::Delete;
         }
-        let text = match self.decoder.unchanged(&value) {
-            Some(text) => Cow::Borrowed(text.trim()),
-            None => {
-                let mut bytes = Vec::with_capacity(element.text().len());
-                self.decoder.decode(value, &mut bytes);
-                Cow::Owned(String::from_utf8_lossy(&bytes).trim().to_owned())
-            }
+        let text = if let Some(text) = self.decoder.unchanged(&value) {
+            Cow::Borrowed(text.trim())
+        } else {
+            let mut bytes = Vec::with_capacity(element.text().len());
+            self.decoder.decode(value, &mut bytes);
+            Cow::Owned(String::from_utf8_lossy(&bytes).trim().to_owned())
         };
         if text.is_empty() { Said::Nothing } else { Said::Is(text) }
     }

@@ -194,6 +194,7 @@ impl<'b> Unpacker<'b> {
         self.array().map(Id)
     }
 
+    #[expect(clippy::option_option, reason = "`None` means damaged bytes, as for all values")]
     fn option<T>(&mut self, read: impl Fn(&mut Self) -> Option<T>) -> Option<Option<T>> {
         if self.byte()? == 0 { Some(None) } else { read(self).map(Some) }
     }

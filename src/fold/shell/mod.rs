@@ -123,11 +123,7 @@ async fn fold_with(job: &Job<'_>, basis: Basis, guard: Guard) -> Result<Folded, 
     let store = Store::new(job.target, job.spec, Some(guard))?;
     let read = Arc::clone(&job.read);
     let mut folder = Folder { store, reader: basis.reader.clone(), basis, known, folded: Folded::default(), read };
-    if job.rebuild {
-        folder.rebuild().await?
-    } else {
-        folder.catch_up().await?
-    }
+    if job.rebuild { folder.rebuild().await } else { folder.catch_up().await }?;
     Ok(folder.folded)
 }
 

@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use bson::raw::cstr;
 use bson::spec::BinarySubtype;
-use bson::{Binary, RawBinaryRef, RawDocument, RawDocumentBuf, doc};
+use bson::{Binary, RawBinaryRef, RawBsonRef, RawDocument, RawDocumentBuf, doc};
 
 use super::FoldError;
 use super::store::{FIRST, LAST, Store, id_of};
@@ -112,7 +112,7 @@ fn key_and_first(note: &RawDocument) -> Option<(Id, Id)> {
 /// Returns all messages of a note.
 fn messages_of(note: &RawDocument) -> Vec<Id> {
     let Some((_, first)) = key_and_first(note) else { return Vec::new() };
-    let more = note.get("more").ok().flatten().and_then(|more| more.as_binary());
+    let more = note.get("more").ok().flatten().and_then(RawBsonRef::as_binary);
     let more = more.map_or(&[][..], |more| more.bytes.as_chunks().0);
     std::iter::once(first).chain(more.iter().map(|message| Id(*message))).collect()
 }

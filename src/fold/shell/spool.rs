@@ -165,7 +165,7 @@ impl From<Digest> for Place {
 /// Converts a time to a number that is never 0, with the same order. 0 stands for no time.
 const fn sortable(at_ms: i64) -> u64 {
     // The years 1 to 9999 are far from the limits of the type.
-    (at_ms as u64) ^ (1 << 63)
+    at_ms.cast_unsigned() ^ (1 << 63)
 }
 
 #[cfg(test)]

@@ -286,7 +286,9 @@ impl Range<'_> {
                 }
             }
         }
-        expected.keys().for_each(|id| checked.note(kind, *id, "missing"));
+        for id in expected.keys() {
+            checked.note(kind, *id, "missing");
+        }
         if self.repair {
             wrong.extend(expected.into_values().map(|document| Put { document, replaces: Replaces::Nothing }));
             self.store.put(kind, wrong).await?;

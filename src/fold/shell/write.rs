@@ -292,17 +292,17 @@ mod tests {
             assert_eq!(counts, expected, "{sizes:?}");
             assert!(commands.rest().is_none());
         };
-        const MIB: usize = 1 << 20;
+        let mib = 1 << 20;
         check(&[], &[]);
         check(&[1, 1], &[2]);
-        check(&[7 * MIB, 14 * MIB, 1, 7 * MIB, MIB], &[1, 1, 2, 1]);
-        check(&[1; COMMAND_DOCUMENTS_MAX + 1], &[COMMAND_DOCUMENTS_MAX, 1]);
+        check(&[7 * mib, 14 * mib, 1, 7 * mib, mib], &[1, 1, 2, 1]);
+        check(&vec![1; COMMAND_DOCUMENTS_MAX + 1], &[COMMAND_DOCUMENTS_MAX, 1]);
     }
 
     #[test]
     fn only_an_insert_ignores_documents_that_exist() {
         let answer = |codes: &[i32]| {
-            let errors = codes.iter().enumerate().map(|(index, code)| doc! { "index": index as i32, "code": code });
+            let errors = (0_i32..).zip(codes).map(|(index, code)| doc! { "index": index, "code": code });
             doc! { "ok": 1, "writeErrors": errors.collect::<Vec<_>>() }
         };
         let taken = answer(&[DUPLICATE_KEY, DUPLICATE_KEY]);

@@ -171,7 +171,7 @@ proptest! {
         for event in &events {
             for key in event.keys() {
                 let next = match states.remove(&key) {
-                    None => fold(key, &mut vec![event]).expect("touched"),
+                    None => fold(key, &mut [event]).expect("touched"),
                     Some(state) => match advance(state, &[event]) {
                         Advanced::To(state) => state,
                         Advanced::NeedsAll => return Err(TestCaseError::fail("the messages are in order")),
