@@ -70,7 +70,7 @@ pub(super) struct LoadArgs {
     /// Seconds after which another process may continue this load if this process no longer reports that it is alive
     #[arg(long, value_name = "SECONDS", default_value_t = LEASE_DEFAULT.as_secs() as u32, value_parser = whole(1_u32, 86_400), help_heading = "Load")]
     lease_seconds: u32,
-    /// Store HL7 v2 messages without folding them into patients, visits and results; `medlift fold` does it later
+    /// Store HL7 v2 messages without folding them into patients, visits and results; medlift fold does it later
     #[arg(long, help_heading = "Load")]
     no_fold: bool,
     /// Only majority is accepted, always with journal; for compatibility with mongoimport

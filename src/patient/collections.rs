@@ -118,11 +118,8 @@ pub(super) async fn examine(target: &Target) -> Result<Kind, ServerError> {
         if is_indexed(field) {
             return Ok(Links::Followed);
         }
-        Ok(match exists(field).await? {
-            true if is_large => Links::TooSlow,
-            true => Links::Followed,
-            false => Links::Absent,
-        })
+        let found = if is_large { Links::TooSlow } else { Links::Followed };
+        Ok(if exists(field).await? { found } else { Links::Absent })
     };
     let has_index = batch(&listed).any(is_of_key);
     if !has_index && !exists(PATIENT_FIELD).await? {

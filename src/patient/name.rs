@@ -53,7 +53,7 @@ impl Name {
     pub fn identifier(text: &str, authority: Option<&str>) -> Result<Self, NameError> {
         let mut components = text.split('^');
         let value = plain(components.next().unwrap_or_default());
-        let has_check_digit = components.by_ref().take(2).fold(false, |has, part| has | !plain(part).is_empty());
+        let between: Vec<String> = components.by_ref().take(2).map(plain).collect();
         let inner = components.next().map(plain).filter(|inner| !inner.is_empty());
         let authority = authority.map(plain).filter(|authority| !authority.is_empty());
         if value.is_empty() {
@@ -62,7 +62,7 @@ impl Name {
         match (inner, authority) {
             (Some(inner), Some(other)) if inner != other => Err(NameError::TwoAuthorities),
             // `A^B` with an authority apart is perhaps one identifier. `A` alone may be another person.
-            (None, Some(_)) if has_check_digit => Err(NameError::Components),
+            (None, Some(_)) if between.iter().any(|part| !part.is_empty()) => Err(NameError::Components),
             (inner, other) => {
                 Ok(Self::Identifier { value, authorities: names_of(&inner.or(other).unwrap_or_default()) })
             }

@@ -220,7 +220,7 @@ fn the_references_to_a_fhir_patient_are_found_by_the_identifier_and_the_other_wa
 #[test]
 fn all_merges_are_followed_up_to_a_limit() {
     let place = Place::new("patient_merges");
-    let key = |number: u32| bson::Uuid::from_bytes((u128::from(number) << 64 | 8 << 60).to_be_bytes());
+    let key = |number: u32| bson::Uuid::from_bytes(((u128::from(number) << 64) | (8 << 60)).to_be_bytes());
     let patient =
         |of: u32, into: u32| doc! { "_id": key(of), "patient": key(of), "mergedInto": { "patient": key(into) } };
     let all = (1..=2).map(|number| patient(number, number + 1)).chain([patient(3, 1), patient(4, 5)]);

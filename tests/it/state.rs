@@ -154,6 +154,36 @@ fn the_analyst_reads_only_the_views() {
     });
 }
 
+/// Results that are stored for the test of the view: type, code, unit and value, and the value that is shown.
+fn values() -> [(&'static str, Document, &'static str, Bson, Bson); 19] {
+    let potassium = doc! { "code": "2823-3", "text": "Canary", "system": "LN" };
+    let local = doc! { "code": "Canary", "text": "Canary", "system": "L" };
+    let age = doc! { "code": "30525-0", "text": "Age", "system": "LN" };
+    let (mmol, null) = ("mmol/L", Bson::Null);
+    [
+        ("NM", potassium.clone(), mmol, Bson::from("4.1"), Bson::from("4.1")),
+        ("NM", local.clone(), mmol, "4.1".into(), "4.1".into()),
+        ("SN", potassium.clone(), mmol, ">^100".into(), ">^100".into()),
+        ("CE", local.clone(), "", "260385009^Canary^SCT".into(), "260385009".into()),
+        // An age, by its code and by its unit.
+        ("NM", age, mmol, "97".into(), null.clone()),
+        ("NM", local.clone(), "a", "97".into(), null.clone()),
+        ("NM", local.clone(), "", "97".into(), null.clone()),
+        ("NM", local.clone(), mmol, "1980-01-02".into(), null.clone()),
+        ("NM", local.clone(), mmol, "19800102".into(), null.clone()),
+        ("NM", local.clone(), mmol, "555-123-4567".into(), null.clone()),
+        ("SN", local.clone(), mmol, "^555^-^1234".into(), null.clone()),
+        ("NM", local.clone(), mmol, "Canary".into(), null.clone()),
+        ("CWE", local.clone(), "", "Canary".into(), null.clone()),
+        ("CWE", local.clone(), "", "Canary^Canary^SCT".into(), null.clone()),
+        ("CWE", local.clone(), "", "260385009^Canary^L".into(), null.clone()),
+        ("CE", local.clone(), "", Bson::from(vec!["4", "5"]), null.clone()),
+        ("TX", local.clone(), mmol, "4".into(), null.clone()),
+        ("Canary", local.clone(), "Canary", "4".into(), null.clone()),
+        ("NM", potassium.clone(), mmol, Bson::from(vec!["4", "5"]), null.clone()),
+    ]
+}
+
 #[test]
 fn the_views_show_no_identifier_no_name_and_no_free_text() {
     let deployment = Deployment::of(spec());
@@ -216,34 +246,9 @@ fn the_views_show_no_identifier_no_name_and_no_free_text() {
                 "flags": ["H", "Canary"], "observedAt": day(2),
             }
         };
-        let potassium = doc! { "code": "2823-3", "text": "Canary", "system": "LN" };
-        let local = doc! { "code": "Canary", "text": "Canary", "system": "L" };
-        let age = doc! { "code": "30525-0", "text": "Age", "system": "LN" };
-        let (mmol, null) = ("mmol/L", Bson::Null);
-        let values = [
-            ("NM", &potassium, mmol, Bson::from("4.1"), Bson::from("4.1")),
-            ("NM", &local, mmol, "4.1".into(), "4.1".into()),
-            ("SN", &potassium, mmol, ">^100".into(), ">^100".into()),
-            ("CE", &local, "", "260385009^Canary^SCT".into(), "260385009".into()),
-            // An age, by its code and by its unit.
-            ("NM", &age, mmol, "97".into(), null.clone()),
-            ("NM", &local, "a", "97".into(), null.clone()),
-            ("NM", &local, "", "97".into(), null.clone()),
-            ("NM", &local, mmol, "1980-01-02".into(), null.clone()),
-            ("NM", &local, mmol, "19800102".into(), null.clone()),
-            ("NM", &local, mmol, "555-123-4567".into(), null.clone()),
-            ("SN", &local, mmol, "^555^-^1234".into(), null.clone()),
-            ("NM", &local, mmol, "Canary".into(), null.clone()),
-            ("CWE", &local, "", "Canary".into(), null.clone()),
-            ("CWE", &local, "", "Canary^Canary^SCT".into(), null.clone()),
-            ("CWE", &local, "", "260385009^Canary^L".into(), null.clone()),
-            ("CE", &local, "", Bson::from(vec!["4", "5"]), null.clone()),
-            ("TX", &local, mmol, "4".into(), null.clone()),
-            ("Canary", &local, "Canary", "4".into(), null.clone()),
-            ("NM", &potassium, mmol, Bson::from(vec!["4", "5"]), null.clone()),
-        ];
+        let values = values();
         let documents =
-            values.iter().map(|(kind, code, unit, value, _)| result(kind, (*code).clone(), unit, value.clone()));
+            values.iter().map(|(kind, code, unit, value, _)| result(kind, code.clone(), unit, value.clone()));
         put("results", documents.collect()).await;
         put("results", vec![foreign]).await;
         let results = shown("results").await;

@@ -119,8 +119,10 @@ impl Changes {
     ) -> Result<(), ServerError> {
         for step in &self.steps {
             for command in &step.commands {
-                if let Some(name) = ["createIndexes", "collMod"].iter().find_map(|name| command.get_str(name).ok()) {
-                    wait_for_builds(&target.in_collection(name), &mut waiting).await?;
+                // A collMod can change a view, which has no indexes.
+                let built = command.get_str("createIndexes").map(|name| target.in_collection(name));
+                if built.is_ok() || command.contains_key("collMod") {
+                    wait_for_builds(built.as_ref().unwrap_or(target), &mut waiting).await?;
                 }
                 let database = step.database.unwrap_or(&target.database);
                 target.run(database, command.clone(), || step.to_string()).await?;
