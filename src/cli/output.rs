@@ -85,10 +85,10 @@ mod tests {
     #[test]
     fn a_difference_comes_before_rejects() {
         let found = [(false, false), (false, true), (true, false), (true, true)]
-            .map(|(differs, has_rejects)| exit_code(differs, false, has_rejects));
+            .map(|(differs, has_rejects)| exit_code(differs, 0, has_rejects));
         assert_eq!(found, [0, 4, 5, 5].map(ExitCode::from));
         let to_repeat = [(false, false), (false, true), (true, true)]
-            .map(|(differs, has_rejects)| exit_code(differs, true, has_rejects));
+            .map(|(differs, has_rejects)| exit_code(differs, 6, has_rejects));
         assert_eq!(to_repeat, [6, 6, 5].map(ExitCode::from));
     }
 
