@@ -130,7 +130,7 @@ impl OfResource {
 fn links_in(document: &RawDocument, name: &str) -> usize {
     let mut names = name.split('.');
     let value = names.next().and_then(|first| document.get(first).ok()?);
-    let value = names.try_fold(value, |value, name| Some(value?.as_document()?.get(name).ok()?)).flatten();
+    let value = names.try_fold(value, |value, name| value?.as_document()?.get(name).ok()).flatten();
     let is_link = |value: RawBsonRef<'_>| match value {
         RawBsonRef::String(text) => !text.contains(':'),
         value => value != RawBsonRef::Null,
