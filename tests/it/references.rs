@@ -11,7 +11,7 @@ const SPEC: [&str; 2] = ["--spec", "fhir-r4"];
 /// Three conditions of the patients p1 and p2, and of nobody, seen in the encounter e1. The type `Pond` does not exist.
 const CONDITIONS: &str = r##"{"resourceType":"Condition","id":"c1","subject":{"reference":"Patient/p1"},"encounter":{"reference":"Encounter/e1"}}
 {"resourceType":"Condition","id":"c2","subject":{"reference":"Patient/p2"},"encounter":{"reference":"Encounter/e1"}}
-{"resourceType":"Condition","id":"c3","subject":{"reference":"http://a.example/fhir/Patient/p2/_history/3"},"evidence":[{"detail":[{"reference":"Pond/1"},{"reference":"#here"}]}]}
+{"resourceType":"Condition","id":"c3","subject":{"reference":"Patient/p2/_history/3"},"evidence":[{"detail":[{"reference":"Pond/1"},{"reference":"#here"}]}]}
 "##;
 
 const PATIENT: &str = "{\"resourceType\":\"Patient\",\"id\":\"p1\"}\n";

@@ -34,7 +34,7 @@ impl<'t> Head<'t> {
                         _ => Self::Other,
                     };
                 }
-                b"entry" => has_entries = scan.clone().reaches_entries(),
+                b"entry" => has_entries = begins_entries(scan.clone()),
                 key => is_entry |= KEYS_OF_ENTRIES.contains(&key),
             }
             if !scan.skip_value() {
@@ -68,22 +68,6 @@ impl<'t> Scan<'t> {
         let is_there = self.is_at(byte);
         self.at += usize::from(is_there);
         is_there
-    }
-
-    /// Returns true if the value here is an array whose first item has a key of an entry of a Bundle.
-    fn reaches_entries(mut self) -> bool {
-        if !(self.take(b'[') && self.take(b'{')) {
-            return false;
-        }
-        while let Some(key) = self.key() {
-            if key == b"resource" || KEYS_OF_ENTRIES.contains(&key) {
-                return true;
-            }
-            if !self.skip_value() {
-                break;
-            }
-        }
-        false
     }
 
     /// Passes the next key of an object, and the colon after it.
@@ -139,6 +123,22 @@ impl<'t> Scan<'t> {
         }
         false
     }
+}
+
+/// Returns true if the value here is an array whose first item has a key of an entry of a Bundle.
+fn begins_entries(mut scan: Scan<'_>) -> bool {
+    if !(scan.take(b'[') && scan.take(b'{')) {
+        return false;
+    }
+    while let Some(key) = scan.key() {
+        if key == b"resource" || KEYS_OF_ENTRIES.contains(&key) {
+            return true;
+        }
+        if !scan.skip_value() {
+            break;
+        }
+    }
+    false
 }
 
 #[cfg(test)]

@@ -222,7 +222,9 @@ impl Worker<'_> {
         let counts = load::sums(parts.iter());
         let is_over = |counts: &Counts| max.is_exceeded(counts.rejected, counts.read, false);
         let mut sum = Counts::default();
-        counts.iter().for_each(|counts| sum.add(counts));
+        for counts in &counts {
+            sum.add(counts);
+        }
         if !counts.iter().chain([&sum]).any(is_over) {
             return Ok(());
         }

@@ -266,7 +266,7 @@ mod tests {
     fn a_damaged_bundle_gives_one_more_row() {
         use Ending::{OpenArray, Truncated, Whole};
         let damaged = |around: &str| {
-            check(&format!("{{{TYPE},\"entry\":[{{}}]{around}}}\n"), &[("{}", 1, Whole), ("}", 1, Whole)])
+            check(&format!("{{{TYPE},\"entry\":[{{}}]{around}}}\n"), &[("{}", 1, Whole), ("}", 1, Whole)]);
         };
         for around in [
             ",",
