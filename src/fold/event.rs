@@ -54,7 +54,9 @@ impl Reader {
         // The sort is stable: the steps of a document stay in the order of the message.
         steps.sort_by_key(|(key, _)| *key);
         steps.dedup_by(|(next_key, next), (key, step)| next_key == key && step.join(next));
-        steps.iter_mut().for_each(|(_, step)| step.leave_out_large_values());
+        for (_, step) in &mut steps {
+            step.leave_out_large_values();
+        }
         Ok(Event { order, steps })
     }
 }
