@@ -261,7 +261,7 @@ mod tests {
         check(&[], false);
         check(&[1, GROUP_BYTES - 2], false);
         check(&[1, GROUP_BYTES - 1], true);
-        check(&[1; GROUP_KEYS - 1], false);
-        check(&[1; GROUP_KEYS], true);
+        check(&vec![1; GROUP_KEYS - 1], false);
+        check(&vec![1; GROUP_KEYS], true);
     }
 }

@@ -107,7 +107,8 @@ pub async fn fold(job: &Job<'_>, stop: impl Future<Output = ()>) -> Result<Optio
     basis.known().await?;
     let claim = basis.claim().await?;
     let folded = tokio::select! {
-        folded = fold_with(job, basis, claim.guard()) => folded.map(Some),
+        // The future is large, and loads contain it.
+        folded = Box::pin(fold_with(job, basis, claim.guard())) => folded.map(Some),
         () = stop => Ok(None),
     };
     // After an interruption, a last write can still be on its way to the server. The lease then ends with the process, or
