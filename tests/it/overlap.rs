@@ -131,6 +131,7 @@ impl Case<'_> {
             limits,
             chunk_bytes_max: 1 << 20,
             lease: LEASE_DEFAULT,
+            fold: false,
         };
         load(&plan, &target, &options, &Interrupt::default(), &Progress::default()).await.unwrap();
     }
