@@ -129,19 +129,7 @@ impl Load<'_> {
         }
         self.parts = self.read_parts().await?;
         if is_complete {
-            let fold = Box::pin(self.fold(interrupt, progress)).await;
-            let mut summary = self.verify_only(interrupt, progress).await?;
-            summary.fold = fold;
-            if !self.parts.is_empty() {
-                let is_there = |file: &FileOfRejects| {
-                    let path = Path::new(&file.path);
-                    s3_address(path).is_some() || path.exists()
-                };
-                let (there, missing): (Vec<_>, Vec<_>) = self.reject_files().into_iter().partition(is_there);
-                summary.reject_files = there;
-                summary.notes.extend(missing.iter().map(not_there));
-            }
-            return Ok(summary);
+            return self.verify_again(interrupt, progress).await;
         }
         let complete: Vec<u32> =
             self.parts.iter().filter(|part| part.state == State::Complete).filter_map(number_of).collect();
@@ -177,6 +165,23 @@ impl Load<'_> {
         summary.fold = Box::pin(self.fold(interrupt, progress)).await;
         for kind in 0..self.targets.len() {
             self.check_conformity(kind, &mut summary, interrupt, progress).await?;
+        }
+        Ok(summary)
+    }
+
+    /// Verifies a load that is complete already, and looks for the reject files of its parts.
+    async fn verify_again(&mut self, interrupt: &Interrupt, progress: &Progress) -> Result<LoadSummary, Error> {
+        let fold = Box::pin(self.fold(interrupt, progress)).await;
+        let mut summary = self.verify_only(interrupt, progress).await?;
+        summary.fold = fold;
+        if !self.parts.is_empty() {
+            let is_there = |file: &FileOfRejects| {
+                let path = Path::new(&file.path);
+                s3_address(path).is_some() || path.exists()
+            };
+            let (there, missing): (Vec<_>, Vec<_>) = self.reject_files().into_iter().partition(is_there);
+            summary.reject_files = there;
+            summary.notes.extend(missing.iter().map(not_there));
         }
         Ok(summary)
     }
