@@ -136,16 +136,23 @@ fn provision(
     super::run_async(async |_| {
         let connection = connection.into_connection(Purpose::Administer)?;
         let first = Destination::settle(&connection, &settings, &specs[0].collection)?;
+        let destination = |spec: &Spec| {
+            let mut destination = first.clone();
+            if specs.len() > 1 {
+                destination.collection.clone_from(&spec.collection);
+            }
+            destination
+        };
+        for Destination { database, collection, .. } in specs.iter().map(destination) {
+            refuse_name_for_data("--collection", &database, &view_name(&collection))?;
+        }
         let server = connect(&first).await?;
         if server.accepts_everybody() {
             output::tell(WITHOUT_SIGN_IN);
         }
         let mut all = Provisioned { carried_out: !only_plan, left_out, ..Provisioned::default() };
         for spec in specs {
-            let mut destination = first.clone();
-            if specs.len() > 1 {
-                destination.collection.clone_from(&spec.collection);
-            }
+            let destination = destination(spec);
             let target = server.in_collection(&destination.collection);
             let users = users.clone();
             all.add(provision_one((&target, &destination), spec, users, sharding, source, only_plan).await?);
@@ -162,7 +169,6 @@ async fn provision_one(
     source: &Source,
     only_plan: bool,
 ) -> Result<Provisioned, Error> {
-    refuse_name_for_data("--collection", &destination.database, &view_name(&destination.collection))?;
     let (database, collection) = (destination.database.clone(), destination.collection.clone());
     let ledger = LEDGER_COLLECTION.to_owned();
     let wanted = Wanted { spec, database, collection, ledger, users, sharding };

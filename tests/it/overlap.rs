@@ -65,8 +65,10 @@ async fn disturbed(place: &Place, collection: &str, meanwhile: Option<Document>)
         }
         let Some(meanwhile) = meanwhile.clone() else { return };
         let (database, collection) = (database.clone(), collection.clone());
+        // The callback blocks a thread of the runtime that all tests share. So the change needs a runtime of its own.
         let changing = std::thread::spawn(move || {
-            block_on(async move {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async move {
                 let client = Client::with_uri_str(shared().uri()).await.unwrap();
                 change(&client.database(&database).collection(&collection), meanwhile).await;
             });

@@ -147,7 +147,7 @@ fn refuse_name_of_state(wanted: &Wanted<'_>) -> Result<(), ServerError> {
         return Ok(());
     }
     let problem = format!(
-        "medlift fold writes {} in {}, so the messages need another collection; leave out --collection for {}",
+        "the fold writes {} in {}, so the messages need another collection; leave out --collection for {}",
         wanted.collection, wanted.database, wanted.spec.collection
     );
     Err(ServerError::Setting { setting: "--collection".to_owned(), problem })
