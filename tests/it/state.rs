@@ -287,7 +287,7 @@ fn provisioning_is_repeatable_and_keeps_the_rights_of_other_collections() {
         let state = Wanted { collection: "patients".to_owned(), ..wanted(&spec, &settings) };
         let refused = Changes::make(&root.in_collection("patients"), &deployment.destination(), &state, false).await;
         let refused = refused.expect_err("refused").to_string();
-        assert!(refused.contains("--collection: medlift fold writes patients in hospital"), "{refused}");
+        assert!(refused.contains("--collection: the fold writes patients in hospital"), "{refused}");
         root.db().run_command(doc! { "dropIndexes": "visits", "index": "by_patient" }).await.expect("drops");
         assert_eq!(deployment.provision(&settings).await, ["build the indexes of hospital.visits"]);
         let admissions = Spec::built_in();
