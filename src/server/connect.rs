@@ -74,7 +74,7 @@ pub struct Target {
     pub account: Option<Account>,
     /// Whether the sign-in used a client certificate.
     pub is_certificate_sign_in: bool,
-    /// The name of the writer, according to the settings.
+    /// The name of the user who may write (`WRITER_USER` in the settings). Another user may have signed in.
     pub writer: String,
     /// Whether the deployment runs on this machine, according to its addresses.
     pub is_local: bool,

@@ -71,7 +71,7 @@ pub enum Verdict {
     Equal,
     /// Other content is stored. If the newest record wins, the stored content is older than the record.
     Different,
-    /// The newest record wins, and the stored content is newer than the record.
+    /// Other content is stored, and it is newer than the record. Only in a load in which the newest record wins.
     Newer,
     /// Nothing is stored.
     Absent,

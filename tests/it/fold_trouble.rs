@@ -60,12 +60,18 @@ fn new_messages_are_read_once_and_folded_in_the_order_of_time() {
     let later: Vec<String> = (0..1_100).map(|at| result(50_000 + at, 9_000)).collect();
     place.load_messages("b.hl7", &later);
     let read = place.messages_read_by_fold();
-    assert!((1_100..2_250).contains(&read), "each _id and each new message is read once, not {read}");
+    assert!(
+        (1_100..2_250).contains(&read),
+        "each _id and each new message must be read once, but {read} documents were read"
+    );
     // All are earlier, so the result is folded from all messages. It is so only once.
     let earlier: Vec<String> = (0..600).map(|at| result(10_000 + at, 9_000)).collect();
     place.load_messages("c.hl7", &earlier);
     let read = place.messages_read_by_fold();
-    assert!((1_700..4_050).contains(&read), "all messages of the result are read once, not {read}");
+    assert!(
+        (1_700..4_050).contains(&read),
+        "each _id and each message of the result must be read once, but {read} documents were read"
+    );
     assert_eq!(number(&place.verify_state("c.hl7", 0), "not_folded"), 0);
     let result = place.one("results", doc! {});
     let last = result.get_document("asOf").expect("the last message");

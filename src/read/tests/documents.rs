@@ -284,8 +284,8 @@ impl<'t> Slow<'t> {
         }
     }
 
-    /// Returns the end of a string between two values. If a colon follows the string, returns the end of the rest of
-    /// the object, for example of `"b":2}`.
+    /// Returns the end of a string that stands where an object should begin. If a colon follows, the string is a key of
+    /// an object whose beginning is lost, for example `"b":2}`. Then returns the end of that object.
     fn string_value_end(&mut self, mut value: SlowValue) -> End {
         let (end, plain) = self.string_end(value.start + 1)?;
         if self.text[end - 1] == b'\n' {
