@@ -1,6 +1,8 @@
 //! The reasons why a row is refused. Each reason has a stable name, such as `too_few_cells`. The name is the same in
 //! the enum, the reject file, the report and the docs.
 
+use std::ops::Range;
+
 /// Says why one row was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reject {
@@ -126,6 +128,18 @@ pub enum RowKinds {
     One(usize),
     /// The row was refused before its kind was known.
     None,
+}
+
+impl RowKinds {
+    /// Returns the kinds that count the row, of `kinds` kinds. The first kind counts the rows of no kind, so that each
+    /// row is counted.
+    pub(crate) fn counting(self, kinds: usize) -> Range<usize> {
+        match self {
+            Self::All => 0..kinds,
+            Self::One(kind) => kind..kind + 1,
+            Self::None => 0..1,
+        }
+    }
 }
 
 /// A refused row, with its position and its cells, for the reject file.

@@ -24,7 +24,8 @@ pub(crate) struct Options {
     pub(crate) runs: usize,
     pub(crate) scenarios: Vec<Scenario>,
     pub(crate) contenders: Vec<String>,
-    /// Whether the synthetic tables contain equal rows. If two parts of a load contain equal rows, the load takes longer.
+    /// Whether the synthetic tables contain equal rows. If two parts of a load contain equal rows, the load takes
+    /// longer.
     pub(crate) has_duplicates: bool,
     pub(crate) cache_mb: u32,
     pub(crate) out: PathBuf,

@@ -1,5 +1,5 @@
-//! The scenarios `messages` and `resources`: their synthetic sources (HL7 v2 messages, and FHIR R4 resources), and their
-//! contenders.
+//! The scenarios `messages` and `resources`: their synthetic sources (HL7 v2 messages, and FHIR R4 resources), and
+//! their contenders.
 
 use std::fmt::Write as _;
 use std::fs::File;

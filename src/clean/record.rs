@@ -13,7 +13,8 @@ pub struct Record {
     /// The values inside arrays. The items of an array are adjacent. An item of a list is one value. An item of a
     /// repeating group has one value per column of the group.
     pub items: Vec<Value>,
-    /// The bytes of the row as they are in the source, or the BSON of a FHIR resource. Empty if no field contains the whole record.
+    /// The bytes of the row as they are in the source, or the BSON of a FHIR resource. Empty if no field contains the
+    /// whole record.
     pub whole: Vec<u8>,
 }
 

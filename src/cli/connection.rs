@@ -227,8 +227,8 @@ impl ConnectionArgs {
     }
 }
 
-/// Says that `COLLECTION_NAME` does not count for a spec with its own collection. Does not show the value, because it may be a
-/// connection string.
+/// Tells the user that `COLLECTION_NAME` is ignored, because the spec has its own collection. Does not show the value
+/// of the variable, because it may be a connection string by mistake.
 pub(super) fn tell_ignored_name(spec: &Spec, settings: &Settings) {
     if settings.get("COLLECTION_NAME").is_some_and(|name| name != spec.collection) {
         output::tell(format_args!(

@@ -12,8 +12,8 @@ use super::settings;
 /// The dataset spec that a command uses.
 #[derive(Debug, Clone, Default, Args)]
 pub(super) struct DatasetArgs {
-    /// Dataset spec: a file, or one of the built-in specs admissions, hl7v2 and fhir-r4 [default: admissions; load, verify
-    /// and plan use hl7v2 for HL7 messages and fhir-r4 for FHIR resources]
+    /// Dataset spec: a file, or one of the built-in specs admissions, hl7v2 and fhir-r4 [default: admissions; load,
+    /// verify and plan use hl7v2 for HL7 messages and fhir-r4 for FHIR resources]
     #[arg(long = "spec", value_name = "FILE|NAME")]
     pub(super) path: Option<PathBuf>,
 }

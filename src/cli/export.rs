@@ -41,10 +41,10 @@ pub(super) struct ExportArgs {
     /// File to write, readable only by its owner [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Format of the output; json writes one document per line, hl7 writes the messages as they were loaded, fhir writes
-    /// the resources as they were loaded, one per line [default: hl7 or fhir if the spec is for HL7 messages or FHIR
-    /// resources and the name of the file does not end with .csv; otherwise from the end of the file's name: .csv, .json,
-    /// .ndjson, .jsonl or .hl7; otherwise csv]
+    /// Format of the output; json writes one document per line, hl7 writes the messages as they were loaded, fhir
+    /// writes the resources as they were loaded, one per line [default: hl7 or fhir if the spec is for HL7 messages or
+    /// FHIR resources and the name of the file does not end with .csv; otherwise from the end of the file's name: .csv,
+    /// .json, .ndjson, .jsonl or .hl7; otherwise csv]
     #[arg(long = "type", value_enum, ignore_case = true, value_name = "TYPE")]
     kind: Option<ExportType>,
     /// Delimiter of the CSV: , ; | or tab
@@ -65,20 +65,6 @@ pub(super) struct ExportArgs {
     quiet: bool,
     #[command(flatten)]
     deployment: DeploymentArgs,
-}
-
-/// Fails if none of the collections exists. If there is one kind of documents, its collection is the target.
-async fn require_one_of(target: &Target, specs: &[Spec]) -> Result<(), Error> {
-    let mut missing = require_collection(target).await;
-    if specs.len() > 1 {
-        for spec in specs {
-            missing = require_collection(&target.in_collection(&spec.collection)).await;
-            if missing.is_ok() {
-                break;
-            }
-        }
-    }
-    Ok(missing?)
 }
 
 /// The formats of an export.
@@ -127,23 +113,22 @@ impl ExportArgs {
                 output::refuse_inputs("--out", out, &inputs)?;
             }
             let target = connect(&destination).await?;
-            require_one_of(&target, &specs).await?;
+            let collections = collections_of(&target, &specs);
+            require_one_of(&collections).await?;
             if let Some(out) = &out {
                 refuse_originals(&target, out).await?;
             }
-            let has_several = specs.len() > 1;
             let output = out.as_deref().map_or_else(|| Ok(Output::stdout()), open)?;
             let progress = Progress::default();
             progress.enter(Phase::Export);
             // If the documents are written to the terminal, a progress bar would be mixed with them.
             let is_on_terminal = out.is_none() && std::io::stdout().is_terminal();
             let _bar = Bar::start(&progress, quiet || is_on_terminal);
-            let scan = |spec: Spec| {
-                let target = if has_several { target.in_collection(&spec.collection) } else { target.clone() };
-                let scan = Scan::new(&target.documents()).matching(filter.clone().unwrap_or_default());
+            let scan = |(collection, spec): (&Target, Spec)| {
+                let scan = Scan::new(&collection.documents()).matching(filter.clone().unwrap_or_default());
                 (scan.counted_by(&progress.documents), spec)
             };
-            let scans: Vec<(Scan, Spec)> = specs.into_iter().map(scan).collect();
+            let scans: Vec<(Scan, Spec)> = collections.iter().zip(specs).map(scan).collect();
             match export(&scans, &options, output).await {
                 // A reader such as `head` closes the pipe when it has read enough. That is not an error.
                 Err(ExportError::Write { cause, .. }) if cause.kind() == ErrorKind::BrokenPipe => Ok(None),
@@ -196,6 +181,26 @@ fn require_whole(format: ExportFormat, specs: &[Spec]) -> Result<(), Error> {
         ));
     }
     Ok(())
+}
+
+/// Returns the collection of each kind of document. If there is one kind, its collection is that of the target.
+fn collections_of(target: &Target, specs: &[Spec]) -> Vec<Target> {
+    match specs {
+        [_] => vec![target.clone()],
+        _ => specs.iter().map(|spec| target.in_collection(&spec.collection)).collect(),
+    }
+}
+
+/// Fails if none of the collections exists.
+async fn require_one_of(collections: &[Target]) -> Result<(), Error> {
+    let mut found = Ok(());
+    for collection in collections {
+        found = require_collection(collection).await;
+        if found.is_ok() {
+            break;
+        }
+    }
+    Ok(found?)
 }
 
 /// Warns of a filter that probably matches no document.

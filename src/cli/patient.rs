@@ -26,8 +26,8 @@ const DAY_MS: i64 = 86_400_000;
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct PatientArgs {
-    /// Identifier of the patient and the authority that assigned it, as value^^^authority; or - to read it from standard
-    /// input, because other users of the machine can see arguments. A connection string may be given here too
+    /// Identifier of the patient and the authority that assigned it, as value^^^authority; or - to read it from
+    /// standard input, because other users of the machine can see arguments. A connection string may be given here too
     #[arg(value_name = "IDENTIFIER")]
     positional: Vec<Secret>,
     /// Authority that assigned the identifier
@@ -99,7 +99,8 @@ impl PatientArgs {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// Uses a connection string among the arguments. An identifier may look like one, because its authority can be a URL.
+    /// Uses a connection string among the arguments. An identifier may look like one, because its authority can be a
+    /// URL.
     fn take_uri(&mut self) -> Result<(), Error> {
         let is_other = |text: &Secret| is_connection_string(text.reveal()) || !text.reveal().contains('^');
         let (mut others, identifiers) = std::mem::take(&mut self.positional).into_iter().partition(is_other);

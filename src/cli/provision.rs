@@ -39,7 +39,8 @@ pub(super) struct ProvisionArgs {
     /// Print the necessary changes, but do not make them
     #[arg(long)]
     plan: bool,
-    /// Generate the passwords that are not set, and add them to this file before the users are created [default: .env]. Medlift itself reads only .env in the working directory
+    /// Generate the passwords that are not set, and add them to this file before the users are created [default: .env].
+    /// Medlift itself reads only .env in the working directory
     #[arg(
         long,
         value_name = "FILE",

@@ -51,8 +51,8 @@ pub(super) struct ReadingArgs {
     /// Date format, for all columns or for one: DD/MM/YYYY or 'Date of Admission=MM/DD/YYYY' [default: detected]
     #[arg(long, value_name = "[COLUMN=]FORMAT", value_parser = date_format)]
     date_format: Vec<(Option<String>, DateFormat)>,
-    /// Name of the system that FHIR resources are from, for example of a hospital. It is part of their identity: the same
-    /// id in two systems is two resources [default: that of the spec, or default]
+    /// Name of the system that FHIR resources are from, for example of a hospital. It is part of their identity: the
+    /// same id in two systems is two resources [default: that of the spec, or default]
     #[arg(long, value_name = "NAME", value_parser = system)]
     source_system: Option<String>,
     /// The first row of CSV and TSV is the header; it always is, so the option is for compatibility with mongoimport
@@ -136,8 +136,8 @@ impl ReadingArgs {
         Progress::new(self.verbose > 0)
     }
 
-    /// Examines all sources and determines their layouts: delimiter, columns and date formats. If the user gave no spec,
-    /// the format of the sources decides which built-in spec is used.
+    /// Examines all sources and determines their layouts: delimiter, columns and date formats. If the user gave no
+    /// spec, the format of the sources decides which built-in spec is used.
     pub(super) fn plan(&self, progress: &Progress) -> Result<Plan, Error> {
         let dataset = self.dataset.path.as_deref().map(Dataset::from_file).transpose()?;
         let sources: Vec<String> = self

@@ -132,15 +132,11 @@ impl VerifyArgs {
 
     fn options(&self) -> VerifyOptions {
         VerifyOptions {
-            kind: 0,
             differences_max: self.max_differences,
             show_values: self.show_values,
             only_source: self.ignore_extra,
             mode: self.mode.into(),
-            excused: None,
-            share: Share::ALL,
-            expected: None,
-            sources: None,
+            ..VerifyOptions::default()
         }
     }
 }

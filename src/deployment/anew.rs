@@ -3,9 +3,9 @@
 
 use bson::{Bson, Document, doc};
 
-use super::indexes::{first_batch, read_raw};
+use super::indexes::read_raw;
 use super::schema::{self, listing};
-use crate::server::{Failure, ServerError, Target};
+use crate::server::{Failure, ServerError, Target, first_batch};
 use crate::spec::{Index, Spec};
 
 /// The options of `create` that describe a validator.
@@ -22,8 +22,8 @@ pub struct Surroundings {
 }
 
 impl Surroundings {
-    /// Reads the options and the indexes of the target's collection. They are empty if it does not exist, or if the user
-    /// may not list them.
+    /// Reads the options and the indexes of the target's collection. They are empty if it does not exist, or if the
+    /// user may not list them.
     pub async fn read(target: &Target, spec: &Spec) -> Result<Self, ServerError> {
         match Self::read_permitted(target, spec).await {
             Err(error) if error.is_not_authorized() => Ok(Self::default()),
@@ -92,7 +92,8 @@ impl Surroundings {
     }
 }
 
-/// Returns the reason why the server refused a command for good. The collection is dropped already, so the load goes on.
+/// Returns the reason why the server refused a command for good. The collection is dropped already, so the load goes
+/// on.
 ///
 /// # Errors
 /// The server could not be reached, or the failure is temporary.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bson::{Bson, Document, doc};
 
 use crate::server::codes::NAMESPACE_NOT_FOUND;
-use crate::server::{Failure, ServerError, Target, pause};
+use crate::server::{Failure, ServerError, Target, first_batch, pause};
 use crate::spec::{Index, Spec};
 
 /// Maximum wait for index builds. An index build on a billion documents takes hours.
@@ -41,12 +41,6 @@ pub(super) async fn read_raw(target: &Target) -> Result<Document, ServerError> {
             Err(ServerError::Command { doing, failure })
         }
     }
-}
-
-/// Returns the documents in the first batch of a reply that has a cursor.
-pub(super) fn first_batch(reply: &Document) -> impl Iterator<Item = &Document> {
-    let batch = reply.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
-    batch.into_iter().flatten().filter_map(Bson::as_document)
 }
 
 /// Separates the indexes in the server's list: those that are ready, and those that are still being built. An index

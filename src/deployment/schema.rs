@@ -4,11 +4,11 @@
 use bson::{Bson, Decimal128, Document, doc};
 
 use super::error::DeploymentError;
-use super::indexes::{self, first_batch, wait_for_builds};
+use super::indexes::{self, wait_for_builds};
 use super::pattern::{Unchecked, server_pattern};
 pub use crate::server::collection_uuid as uuid;
 pub(super) use crate::server::listing;
-use crate::server::{ATTEMPTS_MAX, Failure, ServerError, Target, patiently, pause};
+use crate::server::{ATTEMPTS_MAX, Failure, ServerError, Target, first_batch, patiently, pause};
 use crate::spec::{Decimal, Field, FieldType, Index, Node, Presence, Range, Spec, closest};
 use crate::wording::shell_word;
 

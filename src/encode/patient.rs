@@ -18,8 +18,8 @@ pub(crate) struct PatientKey {
     group: Option<(usize, usize)>,
     /// The name of the authority, if the identifiers are references to FHIR Patients, or ids of them.
     authority: String,
-    /// In the documents of FHIR Patients: the field with the key that references to the Patient give, and the field with
-    /// the id.
+    /// In the documents of FHIR Patients: the field with the key that references to the Patient give, and the field
+    /// with the id.
     own: Option<(usize, usize)>,
 }
 
@@ -50,7 +50,7 @@ impl PatientKey {
         if let Some((field, id)) = self.own
             && let Value::Text(id) = &record.values[id]
         {
-            let own = self.identity.derive("patient", &[record.text(id), &self.authority]);
+            let own = self.identity.patient(record.text(id), &self.authority);
             record.values[field] = Value::Uuid(own.0);
             // A Patient without an identifier is known by its references.
             key = key.or(Some(own));

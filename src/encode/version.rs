@@ -123,8 +123,8 @@ impl OfResource {
     }
 
     /// Adds what a time in milliseconds does not say: the rest of its fraction, and then how many references lead to a
-    /// resource. The references of a Bundle are lost if its resources are read without the Bundle. Such a version must not
-    /// replace one with the references.
+    /// resource. The references of a Bundle are lost if its resources are read without the Bundle. Such a version must
+    /// not replace one with the references.
     fn refine(&self, rank: Rank, document: &RawDocument) -> Rank {
         let nanoseconds = self.nanoseconds(document).filter(|_| rank != Rank::default()).unwrap_or_default();
         let links: usize = self.links.iter().map(|name| links_in(document, name)).sum();

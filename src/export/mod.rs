@@ -1,5 +1,5 @@
-//! Exports a collection to a file: CSV with the columns that the spec names, NDJSON, or the original HL7 messages. If the
-//! documents fit the spec, loading the file with the same spec makes the same documents again.
+//! Exports a collection to a file: CSV with the columns that the spec names, NDJSON, or the original HL7 messages. If
+//! the documents fit the spec, loading the file with the same spec makes the same documents again.
 //!
 //! The documents are read in `_id` order by the same [`Scan`] that `verify` uses. If a cursor fails, the scan continues
 //! with a new one. This module has no connection to a server: it receives documents from the scan and writes bytes.
@@ -116,9 +116,9 @@ pub fn open(path: &Path) -> Result<Output, ExportError> {
     Output::file(path, PRIVATE_MODE).map_err(|cause| ExportError::Write { path: path.to_owned(), cause })
 }
 
-/// Writes the documents of all `scans` to `output`, one collection after another. The file appears at its path only if this function returns `Ok`. After
-/// an error, a file that existed before is unchanged. Standard output, a device or a pipe may have received a part of
-/// the documents.
+/// Writes the documents of all `scans` to `output`, one collection after another. The file appears at its path only if
+/// this function returns `Ok`. After an error, a file that existed before is unchanged. Standard output, a device or a
+/// pipe may have received a part of the documents.
 pub async fn export(
     scans: &[(Scan, Spec)],
     options: &ExportOptions,

@@ -11,7 +11,8 @@ use crate::spec::{FormatName, Spec};
 /// Collects the lines of the file until they are written.
 pub(super) struct Rows<'a> {
     spec: &'a Spec,
-    /// For each column of the spec, whether a CSV has it. A CSV lacks derived columns, because a load derives them again.
+    /// For each column of the spec, whether a CSV has it. A CSV lacks derived columns, because a load derives them
+    /// again.
     is_shown: Vec<bool>,
     options: &'a ExportOptions,
     ready: Vec<u8>,

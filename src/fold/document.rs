@@ -24,8 +24,8 @@ pub struct State {
     pub(super) movements: Vec<Movement>,
     /// The number of earlier movements, which are not listed.
     earlier_movements: i64,
-    /// The messages behind the values, in order. [`Held::source`] is a position in this list. Messages whose values were
-    /// replaced are left out when the document is written.
+    /// The messages behind the values, in order. [`Held::source`] is a position in this list. Messages whose values
+    /// were replaced are left out when the document is written.
     pub(super) messages: Vec<Id>,
 }
 
@@ -52,8 +52,8 @@ pub(super) struct Movement {
 /// even if a system sends all its messages with the same visit number.
 pub(super) const MOVEMENTS_MAX: usize = 1_000;
 
-/// A value that is larger than this is not in the state, for the same reason. It is null instead, and `messages` names the
-/// message that has it.
+/// A value that is larger than this is not in the state, for the same reason. It is null instead, and `messages` names
+/// the message that has it.
 pub(super) const VALUE_BYTES_MAX: usize = 256 * 1024;
 
 /// Most documents of the state are not larger than this.

@@ -34,8 +34,8 @@ pub struct Reader {
 pub struct BadMessage(#[from] Problem);
 
 impl Reader {
-    /// Makes a reader. `rule` says which identifier stands for a patient. `zone` is the time zone of times without offset.
-    /// `charset` is the character set of messages that do not name theirs.
+    /// Makes a reader. `rule` says which identifier stands for a patient. `zone` is the time zone of times without
+    /// offset. `charset` is the character set of messages that do not name theirs.
     pub(crate) fn new(identity: IdentityKey, rule: PatientRule, zone: Zone, charset: Charset) -> Self {
         Self { identity, rule, zone, charset, index: Index::default() }
     }

@@ -29,8 +29,8 @@ pub(super) struct Folding {
 }
 
 impl Folding {
-    /// Adds events that are later than all events before. Among themselves, they can be in any order, and the same event
-    /// can occur several times.
+    /// Adds events that are later than all events before. Among themselves, they can be in any order, and the same
+    /// event can occur several times.
     pub(super) fn add(&mut self, events: &mut [&Event]) {
         events.sort_by(|one, other| one.order().cmp(other.order()));
         let mut last = None;

@@ -28,8 +28,8 @@ impl PatientRule {
     /// Returns the rule of a spec.
     ///
     /// # Errors
-    /// The reason, if the spec does not say who the patient is, or reads or changes the identifier in a way that is only
-    /// possible in a record.
+    /// The reason, if the spec does not say who the patient is, or reads or changes the identifier in a way that is
+    /// only possible in a record.
     pub(crate) fn of(spec: &Spec) -> Result<Self, Mismatch> {
         let source = spec.patient.as_ref().ok_or("the spec has no [patient] table")?;
         let paths = source.fields().map(|field| path_of(spec, field));
@@ -61,8 +61,8 @@ impl PatientRule {
         self.prior
     }
 
-    /// Returns the identifier that stands for the patient. `field` is the field with all identifiers, and `text` decodes
-    /// a part.
+    /// Returns the identifier that stands for the patient. `field` is the field with all identifiers, and `text`
+    /// decodes a part.
     pub(super) fn choose(
         &self,
         field: Element<'_>,

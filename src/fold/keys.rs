@@ -27,8 +27,8 @@ impl Kind {
     }
 }
 
-/// Returns the names of the collections with the documents of the state: `patients`, `visits` and `results`. They are in
-/// the database of the messages.
+/// Returns the names of the collections with the documents of the state: `patients`, `visits` and `results`. They are
+/// in the database of the messages.
 pub fn collections() -> [&'static str; 3] {
     Kind::ALL.map(Kind::collection)
 }

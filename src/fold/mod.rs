@@ -30,6 +30,9 @@ mod visit;
 #[cfg(test)]
 mod tests;
 
+/// What a user must be permitted to do in the collections that a fold writes.
+pub(crate) const ACTIONS: [&str; 4] = ["find", "insert", "remove", "update"];
+
 pub use document::State;
 pub use event::{BadMessage, Event, Reader};
 pub use folding::{Advanced, advance, fold};

@@ -61,7 +61,8 @@ impl ResultStep {
         true
     }
 
-    /// The value is null if it is too large for the document. An event is then small, so that many events fit in memory.
+    /// The value is null if it is too large for the document. An event is then small, so that many events fit in
+    /// memory.
     pub(super) fn leave_out_large_values(&mut self) {
         let is_large = match &self.values[..] {
             [] => false,

@@ -97,8 +97,8 @@ impl VisitStep {
         self.set_status(state);
     }
 
-    /// Sets the patient. Only an arrival and A45 give a visit to another patient. Otherwise a system that still uses the
-    /// old number would take a moved visit back.
+    /// Sets the patient. Only an arrival and A45 give a visit to another patient. Otherwise a system that still uses
+    /// the old number would take a moved visit back.
     fn set_patient(&self, state: &mut State) {
         let decides = matches!(self.event, VisitEvent::Arrive(_) | VisitEvent::Move);
         if let Some(patient) = self.patient.filter(|_| decides || state.patient().is_none()) {

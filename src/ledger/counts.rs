@@ -27,8 +27,8 @@ pub struct Counts {
     /// Rows that the spec's conflict rule refused; the collection contains other content under their `_id`s. Part of
     /// `rejected`.
     pub refused_for_conflict: u64,
-    /// FHIR resources that were refused before it was known to which kind of document they belong. The first kind counts
-    /// them. Part of `rejected`.
+    /// FHIR resources that were refused before it was known to which kind of document they belong. The first kind
+    /// counts them. Part of `rejected`.
     #[serde(skip_serializing_if = "is_zero")]
     pub of_no_kind: u64,
     /// Records whose `_id` already had other content. Either the other content was kept, or the record replaced an

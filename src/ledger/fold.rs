@@ -28,16 +28,16 @@ pub struct FoldRecord {
 }
 
 impl FoldRecord {
-    /// Returns true if the state is of the collection in `present`. If a UUID is not known, a collection of the same name
-    /// counts as the same.
+    /// Returns true if the state is of the collection in `present`. If a UUID is not known, a collection of the same
+    /// name counts as the same.
     pub(crate) fn is_of(&self, present: &Self) -> bool {
         let is_other = |(then, now): (Uuid, Uuid)| then != now;
         let is_dropped = self.collection_uuid.zip(present.collection_uuid).is_some_and(is_other);
         !is_dropped && self.messages == present.messages
     }
 
-    /// Returns true if the state is of the collection in `present`, was made by the same version of the rules, and is not
-    /// being made anew.
+    /// Returns true if the state is of the collection in `present`, was made by the same version of the rules, and is
+    /// not being made anew.
     pub(crate) fn is_complete_for(&self, present: &Self) -> bool {
         !self.is_rebuilding && self.version == present.version && self.is_of(present)
     }
@@ -57,8 +57,8 @@ impl Ledger {
     /// Writes the record of the fold with the fence of the fold's lease.
     ///
     /// # Errors
-    /// If no journaled majority acknowledges the write, another process has the lease, or the stored record has a higher
-    /// fence.
+    /// If no journaled majority acknowledges the write, another process has the lease, or the stored record has a
+    /// higher fence.
     pub(crate) async fn put_fold_record(&self, record: &FoldRecord, guard: &Guard) -> Result<(), LedgerError> {
         let fence = guard.fence();
         let mut record = bson::serialize_to_document(record).expect("a record must serialize to a document");

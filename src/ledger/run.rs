@@ -49,8 +49,8 @@ pub struct LoadDocument {
     /// The position up to which the load is committed.
     pub checkpoint: Checkpoint,
     /// The sum of the digests of all records of this load that are stored, as 32 hex digits. The order of the records
-    /// does not matter. Empty if the sum is not known: a record replaced an earlier record of the same load, or the load
-    /// has several parts and no verification could determine the sum.
+    /// does not matter. Empty if the sum is not known: a record replaced an earlier record of the same load, or the
+    /// load has several parts and no verification could determine the sum.
     pub digest: String,
     /// Number of ledger documents that list the load's refused and kept-out records (see [`Exceptions`]).
     pub exceptions: u64,
@@ -58,8 +58,8 @@ pub struct LoadDocument {
     /// above concern the collection of the first kind.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub further: Vec<TargetState>,
-    /// Whether each row gives a document of only one of the kinds, as FHIR resources do. The counts of a kind are then about
-    /// the rows of this kind.
+    /// Whether each row gives a document of only one of the kinds, as FHIR resources do. The counts of a kind are then
+    /// about the rows of this kind.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_divided: bool,
     /// The result of the most recent verification by this load, or by a repetition of its command. `None` if there was

@@ -47,8 +47,8 @@ impl Format {
     ///
     /// If the options give no format, the first characters decide. A source that begins with `{`, `[{` or `[]` is JSON.
     /// White space before and between these characters is ignored. A source that begins with a header segment such as
-    /// `MSH|^` is HL7 v2, unless the options give the delimiter, the quote or the escape character of a table. Every other
-    /// source is delimited text.
+    /// `MSH|^` is HL7 v2, unless the options give the delimiter, the quote or the escape character of a table. Every
+    /// other source is delimited text.
     pub fn detect(sample: &[u8], options: &LayoutOptions) -> Result<Self, LayoutError> {
         let mut signs = sample.iter().filter(|byte| !byte.is_ascii_whitespace());
         let (first, second) = (signs.next(), signs.next());
@@ -65,16 +65,16 @@ impl Format {
         }
     }
 
-    /// Returns true if a source contains FHIR resources: its first object has a `resourceType`. `sample` is the beginning
-    /// of the source. Only a spec for FHIR resources makes Medlift read such a source as FHIR, because other specs can
-    /// read it as plain JSON.
+    /// Returns true if a source contains FHIR resources: its first object has a `resourceType`. `sample` is the
+    /// beginning of the source. Only a spec for FHIR resources makes Medlift read such a source as FHIR, because other
+    /// specs can read it as plain JSON.
     pub fn is_fhir(sample: &[u8]) -> bool {
         let text = sample.trim_ascii_start();
         fhir::type_of(text.strip_prefix(b"[").unwrap_or(text)).is_some()
     }
 
-    /// Returns the name of the built-in spec that is used for a source of this format if the user gives no spec. `sample` is
-    /// the beginning of the source.
+    /// Returns the name of the built-in spec that is used for a source of this format if the user gives no spec.
+    /// `sample` is the beginning of the source.
     pub fn built_in_spec(self, sample: &[u8]) -> &'static str {
         match self {
             Self::Hl7 => "hl7v2",

@@ -196,8 +196,8 @@ impl Layout {
         })
     }
 
-    /// Creates the layout of HL7 messages or FHIR resources: one cell per column of the spec, in the order of the spec. In
-    /// this layout, `cell_of_field` has one entry per column. `bind` then changes it to one entry per field.
+    /// Creates the layout of HL7 messages or FHIR resources: one cell per column of the spec, in the order of the spec.
+    /// In this layout, `cell_of_field` has one entry per column. `bind` then changes it to one entry per field.
     fn bind_paths(format: Format, spec: &Spec, columns: &[Column<'_>]) -> Self {
         Self {
             format,

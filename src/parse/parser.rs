@@ -108,7 +108,8 @@ impl Parser {
     pub fn text<'a>(&self, row: &'a [u8]) -> &'a [u8] {
         match &self.rows {
             Rows::Csv(_) | Rows::Json(_) => row,
-            // A message can have any character set. All cells of messages and resources are owned, so no text is needed.
+            // A message can have any character set. All cells of messages and resources are owned, so no text is
+            // needed.
             Rows::Hl7(_) | Rows::Fhir(_) => &[],
         }
     }

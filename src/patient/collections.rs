@@ -5,11 +5,11 @@ use bson::{Bson, Document, doc};
 use crate::fold::notes_of;
 use crate::ledger::LEDGER_COLLECTION;
 use crate::server::codes::NAMESPACE_NOT_FOUND;
-use crate::server::{Failure, ServerError, Target, leases_of};
+use crate::server::{Failure, ServerError, Target, first_batch, leases_of};
 use crate::spec::patient::{PATIENT_FIELD, PATIENT_REFERENCE_FIELD};
 
-/// Of a large collection without an index that helps, only this number of documents is looked at to find out whether its
-/// documents have the patient's key.
+/// Of a large collection without an index that helps, only this number of documents is looked at to find out whether
+/// its documents have the patient's key.
 pub(super) const LOOKED_AT: i32 = 100;
 /// A collection with more documents than this is large: without an index, it takes long to read.
 const LARGE: i64 = 100_000;
@@ -73,7 +73,7 @@ pub(super) async fn list(target: &Target) -> Result<Listed, ServerError> {
     };
     let doing = || format!("list the collections of {}", target.database);
     let reply = reply.map_err(|failure| ServerError::Command { doing: doing(), failure })?;
-    let names = batch(&reply).filter_map(|listed| listed.get_str("name").ok()).map(str::to_owned).collect();
+    let names = first_batch(&reply).filter_map(|listed| listed.get_str("name").ok()).map(str::to_owned).collect();
     Ok(Listed { names: of_data(names), is_complete })
 }
 
@@ -104,15 +104,15 @@ pub(super) async fn examine(target: &Target) -> Result<Kind, ServerError> {
     };
     let counted = target.look(doc! { "count": name }).await.map_err(failed)?;
     let is_large = counted.get("n").and_then(number).unwrap_or_default() > LARGE;
-    let is_sampled = |field: &str| batch(&probed).any(|document| has(document, field));
-    let is_indexed = |field: &str| batch(&listed).any(|index| begins_with(index, field));
+    let is_sampled = |field: &str| first_batch(&probed).any(|document| has(document, field));
+    let is_indexed = |field: &str| first_batch(&listed).any(|index| begins_with(index, field));
     let exists = async |field: &str| -> Result<bool, ServerError> {
         if is_sampled(field) || is_large {
             return Ok(is_sampled(field));
         }
         let any =
             doc! { "find": name, "filter": { field: { "$exists": true } }, "limit": 1, "projection": { "_id": 1 } };
-        Ok(batch(&target.look(any).await.map_err(failed)?).next().is_some())
+        Ok(first_batch(&target.look(any).await.map_err(failed)?).next().is_some())
     };
     let links = async |field: &str| -> Result<Links, ServerError> {
         if is_indexed(field) {
@@ -121,7 +121,7 @@ pub(super) async fn examine(target: &Target) -> Result<Kind, ServerError> {
         let found = if is_large { Links::TooSlow } else { Links::Followed };
         Ok(if exists(field).await? { found } else { Links::Absent })
     };
-    let has_index = batch(&listed).any(is_of_key);
+    let has_index = first_batch(&listed).any(is_of_key);
     if !has_index && !exists(PATIENT_FIELD).await? {
         return Ok(if is_large { Kind::Unknown } else { Kind::WithoutKey });
     }
@@ -155,11 +155,6 @@ fn number(value: &Bson) -> Option<i64> {
         Bson::Double(number) => Some(*number as i64),
         _ => None,
     }
-}
-
-fn batch(reply: &Document) -> impl Iterator<Item = &Document> {
-    let batch = reply.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
-    batch.into_iter().flatten().filter_map(Bson::as_document)
 }
 
 #[cfg(test)]

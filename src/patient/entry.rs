@@ -60,8 +60,8 @@ pub struct Entry {
     pub id: String,
     /// What the document is, for example `ADT A01`.
     pub what: String,
-    /// The values of the document that are single texts, numbers, dates or truth values, with their dotted names, in the
-    /// order of the document. In JSON, this is an object.
+    /// The values of the document that are single texts, numbers, dates or truth values, with their dotted names, in
+    /// the order of the document. In JSON, this is an object.
     #[serde(serialize_with = "as_object")]
     pub facts: Vec<(String, Json)>,
     #[serde(skip)]
@@ -97,8 +97,8 @@ fn as_object<S: Serializer>(facts: &[(String, Json)], serializer: S) -> Result<S
     serializer.collect_map(facts.iter().map(|(name, value)| (name, value)))
 }
 
-/// Returns the field with the time of the document, and the time. It is the first field of [`TIMES`], otherwise the first
-/// date that is not a date of birth.
+/// Returns the field with the time of the document, and the time. It is the first field of [`TIMES`], otherwise the
+/// first date that is not a date of birth.
 fn time_of(document: &Document) -> Option<(String, bson::DateTime)> {
     let date = |name: &&str| match first_at(document, name)? {
         Bson::DateTime(date) => Some(((*name).to_owned(), *date)),

@@ -7,12 +7,13 @@ use crate::spec::trim;
 
 /// The patient whose documents are searched. `Debug` does not show the identifier.
 pub enum Name {
-    /// An identifier, and the names under which the authority that assigned it may be known. An empty name stands for no
-    /// authority.
+    /// An identifier, and the names under which the authority that assigned it may be known. An empty name stands for
+    /// no authority.
     Identifier {
         /// The identifier.
         value: String,
-        /// The authority. Several names are possible, because an HD value (`namespace&universal id&type`) has two names.
+        /// The authority. Several names are possible, because an HD value (`namespace&universal id&type`) has two
+        /// names.
         authorities: Vec<String>,
     },
     /// The key of the patient, as it is in the field `patient`.

@@ -17,11 +17,12 @@ use crate::spec::patient::{PATIENT_FIELD, PATIENT_REFERENCE_FIELD};
 
 /// The largest number of documents that one query for further keys reads.
 const LINKS_MAX: i64 = 1_000;
-/// If a patient has this number of keys, no more are looked for. More of them are a sign of a wrong merge, and would make
-/// queries too large.
+/// If a patient has this number of keys, no more are looked for. More of them are a sign of a wrong merge, and would
+/// make queries too large.
 const KEYS_MAX: usize = 1_000;
 
-/// Documents are dropped because of the limit only if at least this number is in memory, so that they are sorted rarely.
+/// Documents are dropped because of the limit only if at least this number is in memory, so that they are sorted
+/// rarely.
 const SORTED_AT: usize = 1_000;
 
 /// What is searched.

@@ -2,12 +2,12 @@
 
 use std::ops::Range;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::encode::IdentityKey;
 use crate::ledger::{Counts, Reading, SourceIdentity};
 use crate::parse::{BundleIds, Charset, DateFormat, FhirForm, Format, FormatName, Layout, LayoutError, LayoutOptions};
-use crate::read::{self, Block, Encoding, Origin, ReadError, ReadOptions, Reader, is_reject_path};
+use crate::read::{self, Block, Encoding, Origin, ReadError, ReadOptions, Reader, Version, is_reject_path};
 use crate::server::Target;
 use crate::spec::{Dataset, Sign, SourceFormat, Spec};
 
@@ -67,6 +67,8 @@ pub struct SourcePlan {
     /// The format, columns and date formats of the source.
     pub layout: Layout,
     density: Density,
+    /// The version of the source, once it is known. To find out that of a file, Medlift reads the file to its end.
+    version: OnceLock<Version>,
     /// The reader that read the first bytes. Kept open only for the first source, and for a source that can be opened
     /// only once.
     opened: Mutex<Option<Reader>>,
@@ -98,8 +100,8 @@ impl Plan {
         Ok(Self { spec, kinds, key, sources, workers, reading, options, is_spec_detected: false })
     }
 
-    /// Makes a plan like [`new`](Self::new), for a user who gave no spec. The format of the sources decides which built-in
-    /// spec is used.
+    /// Makes a plan like [`new`](Self::new), for a user who gave no spec. The format of the sources decides which
+    /// built-in spec is used.
     ///
     /// # Errors
     /// The same as for [`new`](Self::new). Also if two sources need different specs.
@@ -134,8 +136,8 @@ impl Plan {
         Ok(Self { spec, kinds, key, sources, workers, reading, options, is_spec_detected })
     }
 
-    /// Returns the message that says which spec was chosen by the format of the sources. Returns `None` if the user gave a
-    /// spec, or if it is the spec that is used by default.
+    /// Returns the message that says which spec was chosen by the format of the sources. Returns `None` if the user
+    /// gave a spec, or if it is the spec that is used by default.
     pub fn detected_spec(&self) -> Option<String> {
         self.is_spec_detected.then(|| format!("spec {} (detected)", self.spec.option().unwrap_or(&self.spec.name)))
     }
@@ -147,8 +149,10 @@ impl Plan {
     /// If a source cannot be read, or has changed since the plan was made.
     pub fn identities(&self) -> Result<Vec<SourceIdentity>, Error> {
         let identity = |plan: &SourcePlan| {
-            let version = plan.origin.version()?;
+            let known = plan.version.get().cloned();
+            let version = known.map_or_else(|| plan.origin.version(), Ok)?;
             plan.origin.check_unchanged()?;
+            let _ = plan.version.set(version.clone());
             Ok(SourceIdentity { name: plan.origin.name().to_owned(), size_bytes: plan.origin.size_bytes(), version })
         };
         self.sources.iter().map(identity).collect()
@@ -181,7 +185,7 @@ impl Plan {
         first.origin = first.origin.part(bytes).ok_or_else(|| {
             Error::Stopped(format!("{} is not a regular file, so it cannot be read in parts", first.origin.name()))
         })?;
-        (first.is_part, first.opened) = (true, Mutex::new(None));
+        (first.is_part, first.opened, first.version) = (true, Mutex::new(None), OnceLock::new());
         Ok(())
     }
 
@@ -246,9 +250,9 @@ impl Plan {
         Ok(reader)
     }
 
-    /// Reads source `index` for the resources behind the full URLs of its Bundles. A reference in a Bundle can lead to a
-    /// resource that comes later, so this is done before its rows are read. Returns `None` if the source has no Bundles,
-    /// if it can be read only once, or as soon as `is_stopped` returns true.
+    /// Reads source `index` for the resources behind the full URLs of its Bundles. A reference in a Bundle can lead to
+    /// a resource that comes later, so this is done before its rows are read. Returns `None` if the source has no
+    /// Bundles, if it can be read only once, or as soon as `is_stopped` returns true.
     pub fn bundle_ids(&self, index: usize, is_stopped: impl Fn() -> bool) -> Result<Option<Arc<BundleIds>>, Error> {
         let SourcePlan { origin, layout, encoding, .. } = &self.sources[index];
         if layout.format != Format::Fhir(FhirForm::Bundle) || origin.is_read_once() {
@@ -383,7 +387,7 @@ impl SourcePlan {
         // be read only once, keep their readers.
         let is_kept = origin.is_read_once() || index == 0;
         let opened = Mutex::new(is_kept.then_some(reader));
-        Ok(Self { origin, encoding, layout, density, opened, is_part: false })
+        Ok(Self { origin, encoding, layout, density, version: OnceLock::new(), opened, is_part: false })
     }
 }
 

@@ -153,14 +153,9 @@ impl<'a> Entries<'a> {
     }
 
     fn count_rejected(&mut self, kinds: RowKinds) {
-        match kinds {
-            RowKinds::All => self.counts.iter_mut().for_each(|counts| counts.rejected += 1),
-            RowKinds::One(kind) => self.counts[kind].rejected += 1,
-            RowKinds::None => {
-                self.counts[0].rejected += 1;
-                self.counts[0].of_no_kind += 1;
-            }
-        }
+        let counting = kinds.counting(self.counts.len());
+        self.counts[counting].iter_mut().for_each(|counts| counts.rejected += 1);
+        self.counts[0].of_no_kind += u64::from(kinds == RowKinds::None);
     }
 
     fn add_kind(&mut self, kind: usize, settled: &Settled) {

@@ -19,7 +19,7 @@ use crate::encode::{
 use crate::error::Error;
 use crate::parse::{BundleIds, Cells, Parser};
 use crate::read::{Block, RowSpan};
-use crate::reject::{Reason, Reject, RejectedRow, RowKinds};
+use crate::reject::{Reason, Reject, RejectedRow};
 use crate::report::Progress;
 use crate::spec::Spec;
 
@@ -307,11 +307,8 @@ impl Bench {
                     encoded.originals.push(|_| &[]);
                 }
             }
-            match self.parser.kinds() {
-                RowKinds::All => encoded.kinds.iter_mut().for_each(|kind| kind.rows += 1),
-                RowKinds::One(kind) => encoded.kinds[kind].rows += 1,
-                RowKinds::None => encoded.kinds[0].rows += 1,
-            }
+            let counting = self.parser.kinds().counting(encoded.kinds.len());
+            encoded.kinds[counting].iter_mut().for_each(|kind| kind.rows += 1);
             if row % HASHED_TOGETHER == HASHED_TOGETHER - 1 {
                 self.name(&mut encoded);
             }
@@ -333,8 +330,8 @@ impl Bench {
         }
     }
 
-    /// Appends the row's documents: one of each kind, or none if the row is rejected. A resource gives one document. [`name`](Self::name) computes
-    /// their `_id`s later, for several documents at once.
+    /// Appends the row's documents: one of each kind, or none if the row is rejected. A resource gives one document.
+    /// [`name`](Self::name) computes their `_id`s later, for several documents at once.
     fn encode_row(&mut self, block: &Block, span: RowSpan, row: usize, into: &mut EncodedBlock) -> Result<(), Reject> {
         let bytes = block.row(span);
         self.parser.parse(bytes, span, &mut self.cells)?;
@@ -349,11 +346,8 @@ impl Bench {
             ..Entry::default()
         };
         let text = self.parser.text(bytes);
-        let kinds = match self.parser.kinds() {
-            RowKinds::All => 0..self.kinds.len(),
-            RowKinds::One(kind) => kind..kind + 1,
-            RowKinds::None => 0..0,
-        };
+        // A parsed row has a kind, so the kinds that count it are those of its documents.
+        let kinds = self.parser.kinds().counting(self.kinds.len());
         for kind in &mut self.kinds[kinds.clone()] {
             let cleaned = kind.cleaner.clean_only(text, &self.cells, &mut kind.record);
             cleaned.map_err(|reject| kind.among_all(reject))?;

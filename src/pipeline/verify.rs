@@ -12,7 +12,7 @@ use crate::fold::shell::{self as fold, FoldError};
 use crate::ledger::{
     CollectionIdentity, LEASE_DEFAULT, Ledger, LedgerError, LoadDocument, SourceIdentity, TargetState,
 };
-use crate::reject::{RejectedRow, RowKinds};
+use crate::reject::RejectedRow;
 use crate::report::fold::StateProof;
 use crate::report::{Phase, Progress};
 use crate::server::{Failure, Target};
@@ -121,8 +121,8 @@ pub async fn verify(
     };
     (verification.rejected, verification.references_elsewhere) = (rejected, references_elsewhere);
     verification.references_to_nothing = referenced.to_nothing(&scan).await?;
-    // The ledger is read after the collection, because another load may begin while the collection is scanned. Each load
-    // writes its ledger document before it writes its first document to the collection.
+    // The ledger is read after the collection, because another load may begin while the collection is scanned. Each
+    // load writes its ledger document before it writes its first document to the collection.
     if verification.superseded > 0 {
         let others = other_loads(plan, target, options.sources.as_deref()).await?;
         verification.judge_newer(others, options.differences_max);
@@ -142,8 +142,8 @@ pub async fn verify(
     Ok(verification)
 }
 
-/// Folds the stored HL7 v2 messages of a plan again, and compares the result with the stored patients, visits and results.
-/// Writes nothing. Returns `None` if the plan's sources are not HL7 v2 messages.
+/// Folds the stored HL7 v2 messages of a plan again, and compares the result with the stored patients, visits and
+/// results. Writes nothing. Returns `None` if the plan's sources are not HL7 v2 messages.
 ///
 /// # Errors
 /// If the messages or the state cannot be read, or the state was made with another spec or key. Differences are not
@@ -270,11 +270,7 @@ impl Collector {
     }
 
     fn add(&mut self, block: &EncodedBlock) -> Result<(), Error> {
-        let is_of_kind = |row: &&RejectedRow| match row.kinds {
-            RowKinds::All => true,
-            RowKinds::One(kind) => kind == self.kind,
-            RowKinds::None => self.kind == 0,
-        };
+        let is_of_kind = |row: &&RejectedRow| row.kinds.counting(block.kinds.len()).contains(&self.kind);
         self.rejected += block.rejects.iter().filter(is_of_kind).count() as u64;
         for Reference { kind, target, .. } in &block.references {
             match kind {

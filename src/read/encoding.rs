@@ -132,8 +132,8 @@ fn unmarked_utf16(raw: &[u8]) -> Option<Encoding> {
     }
 }
 
-/// Returns true if the text begins like JSON and contains the key of FHIR resources. FHIR is always UTF-8, so other bytes
-/// are damage.
+/// Returns true if the text begins like JSON and contains the key of FHIR resources. FHIR is always UTF-8, so other
+/// bytes are damage.
 fn is_fhir(raw: &[u8]) -> bool {
     let text = raw.trim_ascii_start();
     matches!(text.first(), Some(b'{' | b'[')) && memchr::memmem::find(text, b"\"resourceType\"").is_some()

@@ -44,8 +44,8 @@ impl Stillness {
         Self { since: now, counters: None }
     }
 
-    /// Returns the end of a line if the counters did not change for at least [`STILL`]. Some phases have no counters, or
-    /// wait for another process. In these phases, returns `None`.
+    /// Returns the end of a line if the counters did not change for at least [`STILL`]. Some phases have no counters,
+    /// or wait for another process. In these phases, returns `None`.
     fn look(&mut self, shot: &Snapshot, now: Instant) -> Option<String> {
         let counters = Some((shot.phase, [shot.rows, shot.rows_committed, shot.documents, shot.bytes]));
         let is_counted = match shot.phase {

@@ -89,8 +89,8 @@ fn rate(count: u64, elapsed: Duration) -> Option<u64> {
     (count > 0).then_some(rate as u64)
 }
 
-/// Returns the remaining time, if the work continues at the same speed. `None` if the total amount of work is not known,
-/// if nothing is done yet, or if all is done.
+/// Returns the remaining time, if the work continues at the same speed. `None` if the total amount of work is not
+/// known, if nothing is done yet, or if all is done.
 fn time_left(shot: &Snapshot) -> Option<Duration> {
     let bytes_total = shot.bytes_total.unwrap_or_default() as f64;
     let (before, done, total) = match (shot.documents_total, shot.phase) {

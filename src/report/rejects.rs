@@ -449,8 +449,8 @@ mod tests {
         assert!(ran.status.success() && text.contains("1 passed"), "{text}{}", String::from_utf8_lossy(&ran.stderr));
     }
 
-    /// Environment variable that is set only in the new process in which the size of files is limited. It tells the test
-    /// that it runs there.
+    /// Environment variable that is set only in the new process in which the size of files is limited. It tells the
+    /// test that it runs there.
     const LIMITED: &str = "MEDLIFT_TEST_LIMITED_FILES";
 
     #[test]

@@ -80,8 +80,8 @@ pub struct DocumentSummary {
     /// Number of rows and documents for each outcome.
     pub counts: Counts,
     /// Sum of the digests of all records of this load that the collection contains. The order of the records does not
-    /// matter. Empty if the sum is not known: a record replaced an earlier record of the same load, or the load has several
-    /// parts and no verification could determine the sum.
+    /// matter. Empty if the sum is not known: a record replaced an earlier record of the same load, or the load has
+    /// several parts and no verification could determine the sum.
     pub digest: String,
     /// Messages about indexes and validator: what was done, or why nothing was done.
     pub collection_notes: Vec<String>,
@@ -226,8 +226,8 @@ impl LoadSummary {
         self.fold.as_ref().map_or(0, |fold| fold.exit_code)
     }
 
-    /// Returns the number of rejected rows. If each row gives a document of each kind, returns the largest number of all
-    /// kinds.
+    /// Returns the number of rejected rows. If each row gives a document of each kind, returns the largest number of
+    /// all kinds.
     pub fn rejected(&self) -> u64 {
         let largest = || self.documents().map(|found| found.counts.rejected).max().unwrap_or(0);
         self.total.map_or_else(largest, |total| total.rejected)

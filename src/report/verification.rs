@@ -20,8 +20,9 @@ impl fmt::Display for Verification {
 }
 
 impl Verification {
-    /// Writes the result without the number of rejected rows and without references to nothing. Reason: the summary of a
-    /// load already has these numbers. Its number of rejected rows also includes the records that the server or the conflict rule refused.
+    /// Writes the result without the number of rejected rows and without references to nothing. Reason: the summary of
+    /// a load already has these numbers. Its number of rejected rows also includes the records that the server or the
+    /// conflict rule refused.
     pub(super) fn write_in_summary(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.headline())?;
         self.write_details(f)

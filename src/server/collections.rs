@@ -40,14 +40,19 @@ pub async fn require_collection(target: &Target, hidden: &[&str]) -> Result<(), 
     Err(ServerError::NoCollection { name: target.full_name(), others })
 }
 
+/// Returns the documents in the first batch of a reply that has a cursor.
+pub(crate) fn first_batch(reply: &Document) -> impl Iterator<Item = &Document> {
+    let batch = reply.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
+    batch.into_iter().flatten().filter_map(Bson::as_document)
+}
+
 /// Returns the server's description of a collection or view in the target's database.
 pub(crate) async fn listing(target: &Target, name: &str) -> Result<Option<Document>, ServerError> {
     let command = doc! { "listCollections": 1, "filter": { "name": name } };
     let listed = target.look(command).await;
     let doing = || format!("look up {}.{name}", target.database);
     let listed = listed.map_err(|failure| ServerError::Command { doing: doing(), failure })?;
-    let first = listed.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
-    Ok(first.ok().and_then(|batch| batch.first()?.as_document().cloned()))
+    Ok(first_batch(&listed).next().cloned())
 }
 
 /// Returns the UUID that the server gave the collection. A collection that is dropped and created again has another
@@ -162,9 +167,7 @@ async fn names(target: &Target, filter: Document) -> Result<Vec<String>, Failure
         "cursor": { "batchSize": 10_000 },
     };
     let reply = target.look(command).await?;
-    let batch = reply.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
-    let listed = batch.into_iter().flatten().filter_map(|listed| listed.as_document()?.get_str("name").ok());
-    Ok(listed.map(str::to_owned).collect())
+    Ok(first_batch(&reply).filter_map(|listed| listed.get_str("name").ok()).map(str::to_owned).collect())
 }
 
 /// Returns the names for the error, sorted.

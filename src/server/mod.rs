@@ -24,7 +24,7 @@ use std::path::PathBuf;
 /// The name of a de-identified view is the name of its collection, followed by this suffix.
 const VIEW_SUFFIX: &str = "_deidentified";
 
-pub(crate) use collections::{DROP, listing, missing_database};
+pub(crate) use collections::{DROP, first_batch, listing, missing_database};
 pub use collections::{collection_uuid, refuse_view, require_collection};
 pub use connect::{Destination, Target};
 pub(crate) use connect::{address, are_on_this_machine};

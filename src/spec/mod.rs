@@ -72,8 +72,8 @@ pub struct Spec {
     pub resources: Vec<String>,
     /// For FHIR resources: the name of the system that the sources are from. It is part of the identity of a resource.
     pub system: Option<String>,
-    /// For FHIR resources: the URL of the server that the sources are from. References with this URL lead to resources of
-    /// the system.
+    /// For FHIR resources: the URL of the server that the sources are from. References with this URL lead to resources
+    /// of the system.
     pub base: Option<String>,
     /// The settings for the sources. Medlift detects some of them if the spec does not set them.
     pub source: SourceFormat,
@@ -162,8 +162,8 @@ impl Spec {
             .expect("specs/admissions.toml is valid, which a test checks")
     }
 
-    /// Returns the value of `--spec` for this spec: its path, or the name of a built-in spec. `None` for the spec that is
-    /// used without `--spec`.
+    /// Returns the value of `--spec` for this spec: its path, or the name of a built-in spec. `None` for the spec that
+    /// is used without `--spec`.
     pub fn option(&self) -> Option<&str> {
         match self.origin.strip_prefix(BUILT_IN_ORIGIN) {
             None => Some(&self.origin),
@@ -172,8 +172,8 @@ impl Spec {
         }
     }
 
-    /// Returns true if the spec is built in, but is not the default one. `COLLECTION_NAME` does not name its collection,
-    /// because it names that of the default spec or of the user's own spec.
+    /// Returns true if the spec is built in, but is not the default one. `COLLECTION_NAME` does not name its
+    /// collection, because it names that of the default spec or of the user's own spec.
     pub fn has_own_collection(&self) -> bool {
         self.origin.starts_with(BUILT_IN_ORIGIN) && self.option().is_some()
     }

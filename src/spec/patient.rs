@@ -1,15 +1,15 @@
 //! Which fields of a record identify the patient.
 
-/// The name of the field with the patient's key. It is the same in all collections, so all documents of a patient can be
-/// found by it.
+/// The name of the field with the patient's key. It is the same in all collections, so all documents of a patient can
+/// be found by it.
 pub(crate) const PATIENT_FIELD: &str = "patient";
 
 /// The name of the field with the key that references to a FHIR Patient give. The document of the Patient has it, so
 /// that the documents that refer to the Patient are found.
 pub(crate) const PATIENT_REFERENCE_FIELD: &str = "patientReference";
 
-/// The fields from which the patient's key is derived: an identifier, and the authority that assigned it. If they are in
-/// a repeating group, the record has several identifiers, and one of them is chosen.
+/// The fields from which the patient's key is derived: an identifier, and the authority that assigned it. If they are
+/// in a repeating group, the record has several identifiers, and one of them is chosen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PatientSource {
     /// Index of the field with the identifier.
@@ -57,7 +57,8 @@ impl<T: AsRef<str>> Chosen<'_, T> {
 
 impl PatientSource {
     /// Chooses the identifier that stands for the patient: of those with a value, the first one of the most preferred
-    /// type. `items` are the places that can have an identifier, and `text` returns the value of a field at such a place.
+    /// type. `items` are the places that can have an identifier, and `text` returns the value of a field at such a
+    /// place.
     ///
     /// Records and the state of patients must have the same keys, so both use this function.
     pub(crate) fn choose<I: Copy, T: AsRef<str>>(

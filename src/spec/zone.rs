@@ -23,7 +23,8 @@ pub enum Zone {
     Named(&'static NamedZone),
 }
 
-/// A zone of the IANA time zone database. There is at most one value for each zone, and it lives as long as the program.
+/// A zone of the IANA time zone database. There is at most one value for each zone, and it lives as long as the
+/// program.
 #[derive(Debug)]
 pub struct NamedZone {
     name: String,
@@ -79,8 +80,8 @@ impl Zone {
     /// Converts a local time to UTC. Both are in milliseconds since 1970.
     ///
     /// If the clocks are set back, a local time occurs twice. It is then the first of the two, which is in summer time.
-    /// If the clocks are set forward, a local time does not occur. It is then read with the offset before the change, so
-    /// 02:30 becomes 03:30 in summer time. Source: RFC 5545, section 3.3.5.
+    /// If the clocks are set forward, a local time does not occur. It is then read with the offset before the change,
+    /// so 02:30 becomes 03:30 in summer time. Source: RFC 5545, section 3.3.5.
     pub fn utc_ms(self, local_ms: i64) -> i64 {
         match self {
             Self::Offset(minutes) => local_ms - i64::from(minutes) * MINUTE_MS,

@@ -43,7 +43,8 @@ impl Expectation {
     }
 
     /// Sorts the records and resolves conflicts. If several records have one `_id` and different content, `on_conflict`
-    /// decides whether the first, the last or the newest one is expected. First and last refer to the order of sources and rows.
+    /// decides whether the first, the last or the newest one is expected. First and last refer to the order of sources
+    /// and rows.
     pub fn settle(self, on_conflict: OnConflict) -> Result<Expected, SpillError> {
         let ranks = self.ranks.map(Sorter::into_sorted).transpose()?;
         Ok(Expected { records: self.records.into_sorted()?, ranks, on_conflict })
@@ -86,8 +87,9 @@ pub struct ExpectedDocument {
     pub id: Id,
     /// The content of the document.
     pub version: Version,
-    /// Source and row of at most [`ROWS_LISTED_MAX`] records with this content. If `on_conflict` is `KeepLast`
-    /// or `Newest`, the list starts again at each change of content. Example for `KeepLast`: of the contents A, B, A, only the third row is listed.
+    /// Source and row of at most [`ROWS_LISTED_MAX`] records with this content. If `on_conflict` is `KeepLast` or
+    /// `Newest`, the list starts again at each change of content. Example for `KeepLast`: of the contents A, B, A, only
+    /// the third row is listed.
     pub rows: Vec<(u32, u64)>,
     /// Number of duplicates. Each record is compared with the content that is expected so far. Example: of the contents
     /// A, A, B, the second A is a duplicate, and B is a conflict.

@@ -9,8 +9,8 @@ use super::scan::Scan;
 use crate::encode::{Digest, Id};
 use crate::spill::{Sorted, Sorter, SpillError, SpilledEntry};
 
-/// Largest number of documents whose references are counted in memory before they are sorted. Most references are to few
-/// documents, for example to patients.
+/// Largest number of documents whose references are counted in memory before they are sorted. Most references are to
+/// few documents, for example to patients.
 const COUNTED_MAX: usize = 1 << 15;
 
 /// Number of `_id`s in one query.

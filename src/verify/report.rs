@@ -129,8 +129,8 @@ pub enum Kind {
     /// The collection has a newer document under this `_id`: its value in the field that orders is greater. Listed only
     /// until [`judge_newer`](Verification::judge_newer) is called.
     Superseded,
-    /// The collection has a newer document under this `_id`: its value in the field that orders is equal, and its digest
-    /// is greater. Listed only until [`judge_newer`](Verification::judge_newer) is called.
+    /// The collection has a newer document under this `_id`: its value in the field that orders is equal, and its
+    /// digest is greater. Listed only until [`judge_newer`](Verification::judge_newer) is called.
     Tie,
 }
 

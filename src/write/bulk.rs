@@ -1,6 +1,6 @@
 //! Sends commands to the server. The answer to a write becomes a list of the documents that the server did not accept,
-//! each with its position and the cause. The answer to a read becomes one verdict per record: equal, different, newer or
-//! absent.
+//! each with its position and the cause. The answer to a read becomes one verdict per record: equal, different, newer
+//! or absent.
 //!
 //! Commands are built as raw BSON and sent with the driver's `run_raw_command`. The driver's `insert_many` is slower:
 //! it would serialize every document a second time and store all `_id`s in a map. `insert_many` may also split a call

@@ -13,8 +13,8 @@ use bson::{RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
 
 use crate::encode::{Id, OrderField};
 
-/// Returns the query for a stored document that is older than a record. `tie_bytes_max` is 0 if their values in the field
-/// that orders them decide. Otherwise these values are equal, and the query has at most about this many bytes.
+/// Returns the query for a stored document that is older than a record. `tie_bytes_max` is 0 if their values in the
+/// field that orders them decide. Otherwise these values are equal, and the query has at most about this many bytes.
 pub(super) fn unchanged(id: Id, field: &OrderField, stored: &[u8], tie_bytes_max: usize) -> RawDocumentBuf {
     let mut query = rawdoc! { "_id": id.to_binary() };
     // If the values decide, every document that this condition finds is older than the record.
@@ -62,8 +62,8 @@ fn unordered(field: &OrderField) -> RawArrayBuf {
     any
 }
 
-/// Returns the condition that a field has this value. The server compares numbers of different types by their values, so
-/// the type must be equal, too.
+/// Returns the condition that a field has this value. The server compares numbers of different types by their values,
+/// so the type must be equal, too.
 fn has(value: RawBsonRef<'_>) -> RawDocumentBuf {
     let mut condition = RawDocumentBuf::new();
     // The server refuses comparisons with the deprecated type `undefined`.

@@ -39,10 +39,11 @@ async fn listening(change: impl FnOnce(&mut ClientOptions)) -> (Client, Sent) {
     (Client::with_options(options).unwrap(), sent)
 }
 
-fn options() -> LoadOptions {
+/// Returns options for small loads with the mode `mode`.
+pub(crate) fn options(mode: Mode) -> LoadOptions {
     let limits = Limits { batch_docs_max: 100, batch_bytes_max: 1 << 20, in_flight_max: 2, attempts_max: 3 };
     LoadOptions {
-        mode: Mode::Upsert,
+        mode,
         drop: false,
         lineage: false,
         rejects: None,
@@ -57,13 +58,12 @@ fn options() -> LoadOptions {
     }
 }
 
-/// Loads a file, changes the collection, verifies it, and loads the file again.
-async fn work(place: &Place, file: &str, client: Client, documents: Collection<Document>) {
-    let spec = Spec::from_toml(SPEC, "a test").unwrap();
-    let target = Target {
+/// Returns a collection of the place's database, reached with this client.
+pub(crate) fn target(place: &Place, client: Client, collection: &str) -> Target {
+    Target {
         client,
         database: place.database.clone(),
-        collection: "rows".into(),
+        collection: collection.to_owned(),
         address: "here".into(),
         user: None,
         account: None,
@@ -71,18 +71,24 @@ async fn work(place: &Place, file: &str, client: Client, documents: Collection<D
         writer: "writer".into(),
         is_local: true,
         product: None,
-    };
+    }
+}
+
+/// Loads a file, changes the collection, verifies it, and loads the file again.
+async fn work(place: &Place, file: &str, client: Client, documents: Collection<Document>) {
+    let spec = Spec::from_toml(SPEC, "a test").unwrap();
+    let target = target(place, client, "rows");
     let wishes = Wishes { sources: vec![file.to_owned()], workers: 1, ..Wishes::default() };
     let plan = Plan::new(spec, IdentityKey::default(), &wishes).unwrap();
     let (interrupt, progress) = (Interrupt::default(), Progress::default());
-    load(&plan, &target, &options(), &interrupt, &progress).await.unwrap();
+    load(&plan, &target, &options(Mode::Upsert), &interrupt, &progress).await.unwrap();
     documents.update_one(doc! { "Name": "Ann" }, doc! { "$set": { "Age": 9 } }).await.unwrap();
     // The collection now has fewer documents than the load wrote. The next load first reads the estimated count in the
     // collection's metadata. This count is too low, so the load counts the documents exactly.
     documents.delete_one(doc! { "Name": "Bob" }).await.unwrap();
     let found = verify(&plan, &target, &VerifyOptions::default(), &interrupt, &progress).await.unwrap();
     assert_eq!((found.different, found.missing), (1, 1));
-    let loaded = load(&plan, &target, &options(), &interrupt, &progress).await.unwrap();
+    let loaded = load(&plan, &target, &options(Mode::Upsert), &interrupt, &progress).await.unwrap();
     assert_eq!((loaded.document.counts.written, loaded.document.counts.replaced), (2, 1));
 }
 

@@ -7,18 +7,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bson::{Bson, DateTime, Document, doc};
 use futures_util::TryStreamExt;
 use medlift::encode::IdentityKey;
-use medlift::ledger::LEASE_DEFAULT;
-use medlift::pipeline::load::{LoadOptions, load};
+use medlift::pipeline::load::load;
 use medlift::pipeline::{Interrupt, Plan, Wishes};
 use medlift::report::Progress;
-use medlift::server::Target;
 use medlift::spec::Spec;
-use medlift::write::{Limits, Mode};
+use medlift::write::Mode;
 use mongodb::event::EventHandler;
 use mongodb::event::command::CommandEvent;
 use mongodb::options::ClientOptions;
 use mongodb::{Client, Collection};
 
+use crate::concerns::{options, target};
 use crate::load::{Place, block_on, text};
 use crate::server::shared;
 
@@ -108,33 +107,8 @@ impl Case<'_> {
         let path = place.write(&format!("{number}.csv"), rows(["first", "second"][number], self.times[number]));
         let wishes = Wishes { sources: vec![text(&path).to_owned()], workers: 1, ..Wishes::default() };
         let plan = Plan::new(spec, IdentityKey::default(), &wishes).unwrap();
-        let target = Target {
-            client,
-            database: place.database.clone(),
-            collection: collection.to_owned(),
-            address: "here".into(),
-            user: None,
-            account: None,
-            is_certificate_sign_in: false,
-            writer: "writer".into(),
-            is_local: true,
-            product: None,
-        };
-        let limits = Limits { batch_docs_max: 100, batch_bytes_max: 1 << 20, in_flight_max: 2, attempts_max: 3 };
-        let options = LoadOptions {
-            mode: Mode::Insert,
-            drop: false,
-            lineage: false,
-            rejects: None,
-            rejects_max: None,
-            reload: true,
-            verify: false,
-            check_validator: false,
-            limits,
-            chunk_bytes_max: 1 << 20,
-            lease: LEASE_DEFAULT,
-            fold: false,
-        };
+        let target = target(place, client, collection);
+        let options = options(Mode::Insert);
         load(&plan, &target, &options, &Interrupt::default(), &Progress::default()).await.unwrap();
     }
 

@@ -1,4 +1,5 @@
-//! Tests of `medlift patient`: it finds all documents of a patient, also after merges, and shows no identifier in messages.
+//! Tests of `medlift patient`: it finds all documents of a patient, also after merges, and shows no identifier in
+//! messages.
 
 use std::path::PathBuf;
 

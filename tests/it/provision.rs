@@ -103,21 +103,25 @@ pub(crate) fn shared_settings() -> (String, Vec<(&'static str, String)>) {
     (server.uri_anonymous(), root.into_iter().chain(USERS).map(|(name, value)| (name, value.to_owned())).collect())
 }
 
-/// A user who is signed in to the shared deployment and tries commands.
-struct Tried(Target);
+/// A user who is signed in to a deployment and tries commands.
+pub(crate) struct Tried(Target);
 
 impl Tried {
     async fn new(user: &str) -> Self {
+        Self::on(shared(), user).await
+    }
+
+    pub(crate) async fn on(deployment: &Deployment, user: &str) -> Self {
         let variable = format!("{}_PASS", user.to_uppercase());
         let (_, password) = USERS.into_iter().find(|(name, _)| *name == variable).expect("a user");
-        Self(shared().sign_in(user, password).await.expect("signs in"))
+        Self(deployment.sign_in(user, password).await.expect("signs in"))
     }
 
     async fn run(&self, database: &str, command: &Document) -> Result<Document, Failure> {
         self.0.client.database(database).run_command(command.clone()).await.map_err(|error| Failure::of(&error))
     }
 
-    async fn may(&self, command: Document) -> Document {
+    pub(crate) async fn may(&self, command: Document) -> Document {
         self.run("hospital", &command).await.unwrap_or_else(|failure| panic!("{command}: {failure}"))
     }
 
@@ -126,7 +130,7 @@ impl Tried {
         assert!(matches!(refused, Err(Failure::NotAuthorized { .. })), "{command}: {refused:?}");
     }
 
-    async fn may_not(&self, command: Document) {
+    pub(crate) async fn may_not(&self, command: Document) {
         self.may_not_on("hospital", command).await;
     }
 }

@@ -1,18 +1,17 @@
-//! Tests of what `medlift provision` makes for HL7 v2 messages and for the documents of the state: each user signs in and
-//! tries what its role permits and what it does not permit.
+//! Tests of what `medlift provision` makes for HL7 v2 messages and for the documents of the state: each user signs in
+//! and tries what its role permits and what it does not permit.
 
 use std::sync::OnceLock;
 
 use bson::{Bson, DateTime, Document, doc};
 use futures_util::TryStreamExt;
 use medlift::deployment::provision::{Changes, Wanted, view_name};
-use medlift::server::{Failure, Target};
 use medlift::spec::{Dataset, Spec};
 
 use crate::connection::{block_on, settings};
 use crate::load::{Place, text};
 use crate::program::{Medlift, medlift};
-use crate::provision::{Deployment, USERS, find, wanted};
+use crate::provision::{Deployment, Tried, USERS, find, wanted};
 
 const STATE: [&str; 3] = ["patients", "visits", "results"];
 const FOLDED: [&str; 4] = ["patients", "visits", "results", "messages.folded"];
@@ -46,29 +45,6 @@ fn program(deployment: &Deployment, arguments: &[&str]) -> Medlift {
     USERS.into_iter().fold(program, |program, (name, value)| program.env(name, value))
 }
 
-struct Tried(Target);
-
-impl Tried {
-    async fn new(user: &str) -> Self {
-        let variable = format!("{}_PASS", user.to_uppercase());
-        let (_, password) = USERS.into_iter().find(|(name, _)| *name == variable).expect("a user");
-        Self(shared().sign_in(user, password).await.expect("signs in"))
-    }
-
-    async fn run(&self, command: &Document) -> Result<Document, Failure> {
-        self.0.db().run_command(command.clone()).await.map_err(|error| Failure::of(&error))
-    }
-
-    async fn may(&self, command: Document) -> Document {
-        self.run(&command).await.unwrap_or_else(|failure| panic!("{command}: {failure}"))
-    }
-
-    async fn may_not(&self, command: Document) {
-        let refused = self.run(&command).await;
-        assert!(matches!(refused, Err(Failure::NotAuthorized { .. })), "{command}: {refused:?}");
-    }
-}
-
 fn insert(collection: &str) -> Document {
     doc! { "insert": collection, "documents": [{ "of": "a test" }] }
 }
@@ -89,7 +65,7 @@ fn index(collection: &str) -> Document {
 fn the_loader_may_write_and_remove_the_state_and_no_message() {
     shared();
     block_on(async {
-        let loader = Tried::new("loader").await;
+        let loader = Tried::on(shared(), "loader").await;
         for collection in FOLDED {
             loader.may(find(collection)).await;
             loader.may(insert(collection)).await;
@@ -111,7 +87,7 @@ fn the_loader_may_write_and_remove_the_state_and_no_message() {
 fn the_reader_only_reads_and_the_admin_reads_no_document() {
     shared();
     block_on(async {
-        let (reader, admin) = (Tried::new("reader").await, Tried::new("admin").await);
+        let (reader, admin) = (Tried::on(shared(), "reader").await, Tried::on(shared(), "admin").await);
         for collection in FOLDED.into_iter().chain(["messages"]) {
             reader.may(find(collection)).await;
             for write in [insert(collection), update(collection), delete(collection), doc! { "drop": collection }] {
@@ -127,7 +103,7 @@ fn the_reader_only_reads_and_the_admin_reads_no_document() {
 fn the_writer_writes_and_manages_no_users() {
     shared();
     block_on(async {
-        let writer = Tried::new("writer").await;
+        let writer = Tried::on(shared(), "writer").await;
         for collection in FOLDED {
             writer.may(insert(collection)).await;
             writer.may(delete(collection)).await;
@@ -140,7 +116,7 @@ fn the_writer_writes_and_manages_no_users() {
 fn the_analyst_reads_only_the_views() {
     shared();
     block_on(async {
-        let analyst = Tried::new("analyst").await;
+        let analyst = Tried::on(shared(), "analyst").await;
         for collection in STATE.into_iter().chain(["messages"]) {
             analyst.may(find(&view_name(collection))).await;
             let stage = doc! { "$unionWith": collection };

@@ -3,13 +3,11 @@
 use super::{Finding, Step};
 use crate::deployment::privileges::Privileges;
 use crate::deployment::provision::view_name;
+use crate::fold::ACTIONS;
 use crate::server::leases_of;
 
 /// The actions that a load needs on the collection of the data and on the two collections of the ledger.
 const LOADING: [&str; 3] = ["find", "insert", "update"];
-
-/// The actions that a fold needs on the collections that it writes.
-const FOLDING: [&str; 4] = ["find", "insert", "remove", "update"];
 
 /// What the findings advise.
 pub(super) struct Advice {
@@ -21,8 +19,8 @@ pub(super) struct Advice {
 
 impl Privileges {
     /// Reports what the user may do with the collection of the data. Warns if the user may bypass document validation,
-    /// because the validator then does not protect the collection. `folded` are the collections that a fold writes. Empty if
-    /// the documents are not messages.
+    /// because the validator then does not protect the collection. `folded` are the collections that a fold writes.
+    /// Empty if the documents are not messages.
     pub(super) fn examine(
         &self,
         (database, collection): (&str, &str),
@@ -37,7 +35,7 @@ impl Privileges {
         };
         let places = [collection, ledger, &leases_of(ledger)];
         let missing: Vec<String> = places.into_iter().flat_map(|place| lacks(&LOADING, place)).collect();
-        let unfolded: Vec<String> = folded.iter().flat_map(|place| lacks(&FOLDING, place)).collect();
+        let unfolded: Vec<String> = folded.iter().flat_map(|place| lacks(&ACTIONS, place)).collect();
         findings.push(if missing.is_empty() && !unfolded.is_empty() {
             Finding::warning(
                 Step::Role,

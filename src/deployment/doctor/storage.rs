@@ -3,10 +3,10 @@
 use bson::{Bson, Document, Uuid, doc};
 
 use super::{Finding, Step};
-use crate::deployment::indexes::{first_batch, read_raw};
+use crate::deployment::indexes::read_raw;
 use crate::deployment::schema::{self, CollectionState};
 use crate::fold::shell::{indexes, is_folded, missing_indexes};
-use crate::server::{Failure, ServerError, Target, collection_of_view, missing_database};
+use crate::server::{Failure, ServerError, Target, collection_of_view, first_batch, missing_database};
 use crate::spec::Spec;
 use crate::wording::shell_word;
 

@@ -11,7 +11,7 @@ use super::wanted::{Wanted, WantedUser};
 use crate::deployment::error::DeploymentError;
 use crate::deployment::indexes::{create_indexes_command, wait_for_builds};
 use crate::deployment::schema::{self, CollectionState};
-use crate::server::{Destination, Failure, Secret, ServerError, SignIn, Target, collection_of_view};
+use crate::server::{Destination, Failure, Secret, ServerError, SignIn, Target, collection_of_view, first_batch};
 
 /// The steps to the wanted state, in order, and messages about users that the steps do not change.
 #[derive(Debug, Default)]
@@ -285,15 +285,13 @@ fn role_change_of(actual: &Document, role: &mut Role, database: &str, others: &[
 async fn other_collections(target: &Target, wanted: &Wanted<'_>) -> Result<Vec<String>, ServerError> {
     let command = doc! { "listCollections": 1, "filter": { "type": "view" }, "cursor": { "batchSize": 10_000 } };
     let listed = look(target, command, || format!("list the views of {}", target.database)).await?;
-    let views = listed.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
-    let collection = |view: &Bson| {
-        let view = view.as_document()?;
+    let collection = |view: &Document| {
         let collection = collection_of_view(view.get_str("name").ok()?)?;
         let is_on_it = view.get_document("options").ok()?.get_str("viewOn").ok() == Some(collection);
         let is_other = collection != target.collection && !state_collections(wanted.spec).contains(&collection);
         (is_on_it && is_other).then(|| collection.to_owned())
     };
-    Ok(views.into_iter().flatten().filter_map(collection).collect())
+    Ok(first_batch(&listed).filter_map(collection).collect())
 }
 
 fn create_role(role: &Role) -> Step {

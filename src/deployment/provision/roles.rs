@@ -33,8 +33,8 @@ pub(super) fn role_of(account: Account) -> &'static str {
 
 /// The actions that the loader may execute on the collection of the data and on those of the ledger.
 const LOADING: [&str; 4] = ["find", "insert", "listIndexes", "update"];
-/// The actions that the loader may execute on the collections that a fold writes. A fold removes documents that no message
-/// supports.
+/// The actions that the loader may execute on the collections that a fold writes. A fold removes documents that no
+/// message supports.
 const FOLDING: [&str; 5] = ["find", "insert", "listIndexes", "remove", "update"];
 /// The actions that the analyst may execute on a de-identified view, and the role [`RANGES_ROLE`] on collections of
 /// `config`.
@@ -52,8 +52,8 @@ pub(super) struct Role {
 /// The loader may insert, update and find documents in the collection of the data and in those of the ledger. It may
 /// also list collections, validators and indexes, to check that the collection matches the spec, and may read the free
 /// disk space. It cannot change validators or indexes, delete documents, or read the documents of other collections. If
-/// the spec describes messages that can be folded, the loader may also write and delete what a fold makes from them, but
-/// no message. The analyst may only read the de-identified views.
+/// the spec describes messages that can be folded, the loader may also write and delete what a fold makes from them,
+/// but no message. The analyst may only read the de-identified views.
 pub(super) fn roles(wanted: &Wanted<'_>) -> [Role; 2] {
     let on = |collection: &str, actions: &[&str]| privilege(&wanted.database, collection, actions);
     let mut loader = vec![
@@ -75,8 +75,8 @@ pub(super) fn ranges_role() -> Role {
     Role { name: RANGES_ROLE, privileges: vec![on("collections"), on("chunks")] }
 }
 
-/// Returns the privileges that provisioning a collection may have given to the loader. Of each list, at most one is kept:
-/// the first that the role has.
+/// Returns the privileges that provisioning a collection may have given to the loader. Of each list, at most one is
+/// kept: the first that the role has.
 fn loading(database: &str, collection: &str) -> Vec<Vec<Document>> {
     let load = privilege(database, collection, &LOADING);
     let of_collection = if collections().contains(&collection) {

@@ -1,4 +1,5 @@
-//! The steps that shard a collection before its first document, and give each chosen shard an equal range of the `_id`s.
+//! The steps that shard a collection before its first document, and give each chosen shard an equal range of the
+//! `_id`s.
 //!
 //! An `_id` is a UUID of version 8. Its first 48 bits are from a hash, so all values are equally likely. After them are
 //! the four bits of the version, 12 bits of the hash, the two bits of the variant, and 62 bits of the hash. The ranges
@@ -14,9 +15,9 @@ use bson::{Bson, Document, doc};
 
 use super::step::Step;
 use super::wanted::{Sharding, Wanted};
-use crate::deployment::indexes::{first_batch, unique_index_without_id};
+use crate::deployment::indexes::unique_index_without_id;
 use crate::server::sharding::{Bound, Cluster, Owned};
-use crate::server::{ServerError, Target};
+use crate::server::{ServerError, Target, first_batch};
 
 /// The oldest major version of MongoDB that has `moveRange`.
 const VERSION_MIN: i32 = 6;
@@ -132,8 +133,8 @@ fn refuse_unfit(found: &Found, wanted: &Wanted<'_>, name: &str) -> Result<(), St
     }
 }
 
-/// Returns the shards that receive a range, in the order of their ranges. The primary shard of the database is the first
-/// one. A new sharded collection is on this shard, so its range needs not be moved.
+/// Returns the shards that receive a range, in the order of their ranges. The primary shard of the database is the
+/// first one. A new sharded collection is on this shard, so its range needs not be moved.
 fn chosen(cluster: &Cluster, sharding: Sharding) -> Result<Vec<String>, String> {
     let is_primary = |name: &String| Some(name) == cluster.primary.as_ref();
     let count = sharding.shards.unwrap_or(cluster.shards.len());

@@ -1,22 +1,22 @@
 //! What surrounds the documents of the state that a fold of HL7 v2 messages writes: their collections, indexes and
 //! de-identified views.
 //!
-//! The collections have no validator. Reason: the fold reads back each document that it extends, `verify` computes all of
-//! them again, and a collection such as `patients` may also contain documents of another program.
+//! The collections have no validator. Reason: the fold reads back each document that it extends, `verify` computes all
+//! of them again, and a collection such as `patients` may also contain documents of another program.
 //!
-//! The views list every element that they show. They show no identifier, no name, no place and no free text. A field of a
-//! message can contain any text, so a code is shown only if it is one of a list, or has the form of its coding system. A
-//! pattern such as "letters and digits" would also show a surname, a record number or a date.
+//! The views list every element that they show. They show no identifier, no name, no place and no free text. A field of
+//! a message can contain any text, so a code is shown only if it is one of a list, or has the form of its coding
+//! system. A pattern such as "letters and digits" would also show a surname, a record number or a date.
 
 use bson::{Bson, Document, doc};
 
 use super::Wanted;
 use super::step::Step;
 use super::view::{days_between, each_item, view_name, year};
-use crate::deployment::indexes::{first_batch, read_raw};
+use crate::deployment::indexes::read_raw;
 use crate::fold::shell::{indexes, is_folded, missing_indexes};
 use crate::fold::{collections, notes_of};
-use crate::server::{ServerError, Target};
+use crate::server::{ServerError, Target, first_batch};
 use crate::spec::{Spec, Zone};
 
 /// Coding systems of HL7 table 0396, each with the form of its codes.
@@ -153,7 +153,7 @@ fn refuse_name_of_state(wanted: &Wanted<'_>) -> Result<(), ServerError> {
     Err(ServerError::Setting { setting: "--collection".to_owned(), problem })
 }
 
-/// Returns the steps that create the collections of the state, for an empty deployment.
+/// Returns the steps that create the collections of the state in a deployment that has none of them.
 pub(super) fn from_nothing(wanted: &Wanted<'_>) -> Vec<Step> {
     let names = state_collections(wanted.spec);
     let all = indexes().into_iter().filter(|(name, _)| names.contains(name));

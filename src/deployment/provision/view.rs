@@ -112,8 +112,8 @@ pub(super) fn each_item(path: &str, item: &str, shown: Bson) -> Bson {
     Bson::from(doc! { "$cond": [{ "$isArray": path }, items, null] })
 }
 
-/// Returns the expression that shows the value of a field at `path`. `None` if the view does not show the field. `zone` is
-/// the time zone of the source.
+/// Returns the expression that shows the value of a field at `path`. `None` if the view does not show the field. `zone`
+/// is the time zone of the source.
 fn deidentified(field: &Field, path: &str, zone: Zone) -> Option<Bson> {
     match (field.privacy, &field.kind) {
         // A whole record contains everything, whatever its class.

@@ -8,11 +8,11 @@ use crate::fold::identifier::PatientRule;
 use crate::fold::{Kind, Reader, collections};
 use crate::ledger::{Claim, CollectionIdentity, FoldRecord, Guard, Held, LEASE_DEFAULT, Ledger};
 use crate::parse::hl7::Charset;
-use crate::server::{Failure, ServerError, Target, collection_uuid};
+use crate::server::{Failure, ServerError, Target, collection_uuid, first_batch};
 use crate::spec::{FormatName, Spec};
 
-/// The key of the lease of a fold. There is one lease for each database, because all folds of a database write to the same
-/// collections.
+/// The key of the lease of a fold. There is one lease for each database, because all folds of a database write to the
+/// same collections.
 const LEASE_KEY: &str = "fold";
 
 /// The version of the rules of the fold. Raise it with each change after which equal messages give other documents. The
@@ -91,8 +91,8 @@ impl Basis {
         Ok(known)
     }
 
-    /// Fails if a collection of the state has documents of another program. Called before the first fold: later, the user
-    /// has decided about the names.
+    /// Fails if a collection of the state has documents of another program. Called before the first fold: later, the
+    /// user has decided about the names.
     async fn refuse_foreign(&self) -> Result<(), FoldError> {
         let foreign = doc! { "asOf.message": { "$not": { "$type": "binData" } } };
         for collection in collections() {
@@ -113,9 +113,7 @@ impl Basis {
 
     async fn has_documents(&self, collection: &str, filter: Document) -> Result<bool, Failure> {
         let query = doc! { "find": collection, "filter": filter, "limit": 1, "projection": { "_id": 1 } };
-        let found = self.target.look(query).await?;
-        let first = found.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
-        Ok(first.is_ok_and(|batch| !batch.is_empty()))
+        Ok(first_batch(&self.target.look(query).await?).next().is_some())
     }
 
     /// Fails if the state was made with another rule for patients or times. `present` is the record of a fold now.

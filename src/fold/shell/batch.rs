@@ -177,8 +177,8 @@ impl Folder {
         self.write(extended, new).await
     }
 
-    /// Folds all messages of a key, also those that are not in the group yet. The messages are sorted outside of memory,
-    /// because they can be many.
+    /// Folds all messages of a key, also those that are not in the group yet. The messages are sorted outside of
+    /// memory, because they can be many.
     async fn fold_all(&mut self, key: Key, new: &mut New) -> Result<Option<State>, FoldError> {
         while let Some(later) = new.events.next_piece_of(key)? {
             self.note_touches(later.iter().map(|event| (key.id, event))).await?;

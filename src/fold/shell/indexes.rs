@@ -6,7 +6,7 @@ use super::super::Kind;
 use super::super::identifier::PatientRule;
 use super::{FoldError, Store};
 use crate::server::codes::{INDEX_KEY_SPECS_CONFLICT, INDEX_OPTIONS_CONFLICT, NAMESPACE_NOT_FOUND};
-use crate::server::{Failure, ServerError};
+use crate::server::{Failure, ServerError, first_batch};
 use crate::spec::{FormatName, Spec};
 
 /// Returns true if the spec describes messages that can be folded.
@@ -28,11 +28,10 @@ pub fn indexes() -> [(&'static str, Vec<Document>); 3] {
 }
 
 /// Returns the indexes that are not in the server's answer to `listIndexes`. An index is recognised by its fields: an
-/// administrator may have built it under another name. If an index of other fields has the name, the missing one gets the
-/// name that the server would give it.
+/// administrator may have built it under another name. If an index of other fields has the name, the missing one gets
+/// the name that the server would give it.
 pub fn missing_indexes(wanted: &[Document], listed: &Document) -> Vec<Document> {
-    let listed = listed.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
-    let listed: Vec<&Document> = listed.into_iter().flatten().filter_map(Bson::as_document).collect();
+    let listed: Vec<&Document> = first_batch(listed).collect();
     let missing = wanted.iter().filter(|index| !listed.iter().any(|listed| serves(listed, index)));
     let is_taken = |name: &str| listed.iter().any(|listed| listed.get_str("name").is_ok_and(|other| other == name));
     let named = |mut index: Document| {
@@ -59,9 +58,9 @@ fn serves(listed: &Document, wanted: &Document) -> bool {
 }
 
 impl Store {
-    /// Builds the indexes that are missing. Does nothing if the user may not build indexes: `medlift provision` builds them,
-    /// too. An index that the server refuses, for example because it has an index that is too similar, does not stop the
-    /// fold, which is only slower without it.
+    /// Builds the indexes that are missing. Does nothing if the user may not build indexes: `medlift provision` builds
+    /// them, too. An index that the server refuses, for example because it has an index that is too similar, does not
+    /// stop the fold, which is only slower without it.
     pub(super) async fn build_indexes(&self) -> Result<(), FoldError> {
         for (collection, wanted) in indexes() {
             let doing = || format!("build the indexes of {}.{collection}", self.target.database);

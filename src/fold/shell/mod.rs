@@ -2,11 +2,11 @@
 //!
 //! Messages that are not folded yet are found by comparing the `_id`s of the messages with a list of those that are
 //! folded. Their events are sorted by key and time. For each group of keys, it is noted which messages touch them; then
-//! their documents are extended or folded anew, and written. At the end, documents follow the merges, and the messages are
-//! noted as folded. After a kill, the messages are still new. Folding them again ends in the same documents.
+//! their documents are extended or folded anew, and written. At the end, documents follow the merges, and the messages
+//! are noted as folded. After a kill, the messages are still new. Folding them again ends in the same documents.
 //!
-//! If most messages are new, all are folded anew, document by document. The ledger notes when this begins and ends, so it
-//! is repeated after a kill.
+//! If most messages are new, all are folded anew, document by document. The ledger notes when this begins and ends, so
+//! it is repeated after a kill.
 //!
 //! A database has the state of one collection of messages. A lease makes sure that only one process folds in a database
 //! at a time.
@@ -41,8 +41,8 @@ pub use walk::{Checked, StateCounts, StateDifference, check};
 /// If more new messages than this are found, and they are more than a quarter, all messages are folded anew.
 const MOST_MIN: usize = 10_000;
 
-/// If more new messages than this are found, all messages are folded anew, because the list of the new ones would be too
-/// large.
+/// If more new messages than this are found, all messages are folded anew, because the list of the new ones would be
+/// too large.
 const NEW_MAX: usize = 2_000_000;
 
 /// The counts of a fold.
@@ -71,7 +71,8 @@ struct Folder {
 }
 
 /// Checks that the messages of `target` can be folded with this spec. Reads only the ledger. A load calls it before it
-/// writes messages. `is_new` is true if the collection does not exist or will be dropped. The load itself checks the key.
+/// writes messages. `is_new` is true if the collection does not exist or will be dropped. The load itself checks the
+/// key.
 ///
 /// # Errors
 /// The reason why [`fold`] would refuse the messages.
@@ -111,8 +112,8 @@ pub async fn fold(job: &Job<'_>, stop: impl Future<Output = ()>) -> Result<Optio
         folded = Box::pin(fold_with(job, basis, claim.guard())) => folded.map(Some),
         () = stop => Ok(None),
     };
-    // After an interruption, a last write can still be on its way to the server. The lease then ends with the process, or
-    // by itself.
+    // After an interruption, a last write can still be on its way to the server. The lease then ends with the process,
+    // or by itself.
     if !matches!(folded, Ok(None)) {
         claim.release().await;
     }

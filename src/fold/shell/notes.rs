@@ -1,9 +1,9 @@
 //! The notes of a fold: which messages touch which documents of the state, and which messages are folded.
 //!
-//! The `_id` of a note has 32 bytes: the key of a document, then the `_id` of a message that touches it. All messages of a
-//! key are therefore found together, in one range of the index. A note can name more messages of the same key, which are
-//! greater than the first. A note with the key zero says that its messages are folded. Notes are only derived data:
-//! `medlift fold --rebuild` makes them from the messages again.
+//! The `_id` of a note has 32 bytes: the key of a document, then the `_id` of a message that touches it. All messages
+//! of a key are therefore found together, in one range of the index. A note can name more messages of the same key,
+//! which are greater than the first. A note with the key zero says that its messages are folded. Notes are only derived
+//! data: `medlift fold --rebuild` makes them from the messages again.
 
 use std::collections::{BTreeSet, HashSet};
 

@@ -99,8 +99,8 @@ enum Events {
 }
 
 impl Spooled {
-    /// Returns the next events of a document, in any order among themselves. The events of a document can be returned in
-    /// several pieces. Each piece is then later than the one before.
+    /// Returns the next events of a document, in any order among themselves. The events of a document can be returned
+    /// in several pieces. Each piece is then later than the one before.
     pub(super) fn next_piece(&mut self) -> Result<Option<(Key, Vec<Event>)>, SpillError> {
         let Some(first) = self.next.take().map_or_else(|| self.entries.next().transpose(), |next| Ok(Some(next)))?
         else {

@@ -80,8 +80,8 @@ impl Store {
         Scan::new(&self.target.documents()).range(Range::default())
     }
 
-    /// Prepares to read the documents with these `_id`s from the collection of messages. Those that do not exist are left
-    /// out.
+    /// Prepares to read the documents with these `_id`s from the collection of messages. Those that do not exist are
+    /// left out.
     pub(super) fn scan_of(&self, ids: &[Id]) -> RangeScan {
         Scan::new(&self.target.documents()).matching(among(ids)).range(Range::default())
     }
@@ -135,8 +135,8 @@ pub(super) fn id_of(document: &RawDocument) -> Option<RawBsonRef<'_>> {
     document.get("_id").ok().flatten()
 }
 
-/// Returns a filter for UUIDs after `after`. The server compares the length and the subtype of binary values first, so the
-/// filter matches nothing else.
+/// Returns a filter for UUIDs after `after`. The server compares the length and the subtype of binary values first, so
+/// the filter matches nothing else.
 fn after_id(after: Option<Id>) -> Document {
     let from = after.map_or(("$gte", FIRST), |after| ("$gt", after));
     doc! { "_id": { from.0: from.1.to_binary(), "$lte": LAST.to_binary() } }

@@ -1,7 +1,7 @@
 //! Folds all messages, document by document: to compare the result with the stored documents, or to correct them.
 //!
-//! The events of all messages are sorted on disk by the documents that they touch. Memory therefore stays bounded, even if
-//! very many messages are about the same document.
+//! The events of all messages are sorted on disk by the documents that they touch. Memory therefore stays bounded, even
+//! if very many messages are about the same document.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -66,11 +66,12 @@ pub struct StateDifference {
     pub what: &'static str,
 }
 
-/// Folds all messages of `target` again and compares the result with the stored documents. Writes nothing. Returns `None`
-/// if no messages were ever folded in this database. Adds the number of messages that are read to `read`.
+/// Folds all messages of `target` again and compares the result with the stored documents. Writes nothing. Returns
+/// `None` if no messages were ever folded in this database. Adds the number of messages that are read to `read`.
 ///
 /// # Errors
-/// The messages cannot be folded with this spec or key, another process folds, or the server or the temporary file fails.
+/// The messages cannot be folded with this spec or key, another process folds, or the server or the temporary file
+/// fails.
 pub async fn check(
     target: &Target,
     spec: &Spec,
@@ -149,8 +150,8 @@ impl Folder {
         Ok(())
     }
 
-    /// Reads all messages. Returns their events, sorted, and all merges. If the state is corrected, notes the messages as
-    /// folded: only those that were read.
+    /// Reads all messages. Returns their events, sorted, and all merges. If the state is corrected, notes the messages
+    /// as folded: only those that were read.
     async fn spool_all(&mut self, repair: bool) -> Result<(Spooled, Merges), FoldError> {
         let (mut spool, mut merges) = (Spool::new(), Merges::default());
         let (mut batches, _reading) = read_ahead(self.store.scan());
@@ -230,8 +231,8 @@ impl Group {
         self.documents.len() >= GROUP_DOCUMENTS || self.bytes >= GROUP_BYTES
     }
 
-    /// Compares the documents with those that are stored in the range of these keys. Corrects the stored ones if `repair`
-    /// is true.
+    /// Compares the documents with those that are stored in the range of these keys. Corrects the stored ones if
+    /// `repair` is true.
     async fn compare(self, store: Store, repair: bool) -> Result<Checked, FoldError> {
         let Self { after, to, documents, touches, .. } = self;
         let mut of_kinds: [BTreeMap<Id, RawDocumentBuf>; 3] = Default::default();

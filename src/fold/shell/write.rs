@@ -67,7 +67,8 @@ impl Store {
         self.replace(updates.rest()).await
     }
 
-    /// Sends an insert. Adds the documents that exist already to `known`: this process wrote them, but the reply was lost.
+    /// Sends an insert. Adds the documents that exist already to `known`: this process wrote them, but the reply was
+    /// lost.
     async fn insert(&self, command: Option<Command>, known: &mut Vec<Put>) -> Result<(), FoldError> {
         let Some(command) = command else { return Ok(()) };
         let documents = command.list.clone();

@@ -120,7 +120,7 @@ fn stream() -> impl Strategy<Value = Vec<Sent>> {
     vec(sent, 1..40)
 }
 
-/// The places of a stream in the order of arrival. Some arrive twice.
+/// Makes an order in which the messages of a stream arrive, as positions in the stream. Some messages arrive twice.
 fn arrivals(count: usize) -> impl Strategy<Value = Vec<usize>> {
     vec(0..count, 0..count).prop_flat_map(move |again| {
         let all: Vec<usize> = (0..count).chain(again).collect();

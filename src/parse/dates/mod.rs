@@ -25,8 +25,8 @@ pub enum DateFormat {
     DayMonthYear(u8),
     /// Month, day and year with this separator: `01/31/2024` if it is `/`.
     MonthDayYear(u8),
-    /// A time in HL7 v2, such as `2024`, `20240131` or `20240131102030.456+0100` (data type DTM). If it has no offset from
-    /// UTC, it is a local time of `zone`.
+    /// A time in HL7 v2, such as `2024`, `20240131` or `20240131102030.456+0100` (data type DTM). If it has no offset
+    /// from UTC, it is a local time of `zone`.
     Hl7 {
         /// The time zone.
         zone: Zone,

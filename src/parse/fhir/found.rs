@@ -121,8 +121,8 @@ impl Found {
         self.cells[cell].as_ref().map(|(text, _)| &self.text[text.clone()])
     }
 
-    /// Copies the values of the first `count` cells into the cells of a row, from cell `first` on, and the values of the
-    /// first `arrays` arrays.
+    /// Copies the values of the first `count` cells into the cells of a row, from cell `first` on, and the values of
+    /// the first `arrays` arrays.
     pub(super) fn fill(&self, cells: &mut Cells, first: usize, count: usize, arrays: usize) {
         for (cell, found) in self.cells[..count].iter().enumerate() {
             if let Some((text, _)) = found {

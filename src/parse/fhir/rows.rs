@@ -195,8 +195,8 @@ impl Fhir {
         self.kind
     }
 
-    /// Returns the resources to which the resource of the last row refers: for each, its kind, if the spec has its type,
-    /// and its id.
+    /// Returns the resources to which the resource of the last row refers: for each, its kind, if the spec has its
+    /// type, and its id.
     pub(in crate::parse) fn references(&self) -> impl Iterator<Item = (Option<usize>, &str)> {
         self.found.references().map(|(kind, id)| (self.by_type.get(kind).copied(), id))
     }

@@ -79,7 +79,8 @@ impl Decoder {
         0
     }
 
-    /// Returns the text of a value that needs no change: it is ASCII and has no escapes. All character sets contain ASCII.
+    /// Returns the text of a value that needs no change: it is ASCII and has no escapes. All character sets contain
+    /// ASCII.
     pub(crate) fn unchanged<'m>(self, value: &Value<'m>) -> Option<&'m str> {
         let (text, escape) = match *value {
             Value::Empty => (&b""[..], None),

@@ -24,8 +24,8 @@ enum Slot {
     Value(Path),
     /// An array of values: one per repetition.
     List(Path),
-    /// An array of objects: one per segment or repetition at `over`. Each object has the values at `columns`, each under
-    /// its key.
+    /// An array of objects: one per segment or repetition at `over`. Each object has the values at `columns`, each
+    /// under its key.
     Group {
         over: Path,
         columns: Vec<(String, Path)>,

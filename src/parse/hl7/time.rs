@@ -47,8 +47,8 @@ impl Precision {
 }
 
 impl Time {
-    /// Reads a time. A time that is given without offset is a local time of `zone`. Returns `None` if the text is not an
-    /// HL7 time, if the calendar has no such time, or if its year is not 1 to 9999.
+    /// Reads a time. A time that is given without offset is a local time of `zone`. Returns `None` if the text is not
+    /// an HL7 time, if the calendar has no such time, or if its year is not 1 to 9999.
     pub(crate) fn read(text: &[u8], zone: Zone) -> Option<Self> {
         let sign = text.iter().position(|byte| matches!(byte, b'+' | b'-'));
         let (local, offset) = text.split_at(sign.unwrap_or(text.len()));
@@ -59,8 +59,8 @@ impl Time {
         YEARS_MS.contains(&ms).then_some(Self { ms, precision, has_offset })
     }
 
-    /// Reads a day, a month or a year as it begins in UTC, whatever zone or offset it has: a day of birth is the same day
-    /// everywhere. A more precise time is read as [`read`](Self::read) does.
+    /// Reads a day, a month or a year as it begins in UTC, whatever zone or offset it has: a day of birth is the same
+    /// day everywhere. A more precise time is read as [`read`](Self::read) does.
     pub(crate) fn read_day(text: &[u8], zone: Zone) -> Option<Self> {
         let time = Self::read(text, zone)?;
         if time.precision > Precision::Day {

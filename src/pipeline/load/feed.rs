@@ -13,7 +13,6 @@ use crate::pipeline::advice::{Cause, RefusedCells};
 use crate::pipeline::plan::Plan;
 use crate::pipeline::spares::Spares;
 use crate::pipeline::stages::Stages;
-use crate::reject::RowKinds;
 use crate::report::summary::RejectCounts;
 use crate::write::{Chunk, ChunkBuilder};
 
@@ -112,11 +111,8 @@ impl ReadSide {
         self.notices.resize(self.notices.len().max(block.source + 1), Notices::default());
         self.notices[block.source].add(&block.notices);
         for row in &block.rejects {
-            match row.kinds {
-                RowKinds::All => self.kinds.iter_mut().for_each(|rows| rows.1 += 1),
-                RowKinds::One(kind) => self.kinds[kind].1 += 1,
-                RowKinds::None => self.kinds[0].1 += 1,
-            }
+            let counting = row.kinds.counting(self.kinds.len());
+            self.kinds[counting].iter_mut().for_each(|rows| rows.1 += 1);
             self.rejects.add(row.reject.reason, row.reject.field);
             self.refused.add(row, plan);
         }

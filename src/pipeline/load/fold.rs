@@ -1,5 +1,5 @@
-//! The fold at the end of a load of HL7 v2 messages. The load is complete before the fold begins, so a problem of the fold
-//! is a part of the summary and not an error of the load.
+//! The fold at the end of a load of HL7 v2 messages. The load is complete before the fold begins, so a problem of the
+//! fold is a part of the summary and not an error of the load.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,16 +8,13 @@ use super::{Load, LoadOptions, LoadTarget, wait, writing};
 use crate::deployment::Privileges;
 use crate::error::Error;
 use crate::fold::shell::{self, FoldError, Folded, Job};
-use crate::fold::{collections, notes_of};
+use crate::fold::{ACTIONS, collections, notes_of};
 use crate::pipeline::plan::Plan;
 use crate::pipeline::stages::Interrupt;
 use crate::report::fold::FoldSummary;
 use crate::report::{Phase, Progress};
 use crate::server::{ServerError, Target, collection_uuid};
 use crate::spec::{FormatName, Spec};
-
-/// What a user must be permitted to do in the collections of the fold.
-const ACTIONS: [&str; 4] = ["find", "insert", "update", "remove"];
 
 /// What a load folds at its end.
 #[derive(Debug, Clone)]
@@ -101,8 +98,8 @@ impl Load<'_> {
         })
     }
 
-    /// Folds the messages. If another process is folding, waits until that fold ends. Returns `None` if the user interrupts
-    /// the program.
+    /// Folds the messages. If another process is folding, waits until that fold ends. Returns `None` if the user
+    /// interrupts the program.
     async fn fold_patiently(
         &self,
         spec: &Spec,

@@ -34,8 +34,8 @@ const TRIES_MAX: usize = 200;
 /// Divides a source into ranges of about `part_bytes` bytes that begin and end between rows.
 ///
 /// Returns no range if the source has at most `part_bytes` bytes, or if it cannot be cut. A source cannot be cut if it
-/// is compressed, if its encoding is UTF-16, if it is CSV with an escape character, if it is JSON but not NDJSON, or if it
-/// contains HL7 messages. A source in which no place is found cannot be cut either.
+/// is compressed, if its encoding is UTF-16, if it is CSV with an escape character, if it is JSON but not NDJSON, or if
+/// it contains HL7 messages. A source in which no place is found cannot be cut either.
 ///
 /// # Errors
 /// The source cannot be read.

@@ -36,8 +36,8 @@ pub use verify::{CollectionProof, verify};
 /// How long a worker waits before it looks again whether a part, a token or a lease has become free.
 const POLL: Duration = Duration::from_secs(1);
 
-/// A worker that waits for parts doubles this time after each look, up to this limit. Reason: a thousand waiting workers
-/// would otherwise keep the ledger busy. A part of a killed worker is taken over this much later.
+/// A worker that waits for parts doubles this time after each look, up to this limit. Reason: a thousand waiting
+/// workers would otherwise keep the ledger busy. A part of a killed worker is taken over this much later.
 const POLL_MAX: Duration = Duration::from_secs(4);
 
 /// How many parts a worker looks at with one query.
@@ -280,8 +280,8 @@ impl Worker<'_> {
         Ok((options, tokens))
     }
 
-    /// If the number of rejects is limited, starts a task that reads the counts of the other parts at regular intervals.
-    /// The task ends when the result is dropped.
+    /// If the number of rejects is limited, starts a task that reads the counts of the other parts at regular
+    /// intervals. The task ends when the result is dropped.
     fn watch(&self, load: &LoadDocument, number: u32, others: &OtherParts) -> JoinSet<()> {
         let mut watching = JoinSet::new();
         let numbers: Vec<u32> = load.manifest.iter().flat_map(|manifest| manifest.parts.iter().copied()).collect();
@@ -301,10 +301,10 @@ impl Worker<'_> {
         watching
     }
 
-    /// Ends the load of a table. `load` is its ledger document, if this worker has loaded parts of it. Returns `None` if
-    /// another worker has ended the load. If another worker is ending it, waits for that worker, but at most until that
-    /// worker's lease at the time of the first look is over. If that worker has not renewed the lease by then, ends the
-    /// load in its place.
+    /// Ends the load of a table. `load` is its ledger document, if this worker has loaded parts of it. Returns `None`
+    /// if another worker has ended the load. If another worker is ending it, waits for that worker, but at most until
+    /// that worker's lease at the time of the first look is over. If that worker has not renewed the lease by then,
+    /// ends the load in its place.
     async fn end(&self, table: usize, load: Option<&LoadDocument>) -> Result<Option<LoadSummary>, Error> {
         let mut waiting: Option<(Uuid, i64, Instant)> = None;
         loop {

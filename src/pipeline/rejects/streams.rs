@@ -1,5 +1,6 @@
-//! The files into which the rejects of a load are divided. Rejected rows of a table and of JSON are in one file. Rejected
-//! HL7 messages and FHIR resources are in two: the messages or resources, and the position and the reason of each.
+//! The files into which the rejects of a load are divided. Rejected rows of a table and of JSON are in one file.
+//! Rejected HL7 messages and FHIR resources are in two: the messages or resources, and the position and the reason of
+//! each.
 
 use std::ops::Range;
 
@@ -91,8 +92,8 @@ pub(in crate::pipeline) fn lines_of(layout: &Layout, row: &RejectedRow) -> Vec<V
     vec![whole, line(&[])]
 }
 
-/// Returns a refused resource as one line. Line ends between values become spaces. A line end in a string becomes a tab,
-/// which JSON does not allow there either. So the resource stays a reject until somebody has corrected the string.
+/// Returns a refused resource as one line. Line ends between values become spaces. A line end in a string becomes a
+/// tab, which JSON does not allow there either. So the resource stays a reject until somebody has corrected the string.
 fn json_line(resource: &[u8]) -> Vec<u8> {
     let (mut in_text, mut is_escaped) = (false, false);
     let byte = |byte: &u8| {

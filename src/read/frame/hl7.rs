@@ -362,9 +362,9 @@ fn begins_row(rest: &[u8], is_complete: bool) -> Option<bool> {
 /// Returns true if a source begins with the first segment of a message, a batch or a file. Bytes that can precede it
 /// are skipped: a byte order mark, white space, NUL and the first byte of an MLLP frame.
 ///
-/// Returns false if the field separator is a delimiter of tables, as in `MSH,`, or if the next field contains letters, digits
-/// or spaces: in a message, it contains the separators. Such a source is more likely a table, for example with the columns
-/// `MSH_ID` or `MSH|Name`.
+/// Returns false if the field separator is a delimiter of tables, as in `MSH,`, or if the next field contains letters,
+/// digits or spaces: in a message, it contains the separators. Such a source is more likely a table, for example with
+/// the columns `MSH_ID` or `MSH|Name`.
 pub(crate) fn begins_with_header(source: &[u8]) -> bool {
     let source = source.strip_prefix(MARK).unwrap_or(source);
     let is_before = |byte: &u8| byte.is_ascii_whitespace() || matches!(*byte, 0 | FRAME_START);

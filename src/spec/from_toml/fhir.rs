@@ -79,8 +79,8 @@ pub(super) fn parts<'t>(table: &Table<'t>, root: &Table<'t>) -> Option<Parts<'t>
     Some(Parts { resource: Some(resource), ..parts })
 }
 
-/// Returns the identity of resources: source, type and id. The resource that was changed last stays, in whatever order the
-/// resources are loaded.
+/// Returns the identity of resources: source, type and id. The resource that was changed last stays, in whatever order
+/// the resources are loaded.
 pub(super) fn identity(fields: &[Field]) -> Identity {
     let place = |name: &str| fields.iter().position(|field| field.name == name);
     let order_by = place(LAST_UPDATED).unwrap_or(0);

@@ -6,8 +6,8 @@ use crate::spec::hl7_path::Path;
 use crate::spec::shape::group_around;
 use crate::spec::{Field, FormatName, Group, SourceFormat, SpecError};
 
-/// Checks the fields and groups of one kind of document, and notes all errors. Every kind of document of HL7 messages must
-/// contain the message, because the reject of a message that the server refused is taken from its document.
+/// Checks the fields and groups of one kind of document, and notes all errors. Every kind of document of HL7 messages
+/// must contain the message, because the reject of a message that the server refused is taken from its document.
 pub(super) fn check(
     document: &Table<'_>,
     format: SourceFormat,

@@ -94,7 +94,7 @@ struct Worker {
     life: u64,
     part: Option<usize>,
     unread: u64,
-    /// Number of slices that this worker need not write, because an earlier worker has written them.
+    /// Number of slices of the part that an earlier worker has already written. This worker does not write them again.
     skipped: u64,
     encoding: usize,
     ready: usize,
