@@ -141,9 +141,9 @@ const PIECE_BYTES: usize = 64;
 const CASE_BIT: u8 = 0x20;
 /// The class bit of letters. It equals `CASE_BIT`, so that a class can be used as a mask for the letter case.
 const LETTER: u8 = CASE_BIT;
-/// The class bit of apostrophes. The letter after an apostrophe becomes small, as in `D'angelo`. It becomes a capital
-/// after `O'`, and after an apostrophe at the start of a part. [`case_ascii`] shifts the bit to the position of
-/// `CASE_BIT`.
+/// The class bit of apostrophes. The letter after an apostrophe becomes small, as in `D'angelo`. There are two
+/// exceptions: it becomes a capital after `O'`, and after an apostrophe at the start of a part. [`case_ascii`] shifts
+/// the bit to the position of `CASE_BIT`.
 const KEEPS: u8 = CASE_BIT << 1;
 /// The class bit of letters and digits. A letter after a letter or a digit becomes small. Exception: the letter after
 /// `Mc` becomes a capital. [`case_ascii`] shifts the bit to the position of `CASE_BIT`.

@@ -165,8 +165,8 @@ impl Encoder {
     }
 }
 
-/// The beginning of every document: its length in four bytes, and the element `_id`. Both are zero until they are
-/// known.
+/// The beginning of every document: its length in four bytes, and the element `_id`. The length and the UUID are zero
+/// until they are known.
 const HEAD: &[u8; 4 + ID_ELEMENT_BYTES] = b"\0\0\0\0\x05_id\0\x10\0\0\0\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
 
 /// Writes the `_id` of a document directly before the document's body, which begins at position `body`.
@@ -228,8 +228,8 @@ mod tests {
         check_read_back(&together["before".len()..], &expected);
     }
 
-    /// Checks that `digest_all` computes the `_id`s and digests of written documents from their bytes. Empty documents
-    /// are between them. For an empty document, the result must be `None`.
+    /// Checks that `digest_all` computes the `_id`s and digests of written documents from their bytes. An empty
+    /// document is put after each of them. Its result must be `None`.
     fn check_read_back(mut bytes: &[u8], expected: &[Encoded]) {
         let mut documents = Vec::new();
         for encoded in expected {

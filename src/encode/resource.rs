@@ -24,8 +24,8 @@ pub struct Reference {
 #[derive(Debug)]
 pub(crate) struct ResourceIds {
     key: IdentityKey,
-    /// For each kind of document, the identity elements with an empty id, if the identity consists of the source, the
-    /// type and the id.
+    /// For each kind of document, the bytes of the identity elements before the text of the id. `None` if the identity
+    /// does not consist of the source, the type and the id.
     elements: Vec<Option<Vec<u8>>>,
     bytes: Vec<u8>,
 }
@@ -45,7 +45,7 @@ impl ResourceIds {
     }
 }
 
-/// Returns the identity elements up to the text of the id, which is the last one.
+/// Returns the bytes of the identity elements before the text of the id. The id is the last element.
 fn elements(spec: &Spec) -> Option<Vec<u8>> {
     let fields: Vec<_> = spec.identity.fields.iter().map(|field| &spec.fields[*field]).collect();
     let columns: Vec<&str> = fields.iter().map(|field| field.column.as_str()).collect();

@@ -143,8 +143,8 @@ fn items_of(name: &str, value: &[u8]) -> Option<Vec<Vec<Leaf>>> {
 }
 
 /// Returns the whole record in the field `name` of a document as the source had it: the bytes of a message, or a FHIR
-/// resource as JSON in one line. A resource without an id of its own is in an entry of a Bundle, whose URL has the id.
-/// Returns `None` if the document has no such field.
+/// resource as JSON in one line. If the resource has no id in it, the result is an entry of a Bundle:
+/// `{"fullUrl":"urn:uuid:ID","resource":{…}}`. Returns `None` if the document has no such field.
 pub(crate) fn whole_of<'a>(document: &'a [u8], name: &str) -> Option<Cow<'a, [u8]>> {
     let document = RawDocument::from_bytes(document).ok()?;
     match value_at(document, name)? {

@@ -130,7 +130,8 @@ impl Format {
         name
     }
 
-    /// Returns true if a rejected record is kept as it is in the source. Otherwise its cells are kept.
+    /// Returns true if a rejected record is written as it is in the source. Otherwise its cells are written to the
+    /// reject file.
     pub fn keeps_whole(self) -> bool {
         matches!(self, Self::Hl7 | Self::Fhir(_))
     }

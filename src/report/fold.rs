@@ -13,7 +13,7 @@ use crate::wording::counted;
 pub struct FoldSummary {
     /// Messages that were folded.
     pub messages: u64,
-    /// Of these, messages that cannot be read. They change no state.
+    /// Folded messages that cannot be read. They are included in `messages`, but change no state.
     pub unreadable: u64,
     /// Patients, visits and results that were written.
     pub written: u64,

@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 use crate::ledger::{Counts, Held, LoadDocument, Proof, State};
 use crate::wording::counted;
 
-/// A load. If it is divided into parts, also its parts.
+/// The overview of a load. If the load is divided into parts, it also contains the parts.
 #[derive(Debug, Serialize)]
 pub struct LoadOverview {
     /// The load's id.

@@ -22,8 +22,8 @@ pub struct LoadSummary {
     /// What the command did, for example `loaded`, `already loaded, verified instead` or `dry run, nothing was
     /// written`.
     pub outcome: String,
-    /// The reason for which most rows were rejected, and the setting with which they are accepted. Empty if at most
-    /// half of the rows were rejected, or if they have different reasons.
+    /// The reason for which most rows were rejected, and the setting with which Medlift accepts these rows. Empty if at
+    /// most half of the rows were rejected, or if they have different reasons.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub advice: Vec<String>,
     /// The documents of the first kind. Most datasets have only one kind.
@@ -317,7 +317,8 @@ impl LoadSummary {
             )
         };
         for found in self.documents() {
-            // The first kind counts the rows that belong to no kind. They have a line of their own.
+            // The rows that belong to no kind are included in the counts of the first kind. They are subtracted here,
+            // because they get a line of their own.
             let of_no_kind = found.counts.of_no_kind;
             let Counts { read, rejected, .. } = found.counts;
             let counts = Counts { read: read - of_no_kind, rejected: rejected - of_no_kind, ..found.counts };

@@ -72,8 +72,8 @@ pub struct Spec {
     pub resources: Vec<String>,
     /// For FHIR resources: the name of the system that the sources are from. It is part of the identity of a resource.
     pub system: Option<String>,
-    /// For FHIR resources: the URL of the server that the sources are from. References with this URL lead to resources
-    /// of the system.
+    /// For FHIR resources: the URL of the server that the sources are from. References that begin with this URL lead to
+    /// resources of the system.
     pub base: Option<String>,
     /// The settings for the sources. Medlift detects some of them if the spec does not set them.
     pub source: SourceFormat,
@@ -148,7 +148,7 @@ pub struct Index {
 /// The name of the source system, if neither the spec nor the user names it.
 const SYSTEM_DEFAULT: &str = "default";
 
-/// The origin of a built-in spec is this text and its name.
+/// The beginning of the origin of each built-in spec. The name of the spec follows, as in `built-in:admissions`.
 const BUILT_IN_ORIGIN: &str = "built-in:";
 
 impl Spec {
@@ -172,8 +172,8 @@ impl Spec {
         }
     }
 
-    /// Returns true if the spec is built in, but is not the default one. `COLLECTION_NAME` does not name its
-    /// collection, because it names that of the default spec or of the user's own spec.
+    /// Returns true if the spec is built in, but is not the default one. For such a spec, the setting `COLLECTION_NAME`
+    /// is ignored, because it names the collection of the default spec or of the user's own spec.
     pub fn has_own_collection(&self) -> bool {
         self.origin.starts_with(BUILT_IN_ORIGIN) && self.option().is_some()
     }

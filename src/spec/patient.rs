@@ -4,8 +4,8 @@
 /// be found by it.
 pub(crate) const PATIENT_FIELD: &str = "patient";
 
-/// The name of the field with the key that references to a FHIR Patient give. The document of the Patient has it, so
-/// that the documents that refer to the Patient are found.
+/// The name of a field in the documents of FHIR Patients. Its key is made from the Patient's id. A document that refers
+/// to the Patient, for example by `Patient/17`, has the same key in its field `patient` and can be found by it.
 pub(crate) const PATIENT_REFERENCE_FIELD: &str = "patientReference";
 
 /// The fields from which the patient's key is derived: an identifier, and the authority that assigned it. If they are

@@ -36,7 +36,7 @@ impl FormatName {
 /// How the dataset's sources are written. Options on the command line take precedence.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SourceFormat {
-    /// The format. If it is `None`, Medlift detects whether a source is delimited text or JSON.
+    /// The format. If it is `None`, Medlift detects the format. FHIR is not detected and must be given.
     pub format: Option<FormatName>,
     /// The time zone of times in HL7 messages that have no offset from UTC.
     pub zone: Zone,
