@@ -2,8 +2,8 @@
 //! Smith MD".
 //!
 //! Each part of a name starts with a capital and continues in small letters. A part starts after white space, after
-//! punctuation such as a hyphen, and after `O'` and `Mc`. No part starts after any other apostrophe. After `Mac` no
-//! part starts, because the letters do not show whether a name is written `MacDonald` or `Macdonald`.
+//! punctuation such as a hyphen, and after `O'` and `Mc`. After any other apostrophe inside a part, no new part starts.
+//! After `Mac` no part starts, because the letters do not show whether a name is written `MacDonald` or `Macdonald`.
 //!
 //! The same rules are right for titles (Mr., Dr., Prof.), for Jr. and Sr., and for degrees with dots (M.D., Ph.D.).
 //! They are wrong for degrees and numerals without dots (MD, III). [`SUFFIXES`] lists these with their usual spelling.

@@ -57,7 +57,7 @@ pub struct Encoder {
 struct Unnamed {
     /// Positions of the bodies in the caller's buffer.
     bodies: Vec<Range<usize>>,
-    /// The identity elements of these documents, one after another. Empty if they are the same as the bodies.
+    /// The identity elements of the documents, one after another. Empty if they are the same as the bodies.
     elements: Vec<u8>,
     identities: Vec<Range<usize>>,
 }

@@ -41,7 +41,7 @@ impl ElementWriter {
         Self { open: Vec::new(), positions: (0..POSITIONS_MAX).map(position).collect() }
     }
 
-    /// Writes the elements of a document with these values.
+    /// Writes the elements of a document with the values `values`.
     #[inline]
     pub(super) fn write(&mut self, steps: &[Step], record: &Record, values: &[Value], out: &mut Vec<u8>) {
         for step in steps {

@@ -91,7 +91,7 @@ impl OrderField {
         }
     }
 
-    /// Returns true if the value has one of these types.
+    /// Returns true if the value has a type whose values order documents (see [`types`](Self::types)).
     pub(crate) fn orders(&self, value: RawBsonRef<'_>) -> bool {
         self.types().contains(&value.element_type())
     }

@@ -222,8 +222,8 @@ pub enum LayoutError {
         values: u64,
         /// Number of values that fit no format.
         unfit: u64,
-        /// How these values are probably written: descriptions, each with its number of values. The most frequent is
-        /// first.
+        /// How the unfit values are probably written: descriptions, each with its number of values. The most frequent
+        /// is first.
         shapes: Vec<(&'static str, u64)>,
     },
     /// A date format was given for a column that is not a date column of the spec.

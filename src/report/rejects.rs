@@ -188,8 +188,9 @@ impl RejectFile {
     /// they differ, the old bytes are moved to the file that `spare` names, and the path of that file is returned.
     ///
     /// # Errors
-    /// This file, or the file that `spare` names, cannot be written. If the write to a regular file fails, the file is
-    /// cut back to the length that it had before the write. Bytes that were moved stay in the other file.
+    /// The reject file, or the file that `spare` names, cannot be written. If the write to a regular file fails, the
+    /// file is cut back to the length that it had before the write. Bytes that were moved stay in the file that `spare`
+    /// names.
     pub fn append(&mut self, bytes: &[u8], spare: impl FnOnce() -> PathBuf) -> io::Result<Option<PathBuf>> {
         if !self.is_special {
             outputs::make_private(&self.file)?;
@@ -212,8 +213,8 @@ impl RejectFile {
     /// if there are no such bytes.
     ///
     /// # Errors
-    /// The other file cannot be written, or the bytes cannot be removed from this file. In both cases, this file is
-    /// unchanged.
+    /// The file that `spare` names cannot be written, or the bytes cannot be removed from the reject file. In both
+    /// cases, the reject file is unchanged.
     pub fn move_tail(&mut self, spare: impl FnOnce() -> PathBuf) -> io::Result<Option<PathBuf>> {
         let Some(tail) = self.tail()? else { return Ok(None) };
         let path = spare();
@@ -286,7 +287,7 @@ impl RejectFile {
         self.bytes == 0
     }
 
-    /// Returns true if this process created the file.
+    /// Returns true if this process created the file and has not called [`clear`](Self::clear).
     pub const fn is_new(&self) -> bool {
         self.is_new
     }
@@ -440,7 +441,7 @@ mod tests {
     }
 
     /// Runs the test with this name again, in a new process in which a file can have at most one block (512 or 1,024
-    /// bytes, depending on the shell). In the process of the other tests, this limit would apply to them too.
+    /// bytes, depending on the shell). In the process of all tests, this limit would apply to the other tests too.
     fn run_with_limited_files(name: &str) {
         let script = "trap '' XFSZ; ulimit -f 1; exec \"$0\" \"$@\"";
         let mut limited = Command::new("sh");

@@ -95,9 +95,9 @@ pub struct PartOverview {
     pub worker: Option<Worker>,
     /// Number of committed rows.
     pub read: u64,
-    /// Number of documents that were written for these rows.
+    /// Number of documents that were written for the committed rows.
     pub written: u64,
-    /// Number of these rows that were rejected.
+    /// Number of committed rows that were rejected.
     pub rejected: u64,
     /// Committed rows per second. `None` before the first commit.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -250,8 +250,8 @@ impl LoadOverview {
         Self { parts: Vec::new(), ..self }
     }
 
-    /// Returns how the load ended. Returns `None` if it has not ended. A load that is divided into parts has not ended
-    /// if it stopped or failed, or if no worker is at work, because other workers may continue it.
+    /// Returns how the load ended. Returns `None` if it has not ended. A load that is divided into parts can be
+    /// continued by other workers. Therefore it has not ended if it stopped or failed, or if no worker is at work.
     pub const fn end(&self) -> Option<End> {
         let is_plain = self.manifest.is_none();
         match self.state {

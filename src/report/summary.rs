@@ -58,8 +58,8 @@ pub struct LoadSummary {
     /// Messages about the ledger and about files. For example, why an interrupted load was not resumed, or which file
     /// was not changed.
     pub notes: Vec<String>,
-    /// The times of the command. `None` if the load is divided into parts. The result of the worker that ended the load
-    /// has the times then, because this worker may also have loaded parts.
+    /// The times of the command. `None` if the load is divided into parts. The worker that ended the load may also have
+    /// loaded parts. Therefore the times are in the result of this worker.
     #[serde(flatten)]
     pub times: Option<Times>,
     /// The reason why the load was not verified, if it was not.
@@ -79,9 +79,9 @@ pub struct DocumentSummary {
     pub target: Option<String>,
     /// Number of rows and documents for each outcome.
     pub counts: Counts,
-    /// Sum of the digests of all records of this load that the collection contains. The order of the records does not
-    /// matter. Empty if the sum is not known: a record replaced an earlier record of the same load, or the load has
-    /// several parts and no verification could determine the sum.
+    /// Sum of the digests of all records of this load that the collection contains. Empty if the sum is not known.
+    /// There are two such cases: a record replaced an earlier record of the same load, or the load has several parts
+    /// and no verification determined the sum.
     pub digest: String,
     /// Messages about indexes and validator: what was done, or why nothing was done.
     pub collection_notes: Vec<String>,

@@ -18,8 +18,8 @@ pub struct PatientSource {
     pub authority: Authority,
     /// Index of the field with the type of the identifier, for example `MR`.
     pub kind: Option<usize>,
-    /// The types that are preferred, the best first. An identifier of another type is chosen only if there is none of
-    /// these.
+    /// The types that are preferred, the best first. An identifier of another type is chosen only if there is no
+    /// identifier of a preferred type.
     pub prefer: Vec<String>,
 }
 
