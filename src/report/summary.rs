@@ -302,7 +302,8 @@ impl LoadSummary {
             && found.verification.as_ref().is_none_or(|proof| proof.is_clean() && proof.found == 0)
     }
 
-    /// Writes one line for each kind that has rows, and one line with the sums.
+    /// Writes one line for each kind that has rows, one line for the rows that belong to no kind, and one line with the
+    /// sums.
     fn divided_table(&self, f: &mut fmt::Formatter<'_>, total: &Counts) -> fmt::Result {
         writeln!(
             f,
