@@ -90,7 +90,7 @@ pub struct OfManifest {
 }
 
 /// The beginning of the keys of a manifest's tokens. A token is the right of a worker to have one bulk command under
-/// way. Its number follows.
+/// way. In a key, the token's number follows.
 fn token_prefix(manifest: &str) -> String {
     format!("writer {manifest} ")
 }
@@ -433,7 +433,8 @@ pub struct RejectsState {
     pub bytes: u64,
     /// BLAKE3 hash of the first `bytes` bytes, in hex.
     pub blake3: String,
-    /// True if the file has the positions of messages, and the messages are in another file.
+    /// True if the file contains only the positions and reasons of rejected messages or resources. The rejected
+    /// messages or resources are then in another file.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub has_positions: bool,
     /// If the file is in S3 and the load is not complete: the objects that together contain the file. `name` is then

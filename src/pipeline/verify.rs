@@ -277,7 +277,8 @@ impl Collector {
                 Some(kind) if usize::from(*kind) == self.kind && self.share.contains(*target) => {
                     self.references.add(*target).map_err(verify::VerifyError::from)?;
                 }
-                // The first kind counts these references, so that each is counted once.
+                // References to kinds that the spec does not describe. Only the first kind counts them, so that each is
+                // counted once.
                 None if self.kind == 0 && self.share.index == 0 => self.references_elsewhere += 1,
                 _ => {}
             }
@@ -340,8 +341,8 @@ pub(super) fn expectation(plan: &Plan, rule: OnConflict) -> Expectation {
     }
 }
 
-/// Returns the memory for sorting the records of one kind of document. If each row belongs to one kind only, all kinds
-/// together have the memory of a table.
+/// Returns how many bytes of memory may be used to sort the records of one kind of document. If each row belongs to one
+/// kind only, all kinds share the memory that one kind would have alone.
 fn sorter_bytes(plan: &Plan) -> usize {
     SORTER_BYTES_DEFAULT / if plan.spec.is_divided() { plan.kinds.len() } else { 1 }
 }

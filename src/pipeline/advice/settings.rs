@@ -8,7 +8,7 @@ use crate::spec::{Field, FieldType, NumberFormat};
 pub(super) struct Setting {
     /// The option or the lines of the spec, e.g. `decimal = ","`.
     pub(super) text: String,
-    /// True if it is an option of the command line, false if it belongs into the spec.
+    /// True for an option of the command line, false for lines of the spec.
     pub(super) is_option: bool,
     /// Number of options or keys of the spec that must be changed for this setting.
     changes: usize,

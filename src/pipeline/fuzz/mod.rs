@@ -2,8 +2,8 @@
 //! source. `cargo xtask fuzz` runs these tests. They are no ordinary tests, because they have no fixed number of cases.
 //!
 //! If a check fails, the source is written to the directory `fuzz` in the target directory, and the test prints the
-//! command that checks this source again. The seed alone makes the same sources only with the same files beside the
-//! repository.
+//! command that checks this source again. A run with the same seed makes the same sources only if the files beside the
+//! repository are the same.
 
 mod mutate;
 
@@ -34,9 +34,9 @@ const SOURCE_BYTES_MAX: usize = 4_000;
 struct Target {
     name: &'static str,
     spec: &'static str,
-    /// How the names of its sources end.
+    /// Extension of the file names of its sources.
     extension: &'static str,
-    /// Sources that are always there.
+    /// Sources that are part of this program, so that every run has some.
     seeds: &'static [&'static str],
     /// Pieces that have a meaning in the format.
     tokens: &'static [&'static str],

@@ -19,7 +19,7 @@ use crate::pipeline::plan::SourcePlan;
 use crate::read::{Dialect, Encoding, Ending, Framing, RowSpan, records};
 use crate::spec::Spec;
 
-/// Maximum number of bytes that are searched for one place.
+/// Maximum number of bytes that are searched for one place at which the file can be cut.
 const WINDOW_BYTES: usize = 4 << 20;
 
 /// Maximum number of rows after a line end that are examined.

@@ -284,7 +284,7 @@ impl<'a> Rejects<'a> {
                     file.clear().map_err(|error| output(&path, error))?;
                     None
                 }
-                // The rows of this load are compared with those in the file.
+                // Keep the rows: `append` compares them with the rows of this load.
                 Rows::AfterCheckpoint => None,
                 Rows::OfOthers(why) => Some(why),
             };
@@ -425,7 +425,7 @@ pub(super) struct LeftFile {
     pub(super) state: RejectsState,
 }
 
-/// Whose rows are in a reject file.
+/// Says whether this load may replace the rows in a reject file.
 enum Rows {
     /// The file is empty, or has only rows that a load with the same key committed.
     Replaceable,

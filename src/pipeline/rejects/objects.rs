@@ -171,7 +171,8 @@ impl<'a> ObjectRejects<'a> {
                 }
                 None => {
                     let is_new = self.prefix.join(segments.clone(), &name, &mark, &blake3).map_err(failed)?;
-                    // After a lost reply, the object can be the one that was just joined.
+                    // An object of this name exists. If the reply to this join was lost, it can be the object that was
+                    // just joined. The mark shows that.
                     let found = if is_new { None } else { self.prefix.find(&name).map_err(failed)? };
                     if !is_new && found.and_then(|found| found.mark).is_none_or(|found| found != mark) {
                         self.note_left(&name);
@@ -220,7 +221,8 @@ impl<'a> ObjectRejects<'a> {
         used.map(state).collect()
     }
 
-    /// Returns the addresses of the reject files. If a file is not joined, it is the pattern of its segments.
+    /// Returns the addresses of the reject files. For a file that is not joined, returns the pattern that matches the
+    /// addresses of its segments.
     pub(super) fn listed(&self) -> Vec<FileOfRejects> {
         let load = self.load.as_ref().map(|(load, _)| load.as_str()).unwrap_or_default();
         let used = self.files.iter().enumerate().filter(|(_, file)| file.bytes > 0);

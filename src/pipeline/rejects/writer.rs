@@ -30,8 +30,8 @@ impl<'a> RejectWriter<'a> {
         }
     }
 
-    /// Says which load writes the rejects, under which fence. Call it before the load writes documents. `left` are the
-    /// reject files of earlier loads with the same key.
+    /// Sets the load that writes the rejects, and its fence. Call this function before the load writes documents.
+    /// `left` are the reject files of earlier loads with the same key.
     ///
     /// # Errors
     /// The same as for [`Rejects::check_named`].
@@ -117,7 +117,7 @@ impl<'a> RejectWriter<'a> {
         }
     }
 
-    /// Removes files without rows. There are no such objects.
+    /// Removes files without rows. In S3 there are none, because an object is created only for rejects.
     pub(in crate::pipeline) fn remove_empty(&mut self) {
         if let Self::Files(files) = self {
             files.remove_empty();
