@@ -306,7 +306,7 @@ impl Exceptions {
 /// Identifies a source. Two sources with the same hash have the same content.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceIdentity {
-    /// Path of the file, or `standard input`.
+    /// Path of the file, address of the object in S3, or `standard input`.
     pub name: String,
     /// Size on disk in bytes; `None` for standard input, a pipe or a device.
     pub size_bytes: Option<u64>,

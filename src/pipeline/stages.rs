@@ -78,8 +78,8 @@ pub(super) struct Stages<'a> {
 }
 
 impl Stages<'_> {
-    /// Passes each encoded block to `take`, in the order of the sources. When a block is no longer needed, give its
-    /// memory back to `spares`.
+    /// Passes each encoded block to `take`, in the order of the sources. The caller gives the memory of a block back to
+    /// `spares` when it no longer needs the block.
     ///
     /// # Errors
     /// If `take` fails, a source cannot be read, or no thread can be started. If both `take` and a reader fail,

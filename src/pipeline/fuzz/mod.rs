@@ -185,7 +185,8 @@ const FHIR: Target = Target {
 
 const TARGETS: [Target; 3] = [HL7, JSON, FHIR];
 
-/// Checks that a text is JSON. Strings are not decoded: an escape such as `\ud800` is valid where nobody reads it.
+/// Checks that a text is JSON. Does not decode strings, because a load accepts an escape such as `\ud800` in values
+/// that it does not read.
 fn check_json(text: &[u8]) {
     assert!(serde_json::from_slice::<&RawValue>(text).is_ok(), "a row that is not rejected must be JSON");
 }
@@ -245,7 +246,7 @@ impl Target {
         corpus
     }
 
-    /// Reads a source like a load, in one block, and checks every row.
+    /// Reads a source like a load, and checks every row.
     fn check(&self, dataset: &Dataset, path: &Path) {
         let wishes = Wishes { sources: vec![path.display().to_string()], ..Wishes::default() };
         let plan = match Plan::new(dataset.clone(), IdentityKey::default(), &wishes) {

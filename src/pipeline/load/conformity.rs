@@ -18,7 +18,8 @@ const SAMPLE_SIZE: u32 = 1_000;
 
 impl Load<'_> {
     /// Counts the documents of one kind that violate the validator, and adds the count and a note to the summary. Does
-    /// nothing if the collection was not empty when the load began, or if the user gave `--no-verify`.
+    /// nothing if the collection was not empty when the load began, if the user gave `--no-verify`, or if the sources
+    /// have no FHIR resource of this kind.
     pub(super) async fn check_conformity(
         &self,
         kind: usize,

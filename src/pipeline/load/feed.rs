@@ -129,7 +129,8 @@ impl ReadSide {
         self.kinds.get(kind).copied().unwrap_or_default()
     }
 
-    /// Returns the reason for which most rows were rejected, and the settings with which they are accepted.
+    /// If more than half of the rows were rejected, and most of these for one reason, returns that reason and the
+    /// settings with which such rows are accepted. Otherwise returns nothing.
     pub(in crate::pipeline) fn advice(&self, plan: &Plan) -> Vec<String> {
         match self.rejects.most() {
             Some((reason, field, count)) if self.rejected * 2 > self.rows && count * 2 > self.rejected => {

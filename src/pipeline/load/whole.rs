@@ -42,7 +42,8 @@ pub(in crate::pipeline) async fn register(
 }
 
 /// Ends a load whose parts are complete: builds the indexes, attaches the validator, verifies the collection, and
-/// records the counts. If the load is already complete, only verifies the collection.
+/// records the counts. If the load is already complete, only verifies the collection. Folds HL7 v2 messages that are
+/// not folded yet, in both cases.
 ///
 /// # Errors
 /// [`Error::Held`] if another process is ending the load. [`Error::Stopped`] if a part is not complete. Other errors if
@@ -169,7 +170,8 @@ impl Load<'_> {
         Ok(summary)
     }
 
-    /// Verifies a load that is complete already, and looks for the reject files of its parts.
+    /// Verifies a load that is complete already, after a fold of its messages. Also looks for the reject files of its
+    /// parts.
     async fn verify_again(&mut self, interrupt: &Interrupt, progress: &Progress) -> Result<LoadSummary, Error> {
         let fold = Box::pin(self.fold(interrupt, progress)).await;
         let mut summary = self.verify_only(interrupt, progress).await?;

@@ -16,8 +16,8 @@ use crate::pipeline::stages::{Interrupt, Stages};
 use crate::report::Progress;
 use crate::write::{CHUNKS_MAX, ChunkBuilder, Policy, Settled, Writer, write_all};
 
-/// Maximum number of `_id`s in one ledger document that lists records that were not written. This number of `_id`s
-/// has 8 MB. A document can have at most 16 MiB.
+/// Maximum number of `_id`s in one ledger document that lists records that were not written. So many `_id`s take 8 MB.
+/// A document can have at most 16 MiB.
 const EXCEPTIONS_MAX: usize = 500_000;
 
 impl Load<'_> {

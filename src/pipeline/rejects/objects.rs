@@ -144,8 +144,8 @@ impl<'a> ObjectRejects<'a> {
         used.into_iter().try_for_each(|file| self.join(file))
     }
 
-    /// Joins the segments of a file to an object with the first name that is not used. Uses an object that an
-    /// earlier process of this load has joined, if it has the same content.
+    /// Joins the segments of a file to an object with the first name that is not used. If an earlier process of this
+    /// load has joined such an object, uses it if it has the same content, and replaces it if not.
     fn join(&mut self, file: usize) -> Result<(), Error> {
         let load = self.load.as_ref().map(|(load, _)| load.clone()).unwrap_or_default();
         let blake3 = self.files[file].blake3();

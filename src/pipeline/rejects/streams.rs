@@ -52,7 +52,7 @@ impl Streams {
         first..first + self.0[first..].iter().take_while(|stream| stream.source == source).count()
     }
 
-    /// Returns the file that the ledger describes.
+    /// Returns the index of the file that `state` describes.
     pub(super) fn of_state(&self, state: &RejectsState) -> usize {
         let mut files = self.of_source(state.source as usize);
         let first = files.start;

@@ -76,7 +76,8 @@ impl<'a> RejectWriter<'a> {
         }
     }
 
-    /// Opens the file of a slot. Returns true if the ledger must record the file before rows are appended.
+    /// Opens the reject file with the index `slot`. Returns true if the ledger must record the file before rows are
+    /// appended.
     ///
     /// # Errors
     /// The same as for [`Rejects::prepare`].
@@ -88,7 +89,7 @@ impl<'a> RejectWriter<'a> {
         }
     }
 
-    /// Appends lines to the file of a slot, and waits until they are durable.
+    /// Appends lines to the reject file with the index `slot`, and waits until they are durable.
     ///
     /// # Errors
     /// If the lines cannot be written.
