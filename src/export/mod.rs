@@ -100,8 +100,8 @@ pub enum ExportError {
         /// The error of the operating system.
         cause: io::Error,
     },
-    /// Documents do not fit the spec and cannot be written. To NDJSON, a document that does not fit can be written if
-    /// it is valid BSON. To the other formats, it cannot.
+    /// Some documents do not fit the spec, and a file of the wanted format cannot contain them. Only an NDJSON file can
+    /// contain such documents, if they are valid BSON.
     #[error(
         "cannot export: {} the spec; leave such documents out with --skip-foreign, export as NDJSON, or give the spec with \
          which they were loaded; the first: {}",

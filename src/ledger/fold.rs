@@ -24,7 +24,8 @@ pub struct FoldRecord {
     /// The version of the rules by which messages become documents.
     #[serde(default)]
     pub version: i32,
-    /// True from the beginning to the end of a fold of all messages. Such a fold must be repeated after a kill.
+    /// True from the beginning to the end of a fold of all messages. If the process is killed meanwhile, the value
+    /// stays true, and the fold must be repeated.
     pub is_rebuilding: bool,
 }
 

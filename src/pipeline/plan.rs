@@ -126,7 +126,7 @@ impl Plan {
                 )));
             }
             let (spec, layout) = (&dataset.columns, wishes.layout.or(&dataset.columns.source));
-            // The spec may contain settings of the format. Then detect the format again with these settings.
+            // If the spec contains settings of the format, detect the format again with these settings.
             let says_nothing = spec.source == SourceFormat::default();
             let format = if says_nothing { format } else { detect(&origin, &reader, &layout)? };
             sources.push(SourcePlan::new((origin, index), reader, format, spec, &options, &layout)?);

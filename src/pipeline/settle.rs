@@ -231,8 +231,8 @@ impl<'a> Entries<'a> {
     /// row's own text is no longer in memory.
     ///
     /// Several kinds of documents can read the same cell by different rules. For example, one kind changes the cell to
-    /// lower case. Its document then does not have the text that the other kind needs. Therefore the original text
-    /// of such a cell was stored, and is used here.
+    /// lower case. Its document then does not contain the text of the source. Therefore the original text of such a
+    /// cell was stored, and is used here.
     fn cells(&mut self, kind: usize, entry: &Entry, source: usize) -> Vec<Vec<u8>> {
         let layout = &self.plan.sources[source].layout;
         if layout.format.keeps_whole() {

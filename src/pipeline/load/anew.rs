@@ -1,4 +1,5 @@
-//! The beginning of a load with `--drop`: drops the collections, and creates them anew with what they had.
+//! The beginning of a load with `--drop`: drops the collections, and creates them again with the same options and
+//! indexes.
 
 use super::{LoadTarget, keeping, writing};
 use crate::deployment::{Privileges, Surroundings};

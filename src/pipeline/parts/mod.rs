@@ -37,8 +37,8 @@ pub use verify::{CollectionProof, verify};
 const POLL: Duration = Duration::from_secs(1);
 
 /// A worker that waits for parts doubles this time after each look, up to this limit. Reason: a thousand waiting
-/// workers would otherwise keep the ledger busy. In return, the part of a killed worker can be taken over later by up
-/// to this time.
+/// workers would otherwise keep the ledger busy. Because of this wait, the part of a killed worker may be taken over up
+/// to 4 s later.
 const POLL_MAX: Duration = Duration::from_secs(4);
 
 /// How many parts a worker looks at with one query.
@@ -305,9 +305,9 @@ impl Worker<'_> {
     /// Ends the load of a table. `load` is its ledger document, if this worker has loaded parts of it. Returns `None`
     /// if another worker has ended the load.
     ///
-    /// If another worker is ending the load, waits until the lease of that worker, as first read, expires. If that worker
-    /// was killed, the lease is then over, and this worker ends the load. If that worker has renewed the lease, it will
-    /// end the load. Then returns `None`, or with `only_finish` the error [`Error::Held`].
+    /// If another worker is ending the load, waits until that worker's lease, as first read, expires. If that worker
+    /// was killed, its lease is then over, and this worker ends the load. If that worker has renewed its lease, it will
+    /// end the load. This function then returns `None`, or with `only_finish` the error [`Error::Held`].
     async fn end(&self, table: usize, load: Option<&LoadDocument>) -> Result<Option<LoadSummary>, Error> {
         let mut waiting: Option<(Uuid, i64, Instant)> = None;
         loop {

@@ -2,9 +2,9 @@
 //! *segment*: an object with the header line and these rejects. When the load ends, the segments of a source are joined
 //! to one object with the usual name, and deleted.
 //!
-//! The name of a segment contains the load, the fence of the lease and a number. Two processes therefore never write the
-//! same segment, even if one of them has lost its lease and does not know it yet. The checkpoint says which segments
-//! belong to the load. All others are left over from a killed process, and are deleted when the load ends.
+//! The name of a segment contains the load, the fence of the lease, and a number. Two processes therefore never write
+//! the same segment, even if one of them has lost its lease and does not know it yet. The checkpoint says which
+//! segments belong to the load. All others are left over from a killed process, and are deleted when the load ends.
 
 use std::ops::Range;
 use std::path::PathBuf;
