@@ -56,7 +56,7 @@ const ADMISSIONS: u64 = NAMES * NAMES * DAYS;
 const STEP: u64 = 1_000_000_007;
 const YEARS_OFF: [i64; 9] = [-5, -4, -3, -2, -1, 1, 2, 3, 4];
 /// A duplicate copies an earlier row that is not a duplicate itself. The generator tries at most this number of random
-/// earlier rows. If all are duplicates or wrong, the row becomes a new admission.
+/// earlier rows. If all of them are duplicates or have errors, the row becomes a new admission.
 const TRIES_MAX: u32 = 4;
 const BUFFER_BYTES: usize = 64 * 1024;
 

@@ -208,7 +208,7 @@ impl Ledger {
     }
 
     /// Marks the unfinished loads with this key as superseded, except the load `kept`. Also writes `fence` into their
-    /// documents. If another process still works on such a load, its next write is then refused.
+    /// documents. If another process still works on such a load, its next write to the ledger is then refused.
     ///
     /// # Errors
     /// If no journaled majority acknowledges the write.

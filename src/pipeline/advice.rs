@@ -15,7 +15,7 @@ use crate::wording::counted;
 /// Largest number of cells that are kept for one reason and field.
 const CELLS_MAX: usize = 300;
 
-/// Longer cells are not kept.
+/// Cells with more bytes than this are not kept.
 const CELL_BYTES_MAX: usize = 1000;
 
 /// The reasons for which settings are tried.

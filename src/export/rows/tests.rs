@@ -279,8 +279,8 @@ fn way() -> impl Strategy<Value = (u8, bool)> {
     (proptest::sample::select(&DELIMITERS[..]), any::<bool>())
 }
 
-/// Makes a document from the texts, exports it as CSV and as NDJSON, and loads it again. The bytes must be the same
-/// each time.
+/// Makes a document from the texts, exports it as CSV and as NDJSON, and loads each file. Each must give the same
+/// document, byte for byte.
 fn check_round_trip(
     spec: &Spec,
     texts: &[String],

@@ -86,8 +86,10 @@ impl<'a> Load<'a> {
     }
 
     /// Takes the lease and looks in the ledger for an earlier load with the same key (collection, sources, spec and
-    /// options). Returns true if that load is complete. A load then only has to be verified, and a part needs nothing.
-    /// Otherwise returns false: documents have to be written. If that load was interrupted, prepares to resume it.
+    /// options). Returns true if that load is complete and only has to be verified. For a part, returns true if that
+    /// part is complete. In all other cases, returns false: documents have to be written. For example, `--reload` and
+    /// `--no-verify` write a complete load again. If the earlier load was interrupted and can be resumed, prepares to
+    /// resume it.
     ///
     /// If the sources are not hashed yet, does nothing and returns false. Reason: all collections were then empty, so
     /// no earlier load can be resumed or verified.

@@ -157,7 +157,8 @@ impl Load<'_> {
         if lane.ledger.has_overlapping_loads(&self.document).await.map_err(reading)? {
             return Ok(false);
         }
-        // A load that began before this one may have written without a commit since then.
+        // A load that began before this one may have written documents since then, but not yet changed its ledger
+        // document. So return false while another load into this collection has a lease.
         let is_own = |key: &str| self.document.has_lease(key);
         Ok(lane.ledger.other_load(is_own).await.map_err(reading)?.is_none())
     }

@@ -31,7 +31,7 @@ impl RejectsMax {
     }
 }
 
-/// The counts of the other parts of a load, for each kind of document, as the ledger last had them. Empty if the load
+/// The counts of the other parts of a load, for each kind of document, as last read from the ledger. Empty if the load
 /// is not divided into parts. All clones share the counts.
 #[derive(Debug, Clone, Default)]
 pub(in crate::pipeline) struct OtherParts(Arc<Mutex<Vec<Counts>>>);

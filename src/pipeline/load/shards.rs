@@ -13,8 +13,8 @@ use crate::write::ShardMap;
 
 impl LoadTarget<'_> {
     /// Reads which shard owns which `_id`s, if the collection is sharded. `drops` says whether the load drops the
-    /// collection. Returns a note for the summary if the user may not read the ranges. The load is then slower, but
-    /// right.
+    /// collection. If the user may not read the ranges, returns a note for the summary: the load is then slower, but
+    /// correct. With `--drop`, returns an error instead.
     pub(super) async fn find_shards(&mut self, drops: bool) -> Result<Option<String>, Error> {
         if !self.target.is_mongos().await.map_err(writing)? {
             return Ok(None);

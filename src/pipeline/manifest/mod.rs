@@ -2,8 +2,8 @@
 //! and the parts into which the sources are divided.
 //!
 //! The manifest has the version of each source, and of each piece of a file that was cut. A worker therefore notices if
-//! a source was changed after the manifest was made. The manifest also contains the text of the specs. Apart from the
-//! manifest, a worker needs only the sources.
+//! a source was changed after the manifest was made. The manifest also contains the text of the specs. So a worker
+//! needs no other files than the manifest and the sources.
 
 mod cut;
 mod make;

@@ -37,7 +37,8 @@ pub use verify::{CollectionProof, verify};
 const POLL: Duration = Duration::from_secs(1);
 
 /// A worker that waits for parts doubles this time after each look, up to this limit. Reason: a thousand waiting
-/// workers would otherwise keep the ledger busy. A part of a killed worker is taken over this much later.
+/// workers would otherwise keep the ledger busy. Because of this wait, the part of a killed worker may be taken over up
+/// to 4 s later.
 const POLL_MAX: Duration = Duration::from_secs(4);
 
 /// How many parts a worker looks at with one query.
@@ -302,9 +303,11 @@ impl Worker<'_> {
     }
 
     /// Ends the load of a table. `load` is its ledger document, if this worker has loaded parts of it. Returns `None`
-    /// if another worker has ended the load. If another worker is ending it, waits for that worker, but at most until
-    /// that worker's lease at the time of the first look is over. If that worker has not renewed the lease by then,
-    /// ends the load in its place.
+    /// if another worker has ended the load.
+    ///
+    /// If another worker is ending the load, waits until that worker's lease, as first read, expires. If that worker
+    /// was killed, its lease is then over, and this worker ends the load. If that worker has renewed its lease, it will
+    /// end the load. This function then returns `None`, or with `only_finish` the error [`Error::Held`].
     async fn end(&self, table: usize, load: Option<&LoadDocument>) -> Result<Option<LoadSummary>, Error> {
         let mut waiting: Option<(Uuid, i64, Instant)> = None;
         loop {
@@ -338,8 +341,8 @@ impl Worker<'_> {
         }
     }
 
-    /// Reads from the ledger whether another worker has ended the load, or is ending it. Reason: most workers find that
-    /// out, and need not open the sources for it.
+    /// Reads from the ledger whether another worker has ended the load, or is ending it. For most workers, this is so,
+    /// and they then need not open the sources.
     async fn look(&self, load: &LoadDocument) -> Result<End, Error> {
         let ledger = Ledger::new(&self.target.db(), &load.collection, self.work.options.lease);
         let state = ledger.load_with_id(load.id).await.map_err(reading)?.map(|load| load.state);
@@ -408,8 +411,8 @@ struct Patience {
 }
 
 impl Patience {
-    /// Returns true if the worker should try again after this error. As long as another process has the lease, it
-    /// works: it may count the documents of a large collection.
+    /// Returns true if the worker should try again after this error. A process that still has the lease is working,
+    /// even if it takes long: it may count the documents of a large collection. So always wait for it.
     fn permits(&mut self, error: &Error) -> bool {
         match error {
             Error::Held(_) => true,

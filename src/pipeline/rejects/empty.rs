@@ -19,7 +19,9 @@ impl Rejects<'_> {
             match slot {
                 Slot::Open(file) if file.is_empty() => own.push(file.path().to_owned()),
                 Slot::Closed { path, bytes: 0, .. } => own.push(path.clone()),
-                // The file that the user named, without rows. It is removed below if this process did not create it.
+                // The file that the user named, without rows. If this process created it, it is removed when the slot
+                // is unlocked. If a killed process of Medlift created it, it is removed by its mark at the end of this
+                // function.
                 Slot::Unused(Some(_)) => {}
                 _ => continue,
             }
@@ -33,7 +35,7 @@ impl Rejects<'_> {
         for path in &own {
             remove_if_empty(path, |_| true);
         }
-        // A process may have been killed before the ledger recorded its file.
+        // A process may have been killed before the ledger recorded its file. Such a file has the mark of Medlift.
         let is_marked = |file: &RejectFile| file.marked_by().is_some();
         for slot in 0..self.slots.len() {
             remove_if_empty(&self.path(slot, 1), is_marked);
