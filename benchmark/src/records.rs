@@ -38,8 +38,8 @@ pub(crate) fn messages(tools: &Tools<'_>, source: &Path) -> Result<Vec<Contender
     let spec = ["--spec", "hl7v2"];
     let python = tools.inputs.python()?;
     Ok(vec![
-        tools.medlift("medlift load --no-fold", source, &["--spec", "hl7v2", "--no-fold"]),
-        tools.verify(source, &[&spec[..], &["--no-fold"]].concat()),
+        tools.medlift("medlift load --no-fold", source, &[&spec[..], &["--no-fold"]].concat()),
+        tools.verify(source, &spec),
         tools.medlift("medlift load (stored and folded)", source, &spec),
         tools.python("script (python-hl7, pymongo)", &python, "messages.py", source),
     ])
