@@ -149,21 +149,39 @@ pub(crate) fn whole_of<'a>(document: &'a [u8], name: &str) -> Option<Cow<'a, [u8
     let document = RawDocument::from_bytes(document).ok()?;
     match value_at(document, name)? {
         RawBsonRef::Binary(whole) => Some(Cow::Borrowed(whole.bytes)),
-        RawBsonRef::Document(resource) => {
+        RawBsonRef::Document(resource) if has_id(resource) => {
             let mut json = Vec::new();
-            let is_id = |id: RawBsonRef<'_>| id.as_str().is_some_and(|id| !id.trim().is_empty());
-            if resource.get("id").ok().flatten().is_some_and(is_id) {
-                write_resource(resource, &mut json).ok()?;
-            } else {
-                let id = document.get_str("id").ok()?;
-                json.extend_from_slice(format!("{{\"fullUrl\":\"urn:uuid:{id}\",\"resource\":").as_bytes());
-                write_resource(resource, &mut json).ok()?;
-                json.push(b'}');
-            }
+            write_resource(resource, &mut json).ok()?;
             Some(Cow::Owned(json))
         }
+        RawBsonRef::Document(resource) => Some(Cow::Owned(write_entry(resource, Some(document.get_str("id").ok()?))?)),
         _ => None,
     }
+}
+
+/// Returns the FHIR resource in the field `name` of a document as an entry of a Bundle. The URL of the entry has the id
+/// if this is a UUID, because other resources can then refer to it by `urn:uuid:`. Returns `None` if the document has
+/// no resource.
+pub(crate) fn entry_of(document: &[u8], name: &str) -> Option<Vec<u8>> {
+    let document = RawDocument::from_bytes(document).ok()?;
+    let RawBsonRef::Document(resource) = value_at(document, name)? else { return None };
+    let id = document.get_str("id").ok().filter(|id| !has_id(resource) || bson::Uuid::parse_str(id).is_ok());
+    write_entry(resource, id)
+}
+
+/// Returns true if a resource has an id of its own.
+fn has_id(resource: &RawDocument) -> bool {
+    let id = resource.get("id").ok().flatten().and_then(|id| id.as_str());
+    id.is_some_and(|id| !id.trim().is_empty())
+}
+
+/// Returns an entry of a Bundle as JSON. If `id` is given, the URL of the entry is made from it.
+fn write_entry(resource: &RawDocument, id: Option<&str>) -> Option<Vec<u8>> {
+    let url = id.map_or_else(String::new, |id| format!("\"fullUrl\":\"urn:uuid:{id}\","));
+    let mut json = format!("{{{url}\"resource\":").into_bytes();
+    write_resource(resource, &mut json).ok()?;
+    json.push(b'}');
+    Some(json)
 }
 
 /// Returns the value with this name, for example `names[1].family`. Names are written as in the result of

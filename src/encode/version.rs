@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bson::spec::ElementType;
+use bson::raw::CStr;
 use bson::{RawBsonRef, RawDocument};
 
 use super::identity::Digest;
@@ -40,8 +41,16 @@ struct OfResource {
     /// The name of the field with the whole resource. It is needed for the nanoseconds of `meta.lastUpdated`. Empty if
     /// another field orders the versions.
     whole: String,
-    /// The names of the fields that are derived from references, and the name of the field with the patient's key.
-    links: Vec<String>,
+    /// The fields that are derived from references, and the field with the patient's key.
+    links: Vec<Link>,
+}
+
+/// A field with a reference, or a nested document that contains such fields.
+#[derive(Debug, Default)]
+struct Link {
+    name: String,
+    /// The fields of the nested document. Empty if this is a field with a reference.
+    inner: Vec<Link>,
 }
 
 /// The lowest 16 bits of a rank are the number of references. The 20 bits above them are the nanoseconds after the last
@@ -121,7 +130,7 @@ impl OfResource {
         let is_link = |field: &&Field| field.column.ends_with("@reference") || field.is_patient_key();
         Self {
             whole: whole.map_or_else(String::new, |field| field.name.clone()),
-            links: spec.fields.iter().filter(is_link).map(|field| field.name.clone()).collect(),
+            links: Link::tree(spec.fields.iter().filter(is_link).map(|field| field.name.as_str())),
         }
     }
 
@@ -130,7 +139,7 @@ impl OfResource {
     /// lead nowhere. Such a version must not replace a version in which they lead to resources.
     fn refine(&self, rank: Rank, document: &RawDocument) -> Rank {
         let nanoseconds = self.nanoseconds(document).filter(|_| rank != Rank::default()).unwrap_or_default();
-        let links: usize = self.links.iter().map(|name| links_in(document, name)).sum();
+        let links = links_in(document, &self.links);
         let links = links.min((1 << LINKS_BITS) - 1) as u128;
         Rank((rank.0 << NANOSECONDS_BITS | u128::from(nanoseconds)) << LINKS_BITS | links)
     }
@@ -144,20 +153,45 @@ impl OfResource {
     }
 }
 
-/// Returns the number of references in a field that lead to resources of the same source system. A reference that is a
-/// URL leads to another system and is not counted.
-fn links_in(document: &RawDocument, name: &str) -> usize {
-    let mut names = name.split('.');
-    let value = names.next().and_then(|first| document.get(first).ok()?);
-    let value = names.try_fold(value, |value, name| value?.as_document()?.get(name).ok()).flatten();
-    let is_link = |value: RawBsonRef<'_>| match value {
-        RawBsonRef::String(text) => !text.contains(':'),
-        value => value != RawBsonRef::Null,
-    };
-    match value {
-        Some(RawBsonRef::Array(items)) => items.into_iter().flatten().filter(|item| is_link(*item)).count(),
-        value => usize::from(value.is_some_and(is_link)),
+impl Link {
+    /// Makes the tree of fields with these dotted names.
+    fn tree<'n>(names: impl Iterator<Item = &'n str>) -> Vec<Self> {
+        let mut roots: Vec<Self> = Vec::new();
+        for name in names {
+            let mut links = &mut roots;
+            for part in name.split('.') {
+                let known = links.iter().position(|link| link.name == part);
+                let place = known.unwrap_or(links.len());
+                if known.is_none() {
+                    links.push(Self { name: part.to_owned(), ..Self::default() });
+                }
+                links = &mut links[place].inner;
+            }
+        }
+        roots
     }
+
+    /// Returns to how many resources of the own system the value of this field leads. A URL leads to another system.
+    fn count(&self, value: RawBsonRef<'_>) -> usize {
+        let is_link = |value: RawBsonRef<'_>| match value {
+            RawBsonRef::String(text) => !text.contains(':'),
+            value => value != RawBsonRef::Null,
+        };
+        match value {
+            RawBsonRef::Document(document) if !self.inner.is_empty() => links_in(document, &self.inner),
+            _ if !self.inner.is_empty() => 0,
+            RawBsonRef::Array(items) => items.into_iter().flatten().filter(|item| is_link(*item)).count(),
+            value => usize::from(is_link(value)),
+        }
+    }
+}
+
+/// Returns to how many resources of the own system the fields `links` lead. Reads the document once.
+fn links_in(document: &RawDocument, links: &[Link]) -> usize {
+    let count = |(name, value): (&CStr, RawBsonRef<'_>)| {
+        links.iter().find(|link| link.name == name.as_str()).map_or(0, |link| link.count(value))
+    };
+    document.iter().flatten().map(count).sum()
 }
 
 /// Zero is the rank of null, so the smallest integer has the rank 1.

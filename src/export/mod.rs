@@ -53,6 +53,18 @@ pub enum ExportFormat {
     /// The whole FHIR resources, one per line. Each line is equal, as JSON, to the resource that was loaded. Its
     /// numbers have the same text, for example `1.50`.
     Fhir,
+    /// One Bundle with the FHIR resources. If it is loaded, references such as `urn:uuid:…` lead to its entries.
+    Bundle,
+}
+
+impl ExportFormat {
+    /// Returns the text before the first document of the file, and the text after the last one.
+    const fn frame(self) -> (&'static [u8], &'static [u8]) {
+        match self {
+            Self::Bundle => (b"{\"resourceType\":\"Bundle\",\"type\":\"collection\",\"entry\":[\n", b"\n]}\n"),
+            Self::Csv { .. } | Self::Ndjson | Self::Hl7 | Self::Fhir => (b"", b""),
+        }
+    }
 }
 
 /// The result of an export.
@@ -124,24 +136,22 @@ pub async fn export(
     options: &ExportOptions,
     mut output: Output,
 ) -> Result<Exported, ExportError> {
+    let (before, after) = options.format.frame();
+    let mut before = Some(before);
     let mut exported = Exported::default();
     for (scan, spec) in scans {
         let limit = options.limit.map(|limit| limit.saturating_sub(exported.written));
         let options = ExportOptions { limit, ..options.clone() };
-        exported.add(export_one(scan, spec, &options, &mut output).await?);
+        let rows = Rows::new(spec, &options).after(before.take(), exported.written > 0);
+        exported.add(export_one(scan, rows, &mut output).await?);
     }
+    write(&mut output, after)?;
     let path = output.path().to_owned();
     output.finish().map_err(|cause| ExportError::Write { path, cause })?;
     Ok(exported)
 }
 
-async fn export_one(
-    scan: &Scan,
-    spec: &Spec,
-    options: &ExportOptions,
-    output: &mut Output,
-) -> Result<Exported, ExportError> {
-    let mut rows = Rows::new(spec, options);
+async fn export_one(scan: &Scan, mut rows: Rows<'_>, output: &mut Output) -> Result<Exported, ExportError> {
     let mut scan = scan.range(Range::default());
     // The first query is sent before anything is written. If the server refuses the filter, the output stays empty.
     let mut next = if rows.is_full() { None } else { scan.next_batch().await? };
@@ -156,8 +166,11 @@ async fn export_one(
 
 /// Writes the finished lines of `rows` to the output, and removes them from memory.
 fn take(output: &mut Output, rows: &mut Rows<'_>) -> Result<(), ExportError> {
-    let written = output.write_all(rows.ready());
-    written.map_err(|cause| ExportError::Write { path: output.path().to_owned(), cause })?;
+    write(output, rows.ready())?;
     rows.clear();
     Ok(())
+}
+
+fn write(output: &mut Output, bytes: &[u8]) -> Result<(), ExportError> {
+    output.write_all(bytes).map_err(|cause| ExportError::Write { path: output.path().to_owned(), cause })
 }

@@ -183,6 +183,15 @@ pub enum LayoutError {
         /// The column as the spec names it.
         column: String,
     },
+    /// The path of a column names several values of a JSON object, but its field can have only one.
+    #[error(
+        "the path `{column}` names the values of all items, so its field needs `repeats = true` and cannot be in a repeating \
+         group; to read one item, give its number, for example [0]"
+    )]
+    SeveralValues {
+        /// The column as the spec names it.
+        column: String,
+    },
     /// The dates of a column fit two formats, day-first and month-first.
     #[error(
         "the dates of column `{column}` fit both {first} and {second} (03/04/2024 can be 3 April or 4 March); \

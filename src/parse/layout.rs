@@ -177,6 +177,9 @@ impl Layout {
         sample: &[u8],
     ) -> Result<Self, LayoutError> {
         let slots = json::Slots::new(columns, &spec.fields);
+        if let Some(column) = json::without_place_for_all(spec, columns) {
+            return Err(LayoutError::SeveralValues { column });
+        }
         if let Some(column) = slots.contradictory() {
             return Err(LayoutError::TwoNotations { column: column.to_owned() });
         }

@@ -93,6 +93,7 @@ impl Parser {
                 fhir.forget();
                 check_ending(span.ending, "")?;
                 fhir.parse(row, span.object, cells)?;
+                self.notices.lost_references += fhir.lost_references();
                 if self.is_of_resource_rejects && memchr::memmem::find(row, LOST_CHARACTER).is_some() {
                     return Err(lost_character(None));
                 }

@@ -12,7 +12,7 @@ use crate::spec::patient::{PATIENT_FIELD, PATIENT_REFERENCE_FIELD};
 /// its documents have the patient's key.
 pub(super) const LOOKED_AT: i32 = 100;
 /// A collection with more documents than this is large: without an index, it takes long to read.
-const LARGE: i64 = 100_000;
+pub(super) const LARGE: i64 = 100_000;
 /// The field of the state's patients that has the key of the patient into whom they were merged.
 pub(super) const MERGED_FIELD: &str = "mergedInto.patient";
 

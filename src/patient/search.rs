@@ -6,7 +6,7 @@ use bson::{Binary, Document, doc};
 use futures_util::TryStreamExt;
 use mongodb::options::FindOptions;
 
-use super::collections::{Kind, LOOKED_AT, Links, MERGED_FIELD, examine, list};
+use super::collections::{Kind, LARGE, LOOKED_AT, Links, MERGED_FIELD, examine, list};
 use super::entry::Entry;
 use super::name::Name;
 use crate::encode::{Id, IdentityKey};
@@ -217,17 +217,29 @@ impl Keyed {
 
 fn not_searched(place: &Target) -> String {
     format!(
-        "{} is not searched: it is large, has no index that begins with `{PATIENT_FIELD}`, and none of its first \
-         {LOOKED_AT} documents has this field",
-        place.full_name()
+        "{} is NOT SEARCHED, so documents of the patient can be missing: it has more than {LARGE} documents and no index \
+         that begins with `{PATIENT_FIELD}`, and none of its first {LOOKED_AT} documents has this field; if its documents \
+         have the key of a patient, {}",
+        place.full_name(),
+        index_command(place)
     )
 }
 
 fn slow(place: &Target) -> String {
     format!(
-        "{} is large and has no index that begins with `{PATIENT_FIELD}`, so all of its documents are read; add such an index \
-         to the spec, then run medlift provision",
-        place.full_name()
+        "{} has more than {LARGE} documents and no index that begins with `{PATIENT_FIELD}`, so all of them are read; {}",
+        place.full_name(),
+        index_command(place)
+    )
+}
+
+/// Says how the index is built that the search needs.
+fn index_command(place: &Target) -> String {
+    let names = [&place.database, &place.collection].map(|name| bson::Bson::from(name.as_str()).to_string());
+    let [database, collection] = names;
+    format!(
+        "build it: add an [[index]] with keys = [\"{PATIENT_FIELD}\"] to the spec and run `medlift provision`, or run in \
+         mongosh: db.getSiblingDB({database}).getCollection({collection}).createIndex({{ {PATIENT_FIELD}: 1 }})"
     )
 }
 

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::encode::IdentityKey;
@@ -254,7 +255,12 @@ impl Plan {
     /// Reads source `index`, and returns which resource each full URL of its Bundles names. A Bundle can refer to a
     /// resource that follows later in it, so call this function before the rows are read. Returns `None` if the source
     /// has no Bundles with such URLs, if it can be read only once, or as soon as `is_stopped` returns true.
-    pub fn bundle_ids(&self, index: usize, is_stopped: impl Fn() -> bool) -> Result<Option<Arc<BundleIds>>, Error> {
+    pub fn bundle_ids(
+        &self,
+        index: usize,
+        is_stopped: impl Fn() -> bool,
+        seen: &AtomicU64,
+    ) -> Result<Option<Arc<BundleIds>>, Error> {
         let SourcePlan { origin, layout, encoding, .. } = &self.sources[index];
         if layout.format != Format::Fhir(FhirForm::Bundle) || origin.is_read_once() {
             return Ok(None);
@@ -271,8 +277,10 @@ impl Plan {
             for span in &block.rows {
                 ids.add_entry(span.object, block.row(*span));
             }
+            seen.fetch_add(block.rows.len() as u64, Ordering::Relaxed);
             spare = block;
         }
+        seen.store(0, Ordering::Relaxed);
         Ok((!ids.is_empty()).then(|| Arc::new(ids)))
     }
 }

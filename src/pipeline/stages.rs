@@ -117,7 +117,7 @@ impl Stages<'_> {
         let sources = &self.plan.sources;
         let mut sequence = 0;
         for index in 0..sources.len() {
-            let ids = self.plan.bundle_ids(index, || self.interrupt.is_asked())?;
+            let ids = self.plan.bundle_ids(index, || self.interrupt.is_asked(), &self.progress.entries)?;
             let mut reader = self.plan.open(index)?;
             let read_before = sources[..index].iter().filter_map(|plan| plan.origin.size_bytes()).sum::<u64>();
             while let Some(mut block) = reader.next_block(self.spares.take_block())? {

@@ -25,7 +25,7 @@ pub(crate) use decode::{char_of_1252, is_decodable};
 pub(crate) use dialect::Dialect;
 pub use encoding::Encoding;
 pub use error::ReadError;
-pub(crate) use frame::{Framing, TrailerCount, begins_with_header};
+pub(crate) use frame::{Framing, TrailerCount, begins_batch_segment, begins_message, begins_with_header};
 pub use origin::Version;
 pub(crate) use origin::{Origin, RejectKind, expand, is_reject_path, reject_path, segment_name, segment_stem};
 pub use reader::{ReadOptions, Reader, records};

@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use bson::DateTime;
+use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::feed::ReadSide;
 use super::{Load, LoadTarget, keeping, reading, source_notes};
@@ -20,6 +21,10 @@ use crate::spill::SORTER_BYTES_DEFAULT;
 use crate::verify::{Excused, Excuses, VerifyError};
 use crate::wording::counted;
 use crate::write::Mode;
+
+/// Number of collections whose indexes are built at the same time. By default, a server builds those of three
+/// collections at once (parameter `maxNumActiveUserIndexBuilds`).
+const FINISHED_TOGETHER: usize = 3;
 
 impl Load<'_> {
     /// Ends the writing part of a load. After success, completes the reject files. After a failure or a stop, records
@@ -100,13 +105,16 @@ impl Load<'_> {
     /// Calls `LoadTarget::finish` for each collection, after all documents are written. Returns the notes for the
     /// summary, by kind of document.
     pub(super) async fn finish_collections(&self, progress: &Progress) -> Result<Vec<Vec<String>>, Error> {
-        let mut notes = Vec::new();
-        for (lane, state) in self.targets.iter().zip(self.document.targets()) {
+        let is_divided = self.plan.spec.is_divided();
+        let finish = async |(lane, state): (&LoadTarget<'_>, TargetState)| {
             // Most types of resources occur in few sources. No collection is created for a type without resources.
-            let is_empty = self.plan.spec.is_divided() && state.counts.read == 0;
-            notes.push(if is_empty { Vec::new() } else { lane.finish(&state, progress).await? });
-        }
-        Ok(notes)
+            if is_divided && state.counts.read == 0 { Ok(Vec::new()) } else { lane.finish(&state, progress).await }
+        };
+        stream::iter(self.targets.iter().zip(self.document.targets()))
+            .map(finish)
+            .buffered(FINISHED_TOGETHER)
+            .try_collect()
+            .await
     }
 
     /// Marks the load as complete in the ledger. First checks that this process still has the lease, and that no

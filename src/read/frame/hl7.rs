@@ -380,6 +380,25 @@ pub(crate) fn begins_with_header(source: &[u8]) -> bool {
     is_header && has_separators && !b",;\t \"".contains(separator)
 }
 
+/// Returns true if a message begins at the beginning of `line`, whatever is before this line.
+pub(crate) fn begins_message(line: &[u8]) -> bool {
+    line_start(line, true) == LineStart::Segment(Head::Message)
+}
+
+/// Returns true if the header or the trailer of a batch or a file begins at the beginning of `line`, perhaps after bytes
+/// that can be before it.
+pub(crate) fn begins_batch_segment(line: &[u8]) -> bool {
+    let mut rest = line;
+    loop {
+        rest = match rest {
+            [0 | FRAME_START | FRAME_END, rest @ ..] => rest,
+            _ if rest.starts_with(MARK) => &rest[MARK.len()..],
+            _ => break,
+        };
+    }
+    matches!(line_start(rest, true), LineStart::Segment(head) if head != Head::Message)
+}
+
 fn line_start(rest: &[u8], is_complete: bool) -> LineStart {
     let is_cut = |word: &[u8]| !is_complete && rest.len() < word.len() && word.starts_with(rest);
     if rest.starts_with(MARK) {

@@ -11,7 +11,7 @@ mod quoted;
 
 use std::ops::{ControlFlow, Range};
 
-pub(crate) use hl7::{TrailerCount, begins_with_header};
+pub(crate) use hl7::{TrailerCount, begins_batch_segment, begins_message, begins_with_header};
 
 use documents::Documents;
 use entries::Entries;
