@@ -499,8 +499,8 @@ fn memory_of_bundle(entries: usize, options: &[&str]) -> u64 {
 #[test]
 fn the_memory_of_a_load_does_not_grow_with_its_bundle() {
     let options = ["--run-size", "1", "--no-verify"];
-    let [small, large] = [1_000, 16_000].map(|entries| memory_of_bundle(entries, &options));
-    assert!(large <= small + 25, "{small} MiB for 2 MB, {large} MiB for 32 MB");
+    let [small, large] = [8_000, 24_000].map(|entries| memory_of_bundle(entries, &options));
+    assert!(large <= small + 25, "{small} MiB for 16 MB, {large} MiB for 48 MB");
 }
 
 #[test]

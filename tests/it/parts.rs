@@ -448,3 +448,42 @@ fn a_scheduler_names_the_worker_in_a_variable() {
         assert!(code == 0 || run.stderr.contains(&format!("the variable {name} must be")), "{}", run.stderr);
     }
 }
+
+/// Messages of 40 patients, in the order of time, and further ones that occur twice or are damaged.
+fn messages() -> String {
+    let message = |number: u32| {
+        let (patient, event) = (number % 40, ["ADT^A01", "ADT^A08", "ORU^R01", "ADT^A03"][number as usize / 40 % 4]);
+        let time = format!("2026{:02}{:02}{:02}00", 1 + number / 672 % 12, 1 + number / 24 % 28, number % 24);
+        let note = "x".repeat(600);
+        format!(
+            "MSH|^~\\&|A|H|||{time}||{event}|M{number}|P|2.5\rEVN||{time}\rPID|1||{patient}^^^H^MR||DOE^P{patient}||19800102|F\r\
+             PV1|1|I|W{}||||||||||||||||V{patient}^^^H\rOBR|1||F{patient}^LAB|CBC\rOBX|1|NM|K^Potassium^L||{}||||||F\rNTE|1||{note}\r",
+            number % 7,
+            number % 9,
+        )
+    };
+    let all: Vec<String> = (0..3_200).map(message).collect();
+    [&all.concat(), "what is this\r", &all[100..150].concat()].concat()
+}
+
+/// All messages were once a single part.
+#[test]
+fn messages_in_parts_give_the_documents_counts_and_state_of_one_process() {
+    let spec = ["--spec", "hl7v2"];
+    let (alone, place) = (Place::new("parts_hl7_alone"), Place::new("parts_hl7"));
+    let (large, small) = (alone.write("a.hl7", messages()), alone.write("b.hl7", messages().replace("^^^H", "^^^B")));
+    let folder = alone.dir.path().join("*.hl7");
+    let expected = alone.load(&folder, &spec, 4);
+    let manifest = plan(&place, &[&large, &small], &[&spec[..], &["--part-size", "1"]].concat());
+    let parts = json(&fs::read_to_string(&manifest).unwrap())["parts"].as_array().unwrap().len();
+    assert!(parts >= 4, "{parts} parts");
+    let found = work_together(&place, &manifest, 2, 4);
+    let table = &found["tables"][0];
+    assert_eq!(counts(table, &ENDS), counts(&expected, &ENDS), "{found}");
+    assert_eq!(table["digest"], expected["digest"]);
+    assert_eq!(place.state().len(), 80 + 80 + 40);
+    assert_eq!(place.state(), alone.state());
+    let files = table["reject_files"].as_array().unwrap().iter().map(|file| file.as_str().unwrap());
+    let rejects: String = files.filter(|file| file.ends_with(".hl7")).map(|file| fs::read_to_string(file).unwrap()).collect();
+    assert_eq!(rejects.matches("what is this").count(), 2, "{table}");
+}
