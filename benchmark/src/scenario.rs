@@ -45,12 +45,14 @@ pub(crate) enum Scenario {
     Messages,
     /// FHIR resources.
     Resources,
+    /// FHIR Bundles of Synthea, with resources of many types that refer to each other by UUID.
+    Bundles,
     /// The constants of the model of large loads (`cargo xtask model`).
     Constants,
 }
 
 impl Scenario {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Load,
         Self::Upsert,
         Self::Ready,
@@ -58,6 +60,7 @@ impl Scenario {
         Self::Workers,
         Self::Messages,
         Self::Resources,
+        Self::Bundles,
         Self::Constants,
     ];
 
@@ -70,6 +73,7 @@ impl Scenario {
             Self::Workers => "workers",
             Self::Messages => "messages",
             Self::Resources => "resources",
+            Self::Bundles => "bundles",
             Self::Constants => "constants",
         }
     }
@@ -82,22 +86,30 @@ impl Scenario {
             Self::Messages | Self::Resources => &[200_000],
             Self::Constants => &[500_000],
             Self::Cache => &[4_000_000],
+            // The generator decides how many there are.
+            Self::Bundles => &[0],
         }
     }
 
     /// Returns true if the scenario can be measured with other numbers of rows.
     pub(crate) fn has_any_size(self) -> bool {
-        self != Self::Cache
+        !matches!(self, Self::Cache | Self::Bundles)
     }
 }
 
-/// Measures one scenario on its own server.
-pub(crate) fn run(scenario: Scenario, rows: u64, options: &Options, inputs: &Inputs) -> Result<Outcome> {
+/// Measures one scenario on its own server. Returns `None` if its source cannot be made.
+pub(crate) fn run(scenario: Scenario, mut rows: u64, options: &Options, inputs: &Inputs) -> Result<Option<Outcome>> {
+    let mut bundles = None;
+    if scenario == Scenario::Bundles {
+        let Some(made) = inputs.synthea()? else { return Ok(None) };
+        (bundles, rows) = (Some(made.0), made.1);
+    }
     eprintln!("== {}, {rows} rows", scenario.name());
     let cache_mb = if scenario == Scenario::Cache { CACHE_SCENARIO_MB } else { options.cache_mb };
     let mut stand = Stand::start(cache_mb, inputs)?;
     let tools = Tools { inputs, uri: stand.uri(), address: stand.address() };
     let source = match scenario {
+        _ if bundles.is_some() => bundles.unwrap_or_default(),
         Scenario::Messages => inputs.messages(rows)?,
         Scenario::Resources => inputs.resources(rows)?,
         _ if !options.has_duplicates => inputs::without_duplicates(&inputs.csv(rows)?)?,
@@ -117,13 +129,14 @@ pub(crate) fn run(scenario: Scenario, rows: u64, options: &Options, inputs: &Inp
         Scenario::Workers => workers::contenders(&tools, &source)?,
         Scenario::Messages => records::messages(&tools, &source)?,
         Scenario::Resources => records::resources(&tools, &source)?,
+        Scenario::Bundles => records::bundles(&tools, &source),
         Scenario::Constants => constants(&tools, &source)?,
     };
     contenders.retain(|contender| options.admits(&contender.name));
     let order = if scenario == Scenario::Workers { Order::Random } else { Order::Given };
     let results = take_turns(&mut stand, &contenders, options.runs, order)?;
     let findings = if scenario == Scenario::Workers { workers::findings(&source, rows, &results)? } else { Vec::new() };
-    Ok(Outcome { scenario: scenario.name(), rows, cache_mb, server: stand.version()?, note, results, findings })
+    Ok(Some(Outcome { scenario: scenario.name(), rows, cache_mb, server: stand.version()?, note, results, findings }))
 }
 
 /// The order of the contenders in each turn.

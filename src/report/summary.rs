@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::fold::FoldSummary;
 use super::references;
+use super::verification;
 pub use super::source_note::SourceNote;
 use super::times::Times;
 use crate::clean::{Tally, slot_names};
@@ -422,11 +423,12 @@ impl LoadSummary {
         if let Some(run) = &self.run {
             writeln!(f, "  run               {run}")?;
         }
-        for found in self.documents().filter(|found| !self.is_empty(found)) {
-            if let Some(proof) = &found.verification {
-                found.proof(f, proof)?;
-            }
-        }
+        let proofs = self.documents().filter(|found| !self.is_empty(found));
+        let proofs = proofs.filter_map(|found| Some((found, found.verification.as_ref()?)));
+        let is_short = |proof: &Verification| self.total.is_some() && proof.is_exact();
+        let (short, long): (Vec<_>, Vec<_>) = proofs.partition(|(_, proof)| is_short(proof));
+        verification::write_exact(f, short.into_iter().map(|(found, proof)| (found.kind.as_str(), proof)))?;
+        long.into_iter().try_for_each(|(found, proof)| found.proof(f, proof))?;
         match &self.unverified {
             Some(why) if self.document.verification.is_none() => writeln!(f, "  not verified: {why}")?,
             _ => {}

@@ -17,8 +17,10 @@ use futures_util::TryStreamExt;
 use mongodb::options::ReadPreference;
 use mongodb::options::{ReadConcern, SelectionCriteria};
 use mongodb::{Collection, Database};
+use tokio::sync::SemaphorePermit;
 
 use super::batch::{Member, Step};
+use super::budget::Budget;
 use super::chunk::KindChunk;
 use super::machine::{Complaint, Reply, Verdict};
 use super::outcome::Refusal;
@@ -131,6 +133,7 @@ pub struct Bulk {
     documents: Collection<RawDocumentBuf>,
     wtimeout_ms: Option<i64>,
     guard: Option<Guard>,
+    budget: Option<Budget>,
     /// True if the number of documents in the collection's metadata is never too high. Only then is it used.
     has_estimate: bool,
 }
@@ -139,13 +142,25 @@ impl Bulk {
     /// Makes a value that sends bulk commands for `collection`. `wtimeout_ms` is the `wTimeoutMS` of the connection
     /// string.
     pub fn new(database: Database, collection: &str, wtimeout_ms: Option<i64>) -> Self {
-        Self { documents: database.collection(collection), database, wtimeout_ms, guard: None, has_estimate: true }
+        Self { documents: database.collection(collection), database, wtimeout_ms, guard: None, budget: None, has_estimate: true }
     }
 
     /// Makes [`send`](Self::send) check before each command that this process still owns the load.
     #[must_use]
     pub fn guarded_by(self, guard: Guard) -> Self {
         Self { guard: Some(guard), ..self }
+    }
+
+    /// Makes commands wait until the budget is large enough for their documents.
+    #[must_use]
+    pub fn within(self, budget: Budget) -> Self {
+        Self { budget: Some(budget), ..self }
+    }
+
+    /// Waits until the budget is large enough for the documents of a parcel.
+    async fn take(&self, parcel: &Parcel) -> Option<SemaphorePermit<'_>> {
+        let bytes = parcel.records().map(|(_, entry)| entry.len as usize).sum();
+        self.budget.as_ref()?.take(bytes).await
     }
 
     /// Makes [`holds_at_least`](Self::holds_at_least) count the documents one by one. For a sharded collection, the
@@ -202,6 +217,7 @@ impl Bulk {
     /// If no answer arrives, the server refuses the whole command, or the deployment cannot acknowledge writes at a
     /// majority. Also if another process has taken the load over, or if the ledger cannot be queried about that.
     pub async fn send(&self, step: Step, parcel: &Parcel) -> Result<Reply, Failure> {
+        let _taken = self.take(parcel).await;
         if let Some(guard) = &self.guard {
             guard.ensure().await.map_err(|error| match error {
                 LedgerError::Server(failure) => failure,
@@ -251,6 +267,7 @@ impl Bulk {
     /// # Errors
     /// If the read fails.
     pub async fn compare(&self, parcel: &Parcel, rule: &Comparison) -> Result<Compared, Failure> {
+        let _taken = self.take(parcel).await;
         let records: Vec<_> = parcel.records().collect();
         let position: HashMap<Id, usize> = records.iter().enumerate().map(|(at, (_, entry))| (entry.id, at)).collect();
         let mut compared =

@@ -283,6 +283,7 @@ fn refused_resources_are_kept_and_loaded_after_their_correction() {
     let dry = place.run(&[&["load", "--dry-run", "--json", text(&source)], &SPEC[..]].concat()).expect_code(4);
     let dry: Json = serde_json::from_str(&dry.stdout).unwrap();
     assert_eq!(total(&dry), [7, 1, 0, 0, 0, 6], "{dry}");
+    assert_eq!(dry["total"]["of_no_kind"], 3, "{}", dry["total"]);
     let summary = place.load(&source, &SPEC, 4);
     assert_eq!(total(&summary), [7, 1, 0, 0, 0, 6], "{}", summary["total"]);
     assert_eq!(summary["total"]["of_no_kind"], 3, "{}", summary["total"]);

@@ -13,6 +13,7 @@ use crate::pipeline::advice::{Cause, RefusedCells};
 use crate::pipeline::plan::Plan;
 use crate::pipeline::spares::Spares;
 use crate::pipeline::stages::Stages;
+use crate::reject::RowKinds;
 use crate::report::summary::RejectCounts;
 use crate::write::{Chunk, ChunkBuilder};
 
@@ -22,6 +23,8 @@ use crate::write::{Chunk, ChunkBuilder};
 pub(in crate::pipeline) struct ReadSide {
     pub(in crate::pipeline) rows: u64,
     pub(in crate::pipeline) rejected: u64,
+    /// Rejected rows that belong to no kind of document. The first kind counts them.
+    pub(in crate::pipeline) of_no_kind: u64,
     /// For each kind of document, the number of its rows and of its rejected rows.
     kinds: Vec<(u64, u64)>,
     /// The changes that cleaning made, by kind of document.
@@ -113,6 +116,7 @@ impl ReadSide {
         for row in &block.rejects {
             let counting = row.kinds.counting(self.kinds.len());
             self.kinds[counting].iter_mut().for_each(|rows| rows.1 += 1);
+            self.of_no_kind += u64::from(row.kinds == RowKinds::None);
             self.rejects.add(row.reject.reason, row.reject.field);
             self.refused.add(row, plan);
         }

@@ -14,7 +14,7 @@ use crate::ledger::TargetState;
 use crate::pipeline::spares::Spares;
 use crate::pipeline::stages::{Interrupt, Stages};
 use crate::report::Progress;
-use crate::write::{CHUNKS_MAX, ChunkBuilder, Policy, Settled, Writer, write_all};
+use crate::write::{Budget, CHUNKS_MAX, ChunkBuilder, Policy, Settled, Writer, write_all};
 
 /// Maximum number of `_id`s in one ledger document that lists records that were not written. So many `_id`s take 8 MB.
 /// A document can have at most 16 MiB.
@@ -40,8 +40,9 @@ impl Load<'_> {
             let records_guess = plan.records_guess() / divisor;
             // Another load may have written to a collection before this load had its lease. So the policies are
             // computed again.
+            let budget = Budget::new(options.limits);
             let writer = |(lane, policy): (&LoadTarget<'_>, Policy)| {
-                let (bulk, shards) = (lane.bulk.clone(), lane.shards.clone());
+                let (bulk, shards) = (lane.bulk.clone().within(budget.clone()), lane.shards.clone());
                 Writer::new(bulk, options.limits, policy, shards, plan.key.clone(), records_guess)
             };
             let mut writers: Vec<Writer> = self.targets.iter().zip(self.policies()).map(writer).collect();
