@@ -30,7 +30,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         _ => return Err("usage: dump_documents SOURCE FILE [SPEC]".into()),
     };
     let wishes = Wishes { sources: vec![source.clone()], ..Wishes::default() };
-    let plan = Plan::new(Dataset::built_in(spec).ok_or("no built-in spec has this name")?, IdentityKey::default(), &wishes)?;
+    let plan =
+        Plan::new(Dataset::built_in(spec).ok_or("no built-in spec has this name")?, IdentityKey::default(), &wishes)?;
     let policy = Policy {
         mode: Mode::Insert,
         on_conflict: plan.spec.identity.on_conflict,
@@ -45,7 +46,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         sent: None,
         seen: HashSet::new(),
     };
-    if plan.kinds.len() > 1 { dump.write_kinds(&plan, policy)? } else { dump.write_all(&plan, policy)? }
+    if plan.kinds.len() > 1 {
+        dump.write_kinds(&plan, policy)?
+    } else {
+        dump.write_all(&plan, policy)?
+    }
     dump.out.flush()?;
     Ok(())
 }
@@ -66,7 +71,8 @@ impl Dump {
         let kinds = plan.kinds.len();
         let mut builder = ChunkBuilder::new(vec![policy; kinds], CHUNK_BYTES_DEFAULT, 0);
         let mut bench = Bench::new(plan, 0, None);
-        let mut reader = plan.open(0)?;
+        let mut reader = Reader::open(&plan.sources[0].origin, 0, &ReadOptions::default())?;
+        reader.start(plan.sources[0].layout.format.framing());
         loop {
             let block = reader.next_block(Block::default())?;
             let is_last = block.is_none();

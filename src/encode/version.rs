@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use bson::spec::ElementType;
 use bson::raw::CStr;
+use bson::spec::ElementType;
 use bson::{RawBsonRef, RawDocument};
 
 use super::identity::Digest;

@@ -96,7 +96,8 @@ impl Columns {
         }
         let Some(read) = self.items.get(&column_key(path)) else { return Vec::new() };
         let items: Vec<&RawValue> = serde_json::from_str(value).unwrap_or_default();
-        let single = read.numbers.iter().filter_map(|&number| Some((format!("{path}[{number}]"), items.get(number)?.get())));
+        let single =
+            read.numbers.iter().filter_map(|&number| Some((format!("{path}[{number}]"), items.get(number)?.get())));
         let all = items.iter().filter(|_| read.are_all_read).map(|item| (format!("{path}{ALL_ITEMS}"), item.get()));
         single.chain(all).collect()
     }

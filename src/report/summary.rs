@@ -7,9 +7,9 @@ use serde::Serialize;
 
 use super::fold::FoldSummary;
 use super::references;
-use super::verification;
 pub use super::source_note::SourceNote;
 use super::times::Times;
+use super::verification;
 use crate::clean::{Tally, slot_names};
 use crate::ledger::{Counts, Proof};
 use crate::reject::Reason;

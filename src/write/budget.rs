@@ -11,7 +11,7 @@ use super::machine::Limits;
 const UNIT_BYTES: usize = 1 << 10;
 
 /// The number of bytes that the documents of all commands under way may have together. All clones share it. It is enough
-/// for the commands of one collection.
+/// for all commands of one collection, and one more.
 #[derive(Debug, Clone)]
 pub struct Budget {
     free: Arc<Semaphore>,
@@ -22,7 +22,7 @@ pub struct Budget {
 impl Budget {
     /// Makes the budget of a load with these limits for each collection.
     pub fn new(limits: Limits) -> Self {
-        let bytes = limits.in_flight_max.saturating_mul(limits.batch_bytes_max);
+        let bytes = (limits.in_flight_max + 1).saturating_mul(limits.batch_bytes_max);
         let total = u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
         let free = Arc::new(Semaphore::new((total as usize).min(Semaphore::MAX_PERMITS)));
         Self { free, total }
@@ -59,7 +59,8 @@ mod tests {
         let limits = Limits { batch_docs_max: 1, batch_bytes_max: 10 << 20, in_flight_max: 2, attempts_max: 1 };
         let budget = Budget::new(limits);
         let first = now(&budget, 10 << 20);
-        let second = now(&budget.clone(), 9 << 20);
+        let other = budget.clone();
+        let second = now(&other, 19 << 20);
         assert!(first.is_some() && second.is_some());
         assert!(now(&budget, (1 << 20) + 1).is_none());
         let third = now(&budget, 1 << 20);

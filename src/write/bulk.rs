@@ -142,7 +142,14 @@ impl Bulk {
     /// Makes a value that sends bulk commands for `collection`. `wtimeout_ms` is the `wTimeoutMS` of the connection
     /// string.
     pub fn new(database: Database, collection: &str, wtimeout_ms: Option<i64>) -> Self {
-        Self { documents: database.collection(collection), database, wtimeout_ms, guard: None, budget: None, has_estimate: true }
+        Self {
+            documents: database.collection(collection),
+            database,
+            wtimeout_ms,
+            guard: None,
+            budget: None,
+            has_estimate: true,
+        }
     }
 
     /// Makes [`send`](Self::send) check before each command that this process still owns the load.
@@ -151,10 +158,10 @@ impl Bulk {
         Self { guard: Some(guard), ..self }
     }
 
-    /// Makes commands wait until the budget is large enough for their documents.
+    /// Makes commands wait until the budget, if there is one, is large enough for their documents.
     #[must_use]
-    pub fn within(self, budget: Budget) -> Self {
-        Self { budget: Some(budget), ..self }
+    pub fn within(self, budget: Option<Budget>) -> Self {
+        Self { budget, ..self }
     }
 
     /// Waits until the budget is large enough for the documents of a parcel.

@@ -285,10 +285,14 @@ fn references_by_uuid_without_a_known_entry_are_counted() {
         fhir.parse(row.as_bytes(), 0, &mut Cells::default()).expect("a resource");
         fhir.lost_references()
     };
-    let link = r##"{"other":{"reference":"urn:uuid:1"}},{"other":{"reference":"Patient/2"}},{"other":{"reference":"#a"}}"##;
+    let link =
+        r##"{"other":{"reference":"urn:uuid:1"}},{"other":{"reference":"Patient/2"}},{"other":{"reference":"#a"}}"##;
     let resource = format!(r#"{{"resourceType":"Patient","id":"a","link":[{link},{link}]}}"#);
     assert_eq!(lost(&resource), 2);
     assert_eq!(lost(r#"{"resourceType":"Patient","id":"a"}"#), 0);
     // Only the resource of an entry counts.
-    assert_eq!(lost(&format!(r#"{{"request":{{"reference":"urn:uuid:1"}},"resource":{resource},"search":[{link}]}}"#)), 2);
+    assert_eq!(
+        lost(&format!(r#"{{"request":{{"reference":"urn:uuid:1"}},"resource":{resource},"search":[{link}]}}"#)),
+        2
+    );
 }

@@ -257,7 +257,9 @@ impl Target {
             Err(error) => panic!("unexpected error: {error}"),
         };
         let mut reader = plan.open(0).expect("a source that was opened once can be opened again");
-        let ids = plan.bundle_ids(0, || false, &AtomicU64::default()).expect("a source that was opened once can be read again");
+        let ids = plan
+            .bundle_ids(0, || false, &AtomicU64::default())
+            .expect("a source that was opened once can be read again");
         let mut bench = Bench::new(&plan, 0, None).with_bundle_ids(ids);
         while let Some(block) = reader.next_block(Block::default()).expect("a file can be read to its end") {
             let encoded = bench.encode(&block, vec![Vec::new(); plan.kinds.len()]);

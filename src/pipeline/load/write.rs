@@ -24,7 +24,9 @@ impl Load<'_> {
     /// Reads the sources, and writes and commits all blocks after the checkpoint.
     pub(super) fn write(&mut self, interrupt: &Interrupt, progress: &Progress) -> Result<ReadSide, Error> {
         let (plan, options, others) = (self.plan, self.options, self.scope.others());
-        let builder = ChunkBuilder::new(self.policies(), options.chunk_bytes_max, self.document.checkpoint.blocks);
+        // The documents of many types of resources are in many small buffers, which need more memory than their bytes.
+        let chunk_bytes_max = options.chunk_bytes_max / if plan.spec.is_divided() { 2 } else { 1 };
+        let builder = ChunkBuilder::new(self.policies(), chunk_bytes_max, self.document.checkpoint.blocks);
         let (to_writer, chunks) = mpsc::channel(1);
         let lineage = options.lineage.then(|| self.document.id.bytes());
         let spares = &Spares::default();
@@ -40,7 +42,8 @@ impl Load<'_> {
             let records_guess = plan.records_guess() / divisor;
             // Another load may have written to a collection before this load had its lease. So the policies are
             // computed again.
-            let budget = Budget::new(options.limits);
+            // Many collections would have many commands under way.
+            let budget = plan.spec.is_divided().then(|| Budget::new(options.limits));
             let writer = |(lane, policy): (&LoadTarget<'_>, Policy)| {
                 let (bulk, shards) = (lane.bulk.clone().within(budget.clone()), lane.shards.clone());
                 Writer::new(bulk, options.limits, policy, shards, plan.key.clone(), records_guess)

@@ -283,8 +283,14 @@ fn a_source_note_contains_layout_and_notices() {
         rules: RowRules { extra_cell: true, ..RowRules::default() },
         doubtful_numbers: vec!["column `a`".to_owned()],
     };
-    let noticed =
-        Notices { blank_rows: 1, loose_quotes: 2, kept_escapes: 4, multiline_cells: 3, multiline: vec![(1, 2)], ..Notices::default() };
+    let noticed = Notices {
+        blank_rows: 1,
+        loose_quotes: 2,
+        kept_escapes: 4,
+        multiline_cells: 3,
+        multiline: vec![(1, 2)],
+        ..Notices::default()
+    };
     let note = SourceNote::new("a.json", "utf-8", &layout, &spec(), &noticed);
     assert_eq!([&note.name, &note.encoding, &note.format], ["a.json", "utf-8", "ndjson"]);
     assert_eq!((note.blank_rows, note.loose_quotes, note.multiline_cells), (1, 2, 3));

@@ -100,7 +100,11 @@ fn a_file_of_messages_is_cut_between_messages_unless_it_has_batches() {
         assert!(parts.iter().all(|part| part.starts_with("MSH|^") && part.ends_with(&format!("text{end}"))));
         for segment in ["BHS|^~\\&", "BTS|200", "FHS|", "FTS|1"] {
             assert_eq!(parts_of_messages(&format!("{text}{segment}{end}")), Vec::<String>::new(), "{segment}");
-            assert_eq!(parts_of_messages(&format!("{text}\u{b}{segment}{end}{text}")), Vec::<String>::new(), "{segment}");
+            assert_eq!(
+                parts_of_messages(&format!("{text}\u{b}{segment}{end}{text}")),
+                Vec::<String>::new(),
+                "{segment}"
+            );
         }
     }
 }
