@@ -69,7 +69,7 @@ impl Fields {
         self.borrowed(element).map(Cow::into_owned)
     }
 
-    /// Returns the same as [`text`](Self::text). Most texts need no copy.
+    /// Returns the same as [`text`](Self::text), but borrows a text that needs no decoding. Most texts need none.
     fn borrowed<'m>(&self, element: Element<'m>) -> Said<Cow<'m, str>> {
         let value = element.value();
         if value == Value::Delete {
