@@ -31,7 +31,7 @@ const ADDRESS: [Part; 6] = [
 ];
 const LOCATION: [Part; 4] =
     [(cstr!("unit"), 1, 1), (cstr!("room"), 2, 1), (cstr!("bed"), 3, 1), (cstr!("facility"), 4, 1)];
-/// Maximum size of a location as a document. A visit can have many.
+/// Maximum size of a location as a document. It is small, because a visit can have many locations.
 const LOCATION_BYTES_MAX: usize = 4 * 1024;
 const DOCTOR: [Part; 3] = [(cstr!("id"), 1, 1), (cstr!("family"), 2, 1), (cstr!("given"), 3, 1)];
 

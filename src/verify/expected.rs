@@ -74,7 +74,8 @@ impl Expected {
         Ok(range)
     }
 
-    /// Returns true if a stored document that is newer than the expected one is right.
+    /// Returns true if the newest record is the one to store. A stored document that is newer than the expected one
+    /// can then be right.
     pub(super) fn newest_wins(&self) -> bool {
         matches!(self.on_conflict, OnConflict::Newest { .. })
     }

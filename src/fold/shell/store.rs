@@ -116,7 +116,7 @@ impl Store {
         Ok(stored)
     }
 
-    /// Returns the merges of the patients that match the filter, with the patients' keys.
+    /// Returns the merges of the patients whose `field` is one of `ids`. Each merge is with the key of its patient.
     pub(super) async fn merges(&self, field: &str, ids: &[Id]) -> Result<Vec<(Id, Merge)>, FoldError> {
         let mut merges = Vec::new();
         for ids in ids.chunks(IDS_MAX) {
