@@ -13,7 +13,7 @@ pub(crate) const ROWS_LISTED_MAX: usize = 10;
 #[derive(Debug)]
 pub struct Expectation {
     records: Sorter,
-    /// The ranks of the records, each in the place of the record's digest. Both sorters give the records in the same
+    /// The same records, but each has its rank in the place of the digest. Both sorters give the records in the same
     /// order. `None` if no rank is needed.
     ranks: Option<Sorter>,
 }

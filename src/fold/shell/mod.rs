@@ -95,7 +95,7 @@ pub struct Job<'a> {
     pub identity: &'a IdentityKey,
     /// Whether to fold all messages again, and not only those that are not folded yet.
     pub rebuild: bool,
-    /// The number of messages that were read is added to this number, for the progress.
+    /// The fold adds the number of messages that it has read to this number, for the progress.
     pub read: Arc<AtomicU64>,
 }
 
