@@ -288,7 +288,8 @@ async fn check_identity(
 }
 
 /// Returns from which fields and with which key the `_id`s of the target's collection were made. For a collection of
-/// the state, returns this of the messages, because their key was used for the state, too.
+/// the state, returns the same of the collection of messages, because the state's keys were made with the key of the
+/// messages.
 async fn identity_of(place: &Target) -> Result<Option<CollectionIdentity>, LedgerError> {
     let ledger = |collection: &str| Ledger::new(&place.db(), collection, LEASE_DEFAULT);
     let own = ledger(&place.collection).identity().await?;

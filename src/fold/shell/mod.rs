@@ -6,8 +6,8 @@
 //! are noted as folded. After a kill, the messages are still new. Folding them again ends in the same documents.
 //!
 //! If more than 10,000 messages are new, and they are more than a quarter of all, all messages are folded anew,
-//! document by document. The ledger notes when this begins and ends. If it is killed, the next fold also folds all
-//! messages.
+//! document by document. The ledger notes when this begins and ends. If the fold is killed in between, the next fold
+//! also folds all messages.
 //!
 //! A database has the state of only one collection of messages. A lease makes sure that only one process folds in a
 //! database at a time.

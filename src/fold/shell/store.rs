@@ -116,7 +116,8 @@ impl Store {
         Ok(stored)
     }
 
-    /// Returns the merges of the patients whose `field` is one of `ids`. Each merge is with the key of its patient.
+    /// Returns the merges of the patients whose `field` is one of `ids`: for each, the key of the patient, and the
+    /// merge.
     pub(super) async fn merges(&self, field: &str, ids: &[Id]) -> Result<Vec<(Id, Merge)>, FoldError> {
         let mut merges = Vec::new();
         for ids in ids.chunks(IDS_MAX) {
