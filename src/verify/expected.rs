@@ -13,7 +13,7 @@ pub(crate) const ROWS_LISTED_MAX: usize = 10;
 #[derive(Debug)]
 pub struct Expectation {
     records: Sorter,
-    /// The ranks of the records, each in the place of the record's digest. Both sorters give the records in the same
+    /// The same records, but each has its rank in the place of the digest. Both sorters give the records in the same
     /// order. `None` if no rank is needed.
     ranks: Option<Sorter>,
 }
@@ -74,7 +74,8 @@ impl Expected {
         Ok(range)
     }
 
-    /// Returns true if a stored document that is newer than the expected one is right.
+    /// Returns true if the newest record is the one to store. A stored document that is newer than the expected one
+    /// can then be right.
     pub(super) fn newest_wins(&self) -> bool {
         matches!(self.on_conflict, OnConflict::Newest { .. })
     }

@@ -46,13 +46,13 @@ pub struct Verification {
     /// Documents that are newer than the expected ones, if the spec says that the newest record is stored, and another
     /// load can have stored them ([`judge_newer`](Self::judge_newer)). They are not differences.
     pub superseded: u64,
-    /// Documents among `superseded` that have the same value as the expected ones in the field that orders them. Their
-    /// digest alone makes them newer.
+    /// Documents among `superseded` that have the same value in the order field as the expected ones. Only their
+    /// greater digest makes them newer.
     pub superseded_ties: u64,
     /// References of the sources' records to documents of this kind that do not exist. They are not differences.
     pub references_to_nothing: ToNothing,
-    /// References of the sources' records to documents of kinds that the spec does not describe. The first kind counts
-    /// them for all kinds.
+    /// References of the sources' records to documents of kinds that the spec does not describe. The result of the
+    /// first kind counts them for all kinds; the other results have 0.
     pub references_elsewhere: u64,
     /// Number of extra documents whose lineage names a load, for each load. Documents have a lineage only if they were
     /// loaded with `--lineage`.
@@ -126,11 +126,11 @@ pub enum Kind {
     Extra,
     /// The collection has other content under the document's `_id`.
     Different,
-    /// The collection has a newer document under this `_id`: its value in the field that orders is greater. Listed only
+    /// The collection has a newer document under this `_id`: it has the greater value in the order field. Listed only
     /// until [`judge_newer`](Verification::judge_newer) is called.
     Superseded,
-    /// The collection has a newer document under this `_id`: its value in the field that orders is equal, and its
-    /// digest is greater. Listed only until [`judge_newer`](Verification::judge_newer) is called.
+    /// The collection has a newer document under this `_id`: it has the same value in the order field, and the
+    /// greater digest. Listed only until [`judge_newer`](Verification::judge_newer) is called.
     Tie,
 }
 
@@ -194,10 +194,13 @@ impl Verification {
         self.listed.retain(|difference| difference.kind != Kind::Extra);
     }
 
-    /// Decides whether the documents that are newer than the expected ones are differences. If no other load can have
-    /// stored them, somebody has changed them, so they are. If this is not known, only those are whose digest alone
-    /// makes them newer: every change of a document changes its digest, and half of the changes make it greater. Lists
-    /// at most `listed_max` differing documents.
+    /// Decides whether the documents that are newer than the expected ones are differences:
+    /// - [`OtherLoads::Nobody`]: all are. No other load stored them, so somebody changed them.
+    /// - [`OtherLoads::Recorded`]: none are.
+    /// - [`OtherLoads::Unknown`]: only the documents of [`Kind::Tie`] are. Reason: a changed document has another
+    ///   digest, which is greater in half of the cases.
+    ///
+    /// Lists at most `listed_max` differing documents.
     pub fn judge_newer(&mut self, others: OtherLoads, listed_max: usize) {
         let refused: &[Kind] = match others {
             OtherLoads::Nobody => &[Kind::Superseded, Kind::Tie],

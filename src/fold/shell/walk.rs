@@ -150,8 +150,8 @@ impl Folder {
         Ok(())
     }
 
-    /// Reads all messages. Returns their events, sorted, and all merges. If the state is corrected, notes the messages
-    /// as folded: only those that were read.
+    /// Reads all messages. Returns their events, sorted, and all merges. If `repair` is true, also notes as folded
+    /// the messages that were read.
     async fn spool_all(&mut self, repair: bool) -> Result<(Spooled, Merges), FoldError> {
         let (mut spool, mut merges) = (Spool::new(), Merges::default());
         let (mut batches, _reading) = read_ahead(self.store.scan());
@@ -281,7 +281,7 @@ impl Range<'_> {
                         checked.note(kind, id, "different");
                         wrong.push(Put { document, replaces: Replaces::of(stored) });
                     }
-                    // A document without a last message is of another program.
+                    // A document without a last message is of another program, so it does not count.
                     None if last_message(stored).is_some() => {
                         checked.note(kind, id, "extra");
                         extra.push(id);
