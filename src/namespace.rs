@@ -13,7 +13,7 @@ pub const RESERVED_DATABASES: [&str; 3] = ["admin", "local", "config"];
 /// Maximum length of `database.collection`, in bytes.
 const FULL_NAME_BYTES_MAX: usize = 255;
 
-/// The fault of a collection's name that [`is_too_long`].
+/// The fault of a collection's name for which [`is_too_long`] returns true.
 pub const TOO_LONG: &str = "database and collection together have more than 255 bytes";
 
 /// Maximum length of a database's name, in bytes.

@@ -107,8 +107,8 @@ impl DeploymentArgs {
     /// Returns the connection options. If there is a positional argument, it becomes their connection string.
     ///
     /// # Errors
-    /// A positional argument is not a connection string, or there are two connection strings. The message about such a
-    /// positional argument ends with `file_hint`. It says how the user names a file in this command.
+    /// A positional argument is not a connection string, or there are two connection strings. The message about such
+    /// a positional argument ends with `file_hint`, which says how the user names a file in this command.
     pub(super) fn into_connection_args(self, file_hint: &str) -> Result<ConnectionArgs, Error> {
         let Self { mut connection, positional } = self;
         connection.take_only_uri(positional, file_hint)?;
@@ -195,8 +195,9 @@ impl ConnectionArgs {
     }
 
     /// Uses the collection of the spec if the spec [has its own](Spec::has_own_collection) and the user gave no
-    /// `--collection`. Without this, messages would be loaded into the collection `admissions` of an `.env`. Says so if
-    /// `COLLECTION_NAME` names another collection, unless `is_quiet` is true.
+    /// `--collection`. Without this, messages would be loaded into the collection `admissions` of an `.env`. If
+    /// `COLLECTION_NAME` names another collection, tells the user that it is ignored. Tells nothing if `is_quiet` is
+    /// true.
     pub(super) fn in_collection_of(self, spec: &Spec, is_quiet: bool) -> Result<Self, Error> {
         if self.collection.is_some() || !spec.has_own_collection() {
             return Ok(self);

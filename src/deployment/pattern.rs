@@ -96,10 +96,10 @@ struct Cost {
 ///
 /// For each part, the writer needs `follow`: the set of characters that can come after the part.
 ///
-/// A choice between alternatives is *decided* if the next character shows which alternative is right. Example: `a|b` is
-/// decided, `ab|ac` is not. The alternatives must begin with different characters. At most one of them may match the
-/// empty text. Then no other alternative may begin with a character that can come after the choice: the choice in
-/// `(a|)b` is decided, the one in `(b|)b` is not.
+/// A choice between alternatives is *decided* if the next character shows which alternative is right. Example: `a|b`
+/// is decided, `ab|ac` is not. The alternatives must begin with different characters. At most one of them may match
+/// the empty text. If one does, no other alternative may begin with a character that can come after the choice: the
+/// choice in `(a|)b` is decided, the one in `(b|)b` is not.
 ///
 /// A repetition is *decided* if the next character shows whether to repeat once more. Example: in `[0-9]*-` it is
 /// decided, in `[ab]*b` it is not. A decided repetition is written as a possessive repetition (`*+`), which matches the

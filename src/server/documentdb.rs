@@ -2,8 +2,8 @@
 //! MongoDB's protocol, but is another product.
 //!
 //! The source of each limit is Amazon's table "Supported MongoDB APIs, operations, and data types in Amazon
-//! DocumentDB", unless the comment names another page. The table says that what it does not list is not supported.
-//! `docs/documentdb.md` has the addresses.
+//! DocumentDB", unless the comment names another page. According to the table, DocumentDB does not support features
+//! that the table does not list. `docs/documentdb.md` has the addresses.
 
 use std::fmt;
 
