@@ -246,8 +246,9 @@ pub(super) async fn connect(destination: &Destination) -> Result<Target, Error> 
     Ok(destination.connect_telling(&|text| output::tell(text)).await?)
 }
 
-/// Returns the value that is given, or `None` if none is given. Returns an error if several are given. Its message
-/// contains `what`, for example "password is given", and lists the `places` where the value may be given.
+/// Returns the value that is given, or `None` if none is given. Returns an error if several are given. Its message is
+/// made from `what`, for example "password is given" ("the password is given twice"), and from `places`, which names
+/// everything that can give the value.
 fn only_one<const N: usize>(given: [Option<Secret>; N], what: &str, places: &str) -> Result<Option<Secret>, Error> {
     let mut given = given.into_iter().flatten();
     match (given.next(), given.next()) {

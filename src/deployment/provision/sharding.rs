@@ -45,8 +45,9 @@ pub(super) struct ShardingSteps {
 /// Returns the steps that shard the target's collection.
 ///
 /// # Errors
-/// The collection cannot be sharded: the target is not a mongos, the cluster has too few shards, the collection has
-/// documents or is sharded on another key, or the spec has a unique index. Or a command fails.
+/// The collection cannot be sharded: the target is not a mongos, its MongoDB is too old, the cluster has too few
+/// shards, the collection has documents and is not sharded, it is sharded on another key, or the spec has a unique
+/// index that does not begin with `_id`. Or a command fails.
 pub(super) async fn steps(
     target: &Target,
     sharding: Sharding,
