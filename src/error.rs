@@ -209,7 +209,7 @@ impl Error {
     }
 
     /// Returns true if the same command may succeed later, which is so in these cases:
-    /// - Another process uses the same sources, collection or reject file.
+    /// - Another process uses the same sources, collection or reject file, or folds the same messages.
     /// - A temporary failure of the server stopped a load that is registered in the ledger.
     /// - A temporary failure of the server, or a request to stop, ended a worker of a load in parts.
     fn is_passing(&self) -> bool {

@@ -89,7 +89,7 @@ impl ExportArgs {
         let filter = query.as_ref().map(|query| super::query::parse(query.reveal())).transpose()?;
         let connection = deployment.into_connection_args("to name a file to write, use --out")?;
         let settings = settings::load()?;
-        // The resources of all types can be in one file.
+        // One file can contain FHIR resources of all types.
         let mut specs = match options.format {
             ExportFormat::Fhir if connection.collection().is_none() => all.kinds,
             _ => vec![dataset.kind(connection.collection())?],
@@ -154,8 +154,8 @@ impl ExportArgs {
         ExportOptions { format, dates: Vec::new(), limit: self.limit, skip_foreign: self.skip_foreign }
     }
 
-    /// Returns the format that the user gave. Otherwise the file's extension decides, then the format of the sources.
-    /// CSV is the default.
+    /// Returns the format that the user gave. Otherwise the first of these decides: an extension of text files such
+    /// as `.csv`, FHIR sources, any other known extension, HL7 sources. If none applies, the format is CSV.
     fn format(&self, sources: Option<FormatName>) -> ExportFormat {
         let csv = ExportFormat::Csv { delimiter: self.delimiter };
         let extension = self.out.as_ref().and_then(|path| path.extension()).and_then(|end| end.to_str());

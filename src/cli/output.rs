@@ -61,8 +61,8 @@ pub(super) fn refuse_inputs(option: &str, output: &Path, inputs: &[PathBuf]) -> 
     }
 }
 
-/// Returns the exit code. A difference comes before the code of a fold that failed (otherwise 0), and this before
-/// rejects.
+/// Returns the exit code. The first of these that is true decides: the verification found a difference, the fold
+/// failed, rows were rejected. `of_fold` is the exit code of the fold, 0 if it succeeded.
 pub(super) fn exit_code(differs: bool, of_fold: u8, has_rejects: bool) -> ExitCode {
     match (differs, of_fold, has_rejects) {
         (true, ..) => ExitCode::from(DIFFERENT),

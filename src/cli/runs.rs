@@ -31,7 +31,7 @@ const SHOW_EXAMPLES: &str = "Examples:
 /// With `--watch`, the pause between two reads of the ledger.
 const WATCH: Duration = Duration::from_secs(2);
 
-/// Number of loads in which the beginning of an id is looked for.
+/// If the user gives only the beginning of an id, this number of the latest loads is searched.
 const LATEST_MAX: u32 = 1_000;
 
 #[derive(Debug, Subcommand)]

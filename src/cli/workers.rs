@@ -93,7 +93,7 @@ impl ShareArgs {
 
 impl WorkerArgs {
     /// Returns the directory or the prefix in S3 for reject files. If the user named none, it is the directory of the
-    /// manifest file. For a manifest in S3, it is then the working directory.
+    /// manifest file, or the working directory if the manifest is in S3.
     ///
     /// # Errors
     /// The path that the user named is not in S3 and not an existing directory.

@@ -1,4 +1,4 @@
-//! The roles of the users. Two of them are custom roles, because the roles of MongoDB would permit too much.
+//! The roles of the users. Three of them are custom roles, because the roles of MongoDB would permit too much.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -36,8 +36,7 @@ const LOADING: [&str; 4] = ["find", "insert", "listIndexes", "update"];
 /// The actions that the loader may execute on the collections that a fold writes. A fold removes documents that no
 /// message supports.
 const FOLDING: [&str; 5] = ["find", "insert", "listIndexes", "remove", "update"];
-/// The actions that the analyst may execute on a de-identified view, and the role [`RANGES_ROLE`] on collections of
-/// `config`.
+/// The actions that [`ANALYST_ROLE`] permits on a de-identified view, and [`RANGES_ROLE`] on collections of `config`.
 const READING: [&str; 1] = ["find"];
 
 /// A custom role and its privileges.
@@ -47,7 +46,7 @@ pub(super) struct Role {
     pub(super) privileges: Vec<Document>,
 }
 
-/// Returns the two custom roles, of the loader and of the analyst.
+/// Returns the custom roles of the loader and of the analyst.
 ///
 /// The loader may insert, update and find documents in the collection of the data and in those of the ledger. It may
 /// also list collections, validators and indexes, to check that the collection matches the spec, and may read the free
@@ -75,8 +74,9 @@ pub(super) fn ranges_role() -> Role {
     Role { name: RANGES_ROLE, privileges: vec![on("collections"), on("chunks")] }
 }
 
-/// Returns the privileges that provisioning a collection may have given to the loader. Of each list, at most one is
-/// kept: the first that the role has.
+/// Returns the privileges that the loader may have got when `collection` was provisioned. Each inner list has
+/// alternatives, the one with the most actions first. [`Role::keep`] keeps at most one of them: the first that the
+/// role on the server has.
 fn loading(database: &str, collection: &str) -> Vec<Vec<Document>> {
     let load = privilege(database, collection, &LOADING);
     let of_collection = if collections().contains(&collection) {
@@ -221,7 +221,7 @@ mod tests {
         };
         let labs = [privilege("ward", "labs", &LOADING), privilege("ward", "labs_deidentified", &READING)];
         check(&["labs"], [&labs[..1], &labs[1..]]);
-        // A collection that was not provisioned, and one on which the role has no privilege yet.
+        // Nothing is kept on a collection that was not provisioned, or on which the role has no privilege yet.
         check(&[], [&[], &[]]);
         check(&["letters"], [&[], &[]]);
         // A privilege that Medlift does not grant is not kept.

@@ -1,8 +1,9 @@
 //! What surrounds the documents of the state that a fold of HL7 v2 messages writes: their collections, indexes and
 //! de-identified views.
 //!
-//! The collections have no validator. Reason: the fold reads back each document that it extends, `verify` computes all
-//! of them again, and a collection such as `patients` may also contain documents of another program.
+//! The collections need no validator, because the fold reads back each document that it extends, and `verify`
+//! computes all of them again. A validator could also refuse documents that another program writes into a collection
+//! such as `patients`.
 //!
 //! The views list every element that they show. They show no identifier, no name, no place and no free text. A field of
 //! a message can contain any text, so a code is shown only if it is one of a list, or has the form of its coding
@@ -30,7 +31,7 @@ const AGES: [&str; 9] =
 /// One number, as NM and SN contain it. More digits could be a date, a telephone number or an identifier.
 const NUMBER: &str = "^[+-]?[0-9]{1,6}(\\.[0-9]{1,6})?$";
 const STRUCTURED_NUMBER: &str = "^(<|>|<=|>=|=|<>)?\\^[0-9]{1,6}(\\.[0-9]{1,6})?$";
-/// A number is shown only with one of these units. No unit of ages is one of them.
+/// A number is shown only with one of these units. None of them is a unit of ages.
 const UNITS: [&str; 58] = [
     "%",
     "/uL",
@@ -105,7 +106,7 @@ const SERVICES: [&str; 5] = ["CAR", "MED", "PUL", "SUR", "URO"];
 const DISPOSITION: &str = "^(0[1-9]|[123][0-9]|4[0-2])$";
 /// HL7 tables 0085 and 0123.
 const RESULT_STATUSES: [&str; 15] = ["A", "B", "C", "D", "F", "I", "N", "O", "P", "R", "S", "U", "V", "W", "X"];
-/// The values of HL7 table 0125 that are no free text.
+/// Value types from HL7 table 0125. Any other text in this field is not shown.
 const VALUE_TYPES: [&str; 16] =
     ["CE", "CNE", "CWE", "DR", "DT", "DTM", "ED", "FT", "ID", "IS", "NM", "RP", "SN", "ST", "TM", "TX"];
 const CODE_TYPES: [&str; 3] = ["CE", "CNE", "CWE"];
@@ -184,7 +185,7 @@ fn of_patients(zone: Zone) -> Document {
     doc! {
         "_id": 0,
         "sex": listed("$sex", &SEXES),
-        // A day of birth is stored as it begins in UTC.
+        // A day of birth is stored as midnight UTC, in every time zone.
         "birthDate": year("$birthDate", Zone::UTC),
         "maritalStatus": listed("$maritalStatus", &MARITAL_STATUSES),
         "diedAt": year("$diedAt", zone),
