@@ -131,7 +131,8 @@ pub struct Bulk {
     documents: Collection<RawDocumentBuf>,
     wtimeout_ms: Option<i64>,
     guard: Option<Guard>,
-    /// True if the number of documents in the collection's metadata is never too high. Only then is it used.
+    /// True if the number of documents in the collection's metadata is never too high. If false, this number is not
+    /// used.
     has_estimate: bool,
 }
 
