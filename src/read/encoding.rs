@@ -98,7 +98,7 @@ fn is_first_byte(byte: u8) -> bool {
 pub(super) fn detect(raw: &[u8], wanted: Option<Encoding>) -> Encoding {
     let marked = marked(raw);
     match wanted {
-        // A user who gives UTF-16 may not know the byte order, so the mark decides about the byte order.
+        // A user who gives UTF-16 may not know the byte order, so the byte order mark decides.
         Some(Encoding::Utf16Le | Encoding::Utf16Be)
             if matches!(marked, Some(Encoding::Utf16Le | Encoding::Utf16Be)) =>
         {

@@ -96,8 +96,8 @@ fn base_and_number(name: &[u8]) -> Option<(&[u8], usize)> {
     Some((base, number))
 }
 
-/// Returns true for the part of a segment's name between `.rejects.` and the extension: the load, the number of the
-/// reject file, the fence, and the number of the segment.
+/// Returns true if `text` is the part of a segment's name between `.rejects.` and the extension. This part contains the
+/// load, the number of the reject file, the fence, and the number of the segment.
 fn is_segment(text: &str) -> bool {
     let mut parts = text.rsplitn(4, '-');
     let is_number = |part: Option<&str>, letter: &str| {
