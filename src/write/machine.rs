@@ -155,8 +155,8 @@ struct Chunk {
     records: Vec<Planned>,
     outcomes: Vec<Outcome>,
     doubts: Doubts,
-    /// Positions of records with the same content as the most recent record with their `_id`. `settle_equal` has
-    /// decided to compare them with the stored documents.
+    /// Positions of the records with [`Earlier::Equal`] that must be compared with the stored documents. `settle_equal`
+    /// chooses them.
     equal_and_asked: BTreeSet<usize>,
     /// Number of records without an outcome, for each value of [`Earlier`].
     unsettled: [usize; 3],
