@@ -16,8 +16,9 @@ use bson::{RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
 
 use crate::encode::{Id, OrderField};
 
-/// Returns the query for a stored document that is older than a record. `tie_bytes_max` is 0 if the two have different
-/// values in the field that orders them. If these values are equal, the query has at most about `tie_bytes_max` bytes.
+/// Returns the query for a stored document that is older than a record. `tie_bytes_max` is 0 if the values in the field
+/// that orders them show which one is older. If only the digests show it, the query has at most about `tie_bytes_max`
+/// bytes.
 pub(super) fn unchanged(id: Id, field: &OrderField, stored: &[u8], tie_bytes_max: usize) -> RawDocumentBuf {
     let mut query = rawdoc! { "_id": id.to_binary() };
     // If the values decide, this condition is enough: every document that it finds is older than the record.

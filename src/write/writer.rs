@@ -323,7 +323,8 @@ impl Writer {
     }
 
     /// Returns the error of the batch's last command. If the server answered the command, no error is stored. The
-    /// function then returns a write concern timeout, because this is the usual cause of repeated attempts.
+    /// function then returns [`WriteError::Changing`] if the server found changed documents. Otherwise it returns a
+    /// write concern timeout, which is the usual cause of repeated attempts.
     fn why(&mut self, batch: BatchId) -> WriteError {
         match self.failures.remove(&batch) {
             Some(failure) => WriteError::Server(failure),

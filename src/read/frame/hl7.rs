@@ -8,7 +8,7 @@
 //! - An MLLP frame begins with 0B. This byte counts only at the beginning of a line, or directly before one of the five
 //!   segments. Elsewhere it is text, because some programs use it as a line break.
 //! - An MLLP frame ends with 1C 0D. Programs that convert line ends make 1C 0A of it. A recording can also end after
-//!   1C, or continue with the next frame. Before every other byte, 1C is text.
+//!   1C, or continue with another 1C or with the next frame. Before every other byte, 1C is text.
 //! - Between two rows, blank lines, NULs, the bytes of MLLP and byte order marks are ignored.
 //! - Other text between two rows is a row too. The parser rejects it, because it does not begin with `MSH`.
 //! - `FHS` and `BHS` are not rows. A trailer (`BTS`, `FTS`) is a row only if its count is wrong, or if it is too long.

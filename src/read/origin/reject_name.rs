@@ -58,8 +58,8 @@ pub(crate) fn segment_stem(path: &Path, load: &str, file: usize) -> String {
     format!("{name}.rejects.{load}-s{file}-")
 }
 
-/// Returns the name of a segment. `fence` is the fence of the lease under which it is written. Two processes therefore
-/// never write segments with the same name.
+/// Returns the name of a segment. `fence` is the number of the lease under which it is written. Each lease has another
+/// number, so two processes never write segments with the same name.
 pub(crate) fn segment_name(stem: &str, fence: i64, number: u32, kind: RejectKind) -> String {
     format!("{stem}f{fence}-{number:06}.{}", kind.extension())
 }
