@@ -64,8 +64,9 @@ impl Batch {
 
     /// Returns the outcome of a record whose `_id` was found taken, if its content turns out to be stored.
     ///
-    /// For [`Step::ReplaceOlder`], the stored document has changed since it was older than the record. If a reply was
-    /// lost, an earlier command of this load has probably changed it. Otherwise another program has.
+    /// With [`Step::ReplaceOlder`], the stored document was older than the record when the two were compared, and has
+    /// changed since then. If a reply was lost, an earlier command of this load has probably changed the document.
+    /// Otherwise another program has changed it.
     pub(super) fn when_taken(&self) -> Outcome {
         match self.step {
             Step::ReplaceOlder if self.is_own() => Outcome::ReplacedOwn,

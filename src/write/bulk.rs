@@ -4,8 +4,8 @@
 //!
 //! Commands are built as raw BSON and sent with the driver's `run_raw_command`. The driver's `insert_many` is slower:
 //! it would serialize every document a second time and store all `_id`s in a map. `insert_many` may also split a call
-//! into several commands. In this module, one call is one command, so the position of an error is the position of its
-//! document.
+//! into several commands. With `run_raw_command`, one call is one command, so the position of an error is the position
+//! of its document.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -131,7 +131,8 @@ pub struct Bulk {
     documents: Collection<RawDocumentBuf>,
     wtimeout_ms: Option<i64>,
     guard: Option<Guard>,
-    /// True if the number of documents in the collection's metadata is never too high. Only then is it used.
+    /// True if the number of documents in the collection's metadata is never too high. If false, this number is not
+    /// used.
     has_estimate: bool,
 }
 
@@ -196,7 +197,8 @@ impl Bulk {
         patiently(|| self.documents.drop().into_future()).await
     }
 
-    /// Sends the records of a batch as one command. Of each error, the result contains only the position and the cause.
+    /// Sends the records of a batch. This is one command, or several commands if the queries are too long for one. Of
+    /// each error, the result contains only the position and the cause.
     ///
     /// # Errors
     /// If no answer arrives, the server refuses the whole command, or the deployment cannot acknowledge writes at a

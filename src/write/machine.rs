@@ -155,8 +155,8 @@ struct Chunk {
     records: Vec<Planned>,
     outcomes: Vec<Outcome>,
     doubts: Doubts,
-    /// Positions of records with the same content as the most recent record with their `_id`. `settle_equal` has
-    /// decided to compare them with the stored documents.
+    /// Positions of the records with [`Earlier::Equal`] that must be compared with the stored documents. `settle_equal`
+    /// chooses them.
     equal_and_asked: BTreeSet<usize>,
     /// Number of records without an outcome, for each value of [`Earlier`].
     unsettled: [usize; 3],
@@ -240,11 +240,11 @@ impl Machine {
         self.follow(batch.follow(batch.step, again, batch.when_equal), true, actions);
     }
 
-    /// Sets the final outcome of a record whose content, or newer content, is stored.
+    /// Sets the final outcome of a record under whose `_id` a document is stored.
     ///
-    /// `is_in_doubt` is true if an earlier command of this load may have stored a document under the `_id`, for example
-    /// a command whose reply was lost. If the collection was empty when the load began, that document probably comes
-    /// from this load. The record then counts as written.
+    /// `is_in_doubt` is true if an earlier command of this load may have stored that document, for example a command
+    /// whose reply was lost. The outcome of a new record is then uncertain. If the collection was empty when the load
+    /// began, the document is probably from this load, and the record counts as written.
     fn settle_stored(&mut self, member: Member, outcome: Outcome, is_in_doubt: bool) {
         let chunk = &mut self.chunks[(member.chunk - self.settled) as usize];
         let is_new = chunk.records[member.at as usize].earlier == Earlier::Nothing;
@@ -292,7 +292,7 @@ impl Machine {
                 }
                 Verdict::Absent => absent.push(member),
                 Verdict::Newer => {
-                    // Even if the record counts as written, its content is not stored now.
+                    // The content of this record is not stored, even if the record counts as written.
                     self.holds_all = false;
                     self.doubt_repeat(member, *verdict);
                     self.settle_stored(member, Outcome::Conflict, batch.in_doubt || self.policy.is_resumed);

@@ -4,20 +4,24 @@
 //!
 //! Every such update has `upsert: true`. If the document has changed, the query finds nothing, the server tries to
 //! insert the record, and refuses it because the `_id` is taken. The answer then names this record. Without `upsert`,
-//! it would only contain the number of documents that were found. Such an update permits no `$expr`, so numbers inside
-//! arrays and nested documents, and decimals such as 1.0 and 1.00, are compared by their values. If a document changes
-//! only in such a way between comparison and replacement, and the values that order it are equal, the change is lost.
+//! the answer would only contain the number of documents that were found.
+//!
+//! Limit: an update with `upsert` permits no `$expr`, so the query does not notice every change of a document. Inside
+//! arrays and nested documents, the int 1 counts as equal to the double 1.0. Everywhere, the decimal 1.0 counts as equal
+//! to 1.00. If a document changes only in this way between comparison and replacement, and has the same value as the
+//! record in the field that orders them, the change is lost.
 
 use bson::raw::{CString, cstr};
 use bson::{RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
 
 use crate::encode::{Id, OrderField};
 
-/// Returns the query for a stored document that is older than a record. `tie_bytes_max` is 0 if their values in the
-/// field that orders them decide. Otherwise these values are equal, and the query has at most about this many bytes.
+/// Returns the query for a stored document that is older than a record. `tie_bytes_max` is 0 if the values in the field
+/// that orders them show which one is older. If only the digests show it, the query has at most about `tie_bytes_max`
+/// bytes.
 pub(super) fn unchanged(id: Id, field: &OrderField, stored: &[u8], tie_bytes_max: usize) -> RawDocumentBuf {
     let mut query = rawdoc! { "_id": id.to_binary() };
-    // If the values decide, every document that this condition finds is older than the record.
+    // If the values decide, this condition is enough: every document that it finds is older than the record.
     let ordered = field.value(stored).filter(|value| field.orders(*value));
     match ordered {
         Some(value) => append(&mut query, field.name(), &has(value)),
@@ -44,8 +48,9 @@ pub(super) fn unchanged(id: Id, field: &OrderField, stored: &[u8], tie_bytes_max
     query
 }
 
-/// Returns the conditions for a document without a value that orders it. One of them must be true: the path of the
-/// field leads through an array, or its value has another type. Such a document is as old as one without the field.
+/// Returns conditions that find the documents without a usable value in the field that orders them. A document is found
+/// if one of the conditions is true: the path of the field leads through an array, or the type of the value is not one
+/// of `field.types()`. Such a document counts as older than all records with a value.
 fn unordered(field: &OrderField) -> RawArrayBuf {
     let mut any = RawArrayBuf::new();
     let name = field.name();

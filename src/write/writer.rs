@@ -107,8 +107,8 @@ impl Finished {
         Self { event, failure: None, stored: Vec::new(), older: Vec::new(), answered: Vec::new(), changed: None }
     }
 
-    /// The answer to a command that replaces older documents. A query is kept only for a record that is sent again
-    /// without another comparison.
+    /// Makes the result of a command that replaces older documents. The queries of its records are no longer needed,
+    /// except for a record that is sent again without another comparison.
     fn replaced(batch: BatchId, reply: Reply, members: &[Member]) -> Self {
         let error_of = |at: usize| reply.errors.iter().find(|(of, _)| *of as usize == at).map(|(_, error)| *error);
         let is_answered = |(at, _): &(usize, &Member)| error_of(*at) != Some(Complaint::Passing);
@@ -323,7 +323,8 @@ impl Writer {
     }
 
     /// Returns the error of the batch's last command. If the server answered the command, no error is stored. The
-    /// function then returns a write concern timeout, because this is the usual cause of repeated attempts.
+    /// function then returns [`WriteError::Changing`] if the server found changed documents. Otherwise it returns a
+    /// write concern timeout, which is the usual cause of repeated attempts.
     fn why(&mut self, batch: BatchId) -> WriteError {
         match self.failures.remove(&batch) {
             Some(failure) => WriteError::Server(failure),

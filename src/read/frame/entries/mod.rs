@@ -182,7 +182,7 @@ impl Entries {
                     if is_right {
                         return Continue(());
                     }
-                    // The content of the object was not kept, so its last byte stands for it.
+                    // The content of the object was not kept, so only its last byte becomes a row.
                     place.at -= 1;
                     forget(place);
                     place.at += 1;

@@ -1,4 +1,4 @@
-//! The first level of an object: its keys, its values, and the marks between them.
+//! The first level of an object: its keys, its values, and the colons and commas between them.
 
 use serde::de::IgnoredAny;
 
@@ -6,7 +6,8 @@ use serde::de::IgnoredAny;
 const ARRAY: &str = "entry";
 /// The key and the value that an object with such an array must have.
 const KIND: (&str, &str) = ("resourceType", "Bundle");
-/// Keys and short values are kept up to this length. Each character of `resourceType` can be an escape of six bytes.
+/// Keys and short values are kept up to this length. It is enough for `resourceType`, even if each of its 12 characters
+/// is written as an escape of six bytes.
 const TOKEN_BYTES_MAX: usize = 80;
 /// At most this number of open brackets is kept. Of deeper ones, only the number is known.
 const OPEN_MAX: usize = 1000;
@@ -21,15 +22,15 @@ pub(super) enum Found {
     Bundle,
     /// The array of the items begins.
     Items,
-    /// Another value begins in its place, with this byte.
+    /// The key of the array has a value that is not an array. The value begins with this byte.
     Value,
-    /// This value is null. It ends before this byte.
+    /// The value of the key of the array is null. It ends before this byte.
     NoValue,
-    /// This value ends with this byte, or before it.
+    /// A value that begins with [`Found::Value`] ends with this byte, or before it.
     EndOfValue {
         is_before: bool,
     },
-    /// The object ends. `is_right` is true if it is a Bundle, and its first level is JSON.
+    /// The object ends. `is_right` is true if it is a Bundle and its first level is valid JSON.
     End {
         is_right: bool,
     },
@@ -52,7 +53,7 @@ pub(super) struct Object {
     key: String,
     expects: Expects,
     kind: Kind,
-    /// True if the current value is in the place of the array of items.
+    /// True if the current value belongs to the key of the array of items, but is not an array.
     is_item: bool,
     is_damaged: bool,
 }
@@ -94,7 +95,7 @@ impl Object {
         self.kind == Kind::Unknown && !self.is_item
     }
 
-    /// Passes a byte. Do not pass the bytes from an array of items, except for the opening bracket.
+    /// Passes a byte. Of the array of items, only the opening bracket must be passed to this function.
     pub(super) fn pass(&mut self, byte: u8) -> Found {
         if self.in_text {
             return self.pass_text(byte);
