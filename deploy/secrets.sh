@@ -1,7 +1,7 @@
 #!/bin/sh
-# Writes the passwords of each service to the service's own volume. A password in .env is read at every start, so that a
-# changed password takes effect. A password that is not in .env is generated. When a password is removed from .env, a new
-# one is generated, and `medlift provision` changes it in the database.
+# Writes the passwords of each service to the service's own volume. A password in .env is read at every start, so that
+# a changed password takes effect. A password that is not in .env is generated. When a password is removed from .env, a
+# new one is generated, and `medlift provision` changes it in the database.
 #
 # The root password is an exception, because the database reads it only at its first start. If .env contains another
 # one, this script keeps the password in use, and the service `app` prints the reason and loads nothing. With the
