@@ -121,8 +121,8 @@ fn an_older_record_is_a_conflict_and_a_newer_one_replaces() {
     // Stay 4 has two records, of which the first is the newer one.
     assert_eq!(counts(&first, &names), [4, 0, 0, 0, 1]);
     let older = extracts.load(&[0], "stays", &[]);
-    // The record of stay 2 is new. Those of stays 1 and 4 are older than the stored ones. The digests decide which record
-    // of stay 3 is stored.
+    // The record of stay 2 is new. Those of stays 1 and 4 are older than the stored ones. The digests decide which
+    // record of stay 3 is stored.
     let [written, replaced, present, duplicates, conflicts] = counts(&older, &names)[..] else { panic!("{older}") };
     assert_eq!((written - replaced, present, duplicates, written + conflicts), (1, 0, 1, 4), "{older}");
     assert!(replaced <= 1, "{older}");
