@@ -41,7 +41,7 @@ pub(crate) enum Scenario {
     Cache,
     /// A load that is divided into parts. First one process loads all parts, then several workers share them.
     Workers,
-    /// HL7 v2 messages: stored, and stored and folded.
+    /// HL7 v2 messages. One load only stores them, another one also folds them.
     Messages,
     /// FHIR resources.
     Resources,

@@ -36,7 +36,7 @@ pub struct Moto {
 
 impl Moto {
     /// Returns the moto that the tests of this process share. If moto cannot be started, prints a notice once and
-    /// returns `None`. This is so for example if PyPI cannot be reached or Python lacks `venv`.
+    /// returns `None`. Possible reasons: PyPI cannot be reached, or Python lacks `venv`.
     pub fn shared() -> Option<&'static Self> {
         static SHARED: OnceLock<Option<Moto>> = OnceLock::new();
         let shared = SHARED.get_or_init(|| match Self::start() {

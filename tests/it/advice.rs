@@ -51,7 +51,8 @@ fn the_advice_names_the_reason_and_a_setting_that_was_tried() {
     check(double, rows(&["1.234,50", "22,5"], &iso), &[], [numbers, &german]);
     check(double, rows(&["1,234.50", "1,234,567"], &iso), &[], [numbers, &format!("with thousands = \",\" {all}")]);
     check(double, rows(&["$ 5", "$7.5"], &iso), &[], [numbers, &format!("with currency = [\"$\"] {all}")]);
-    // A decimal comma or a separator of thousands: both would be accepted, with different values.
+    // Here a comma can be a decimal comma or a separator of thousands. Both settings would accept all rows, but with
+    // different values.
     let both = format!(
         "with thousands = \",\" or decimal = \",\" {all}; these settings read the same text as different values, so look at the \
          source first"

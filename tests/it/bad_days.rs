@@ -93,9 +93,9 @@ fn a_load_without_a_server_names_the_address_and_leaves_no_file() {
 fn a_killed_load_is_resumed_and_counts_as_if_it_had_not_been_killed() {
     let built_in = medlift(["spec", "show"]).run().expect_code(0).stdout;
     check_resumed_load("KILL", SLOW_ROWS, built_in);
-    // With this spec, some records lose a conflict: an earlier record has the same `_id`, so they are not stored. If
-    // the file contains such a record again after the place at which the killed load is resumed, this copy must count
-    // as a conflict too, not as a duplicate.
+    // With this spec, a record is a conflict if an earlier record has the same `_id` and another content. A conflict is
+    // not stored. If the file contains its row once more, after the place at which the killed load is resumed, the
+    // second row must count as a conflict too, and not as a duplicate.
     check_resumed_load("KILL", SLOW_ROWS, spec_without_age("keep-first"));
 }
 

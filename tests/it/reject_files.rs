@@ -312,7 +312,8 @@ fn a_reject_file_that_is_replaced_during_the_load_stops_the_load() {
     heal(&server);
     let stopped = running.wait().expect_code(1);
     assert!(stopped.stderr.contains("moved or replaced"), "{}", stopped.stderr);
-    // The ledger does not count rows that are only in the moved file. The next load writes these rows again.
+    // The ledger does not count the rows that were written only to the moved file. So the next load writes these rows
+    // again, to the copy.
     let resumed = summary(&load(&server, &place, text(&path), &SLOWLY).run().expect_code(4));
     assert_eq!(counts(&resumed, &ENDS), counts(&whole, &ENDS), "{resumed}");
     assert_eq!(resumed["verification"]["missing"], 0, "{resumed}");

@@ -371,7 +371,7 @@ fn each_part_has_its_rejects_in_s3() {
     assert_eq!(of_parts as u64, counts(&alone, &["rejected"])[0]);
 }
 
-/// The host name in the URL does not exist. Only the proxy knows how to reach the store.
+/// The host name in the store's URL does not exist. Only the proxy can reach the store.
 #[test]
 fn requests_use_the_proxy_of_the_environment() {
     let Some(s3) = S3::new("s3_proxy") else { return };

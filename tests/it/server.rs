@@ -96,7 +96,7 @@ pub(crate) fn wait_for_operation(server: &Server, filter: Document) {
     panic!("expected the operation within a minute");
 }
 
-/// Returns the name of a database on the shared server that no other test uses.
+/// Returns a name for a database on the shared server. No other test uses this name.
 pub(crate) fn fresh_database(purpose: &str) -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     format!("{purpose}_{}", COUNT.fetch_add(1, Ordering::Relaxed))

@@ -18,7 +18,7 @@ const LEFT_OUT: &[&str] = &["/tests.rs", "/tests/", "/simulation", "/from_toml/"
 
 /// Texts that users do not see as a message of their own.
 const INTERNAL: &[&str] = &[
-    // Parts of the driver's texts, by which failures are recognised.
+    // Parts of the driver's error texts. Medlift recognises failures by them.
     "failed to lookup address",
     "Name or service not known",
     "corrupt message of type InvalidContentType",

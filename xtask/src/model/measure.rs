@@ -60,7 +60,7 @@ impl Bench {
         value.ok_or_else(|| Error::failed(format!("the benchmark has no finding `{name}`")))
     }
 
-    /// Returns the factor by which other programs made the contender slower, if it needs all cores.
+    /// Returns the factor by which other programs made the contender slower. The contender must need all cores.
     fn slowdown(&self, contender: &str) -> Result<f64> {
         let cores = self.cores() as f64;
         let others = self.median(contender, "/other_cpu_seconds")? / self.median(contender, "/seconds")?;
