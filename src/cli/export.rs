@@ -42,9 +42,9 @@ pub(super) struct ExportArgs {
     #[arg(short, long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Format of the output; json writes one document per line, hl7 writes the messages as they were loaded, fhir
-    /// writes the resources as they were loaded, one per line [default: hl7 or fhir if the spec is for HL7 messages or
-    /// FHIR resources and the name of the file does not end with .csv; otherwise from the end of the file's name: .csv,
-    /// .json, .ndjson, .jsonl or .hl7; otherwise csv]
+    /// writes the resources as they were loaded, one per line [default: by the end of the file's name: .csv, .tsv or
+    /// .txt, .json, .ndjson or .jsonl (fhir if the spec is for FHIR resources), .hl7; for other names hl7 or fhir if the
+    /// spec is for messages or resources, otherwise csv]
     #[arg(long = "type", value_enum, ignore_case = true, value_name = "TYPE")]
     kind: Option<ExportType>,
     /// Delimiter of the CSV: , ; | or tab

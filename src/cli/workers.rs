@@ -17,7 +17,7 @@ pub(super) struct WorkerArgs {
     /// Maximum number of bulk inserts that all workers together have under way [default: no limit]
     #[arg(long, value_name = "N", requires = "manifest")]
     pub(super) writers_max: Option<NonZeroU32>,
-    /// Load no part; end the load if all parts are loaded: indexes, validator, verification
+    /// Load no part. If all parts are loaded, finish the load: build the indexes, attach the validator, verify
     #[arg(long, requires = "manifest")]
     pub(super) finish: bool,
 }

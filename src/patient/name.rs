@@ -30,7 +30,7 @@ pub enum NameError {
     #[error("the identifier has an authority, and --authority names another one; give one of the two")]
     TwoAuthorities,
     /// The text has several components, and the option gives the authority.
-    #[error("the identifier contains `^`, so it may be longer than its first component; give it as value^^^authority")]
+    #[error("the identifier contains `^`, so it is not clear where it ends; give it as value^^^authority")]
     Components,
     /// The key is not a UUID.
     #[error(

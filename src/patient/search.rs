@@ -280,7 +280,7 @@ async fn check_identity(
     notices.extend(others.into_iter().map(notice));
     if !unknown.is_empty() {
         notices.push(format!(
-            "the ledger does not say with which MEDLIFT_IDENTITY_KEY these collections were made, so it is not checked: {}",
+            "the ledger does not say with which MEDLIFT_IDENTITY_KEY these collections were made, so documents in them may not be found: {}",
             unknown.join(", ")
         ));
     }
@@ -324,8 +324,8 @@ async fn all_keys(
     }
     if keys.len() >= KEYS_MAX {
         notices.push(format!(
-            "{KEYS_MAX} or more records were merged with this patient, so not all documents may be found; probably a merge \
-             is wrong"
+            "{KEYS_MAX} or more records were merged with this patient, so some of the patient's documents may be missing here; probably \
+             a merge is wrong"
         ));
     }
     Ok(keys)

@@ -84,7 +84,7 @@ impl RefusedCells {
         let cells = self.0.get(&(reason, field)).map_or(&[][..], Vec::as_slice);
         let remedy = if cells.is_empty() { None } else { remedy(plan, reason, field, cells) };
         // Warn the user about the other rows, because the setting was tried only on refused cells.
-        let note = if count < rows { "; it also applies to the other rows" } else { "" };
+        let note = if count < rows { "; the setting also applies to all other rows" } else { "" };
         let remedy = remedy.map(|remedy| remedy + note);
         [Some(headline), remedy].into_iter().flatten().collect()
     }
@@ -185,7 +185,7 @@ mod tests {
         let cause = Cause { reason: "not_an_integer", field: Some(1), count: 307, rows: 310 };
         let expected = [
             "307 of 310 rows are rejected for one reason: `not_an_integer` in the field `Age`",
-            "with thousands = \".\" under the field `Age` of the spec, 300 of 300 refused cells that were tried are accepted; it also applies to the other rows",
+            "with thousands = \".\" under the field `Age` of the spec, 300 of 300 refused cells that were tried are accepted; the setting also applies to all other rows",
         ];
         assert_eq!(refused.advice(&plan, &cause), expected);
     }

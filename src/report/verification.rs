@@ -34,12 +34,12 @@ impl Verification {
             (true, 0, 0) => "verified: the collection contains exactly the accepted rows of the source",
             (true, 0, _) => "verified: the collection contains all accepted rows of the source, and other documents",
             (true, _, 0) => {
-                "verified: the collection equals the source, except for the records counted as refused, kept as stored or \
-                 superseded"
+                "verified: the collection equals the source, except for the records that are counted below as refused, kept as \
+                 stored or superseded"
             }
             (true, _, _) => {
-                "verified: the collection contains all accepted rows of the source, except for the records counted as \
-                 refused, kept as stored or superseded, and other documents"
+                "verified: the collection contains all accepted rows of the source, except for the records that are counted \
+                 below as refused, kept as stored or superseded, and other documents"
             }
             (false, _, _) => "verification found differences",
         }
@@ -157,8 +157,8 @@ mod tests {
             Verification { others: 3, ..none() },
             "verified: the collection contains all accepted rows of the source, and other documents",
         );
-        let excused = "verified: the collection equals the source, except for the records counted as refused, kept as \
-                       stored or superseded";
+        let excused = "verified: the collection equals the source, except for the records that are counted below as refused, \
+                       kept as stored or superseded";
         check(Verification { refused: 1, ..none() }, excused);
         check(Verification { kept_out: 1, ..none() }, excused);
         check(Verification { superseded: 1, ..none() }, excused);

@@ -33,7 +33,7 @@ pub enum WriteError {
     /// The server replaced none of the records of a batch in all attempts, because their documents were no longer those
     /// with which the records had been compared.
     #[error(
-        "cannot write to the collection: stored documents change all the time, or cannot be compared with newer records; \
+        "cannot write to the collection: stored documents changed again before each attempt, or cannot be compared with newer records; \
          look for other programs that change the collection, and for documents that Medlift did not write; then run the \
          same command again"
     )]

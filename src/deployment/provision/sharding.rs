@@ -113,8 +113,8 @@ fn refuse_unfit(found: &Found, wanted: &Wanted<'_>, name: &str) -> Result<(), St
     }
     if let Some(sharded) = found.cluster.collection.as_ref().filter(|sharded| !sharded.is_by_id()) {
         return Err(format!(
-            "{name} is already sharded on {}, and Medlift needs {{ _id: 1 }}: only then is _id unique, and each bulk \
-             insert is for one shard; give another --collection, or drop this one",
+            "{name} is already sharded on {}, and Medlift needs {{ _id: 1 }}: only with this key is _id unique, and only \
+             then does each bulk insert go to one shard; give another --collection, or drop this one",
             sharded.key
         ));
     }

@@ -154,8 +154,8 @@ impl Load<'_> {
             if !self.settle_counts(kind, &mut summary).await? {
                 summary.counts_are_estimates = true;
                 summary.notes.push(
-                    "the counts are sums of the parts: a record that two parts have is counted as already present in one \
-                     of them"
+                    "the counts are sums of the parts: a record that occurs in two parts is counted as written in one and \
+                     as already present in the other"
                         .into(),
                 );
             }

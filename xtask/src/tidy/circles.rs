@@ -39,7 +39,7 @@ impl Neighbours {
                     violations.push(Violation::new(
                         &path,
                         1,
-                        "the file is in a circle: it uses a file of this folder that also uses it",
+                        "the file is in a circle: it uses files of this folder that use it in turn",
                     ));
                 }
             }
