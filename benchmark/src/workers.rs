@@ -1,5 +1,5 @@
-//! The scenario `workers`: loads one table in parts, by one process and by several workers that start at the same
-//! moment. Each of them loads once with as many parts as there are workers, and once with many small parts. The
+//! The scenario `workers`: loads one table in parts, in two ways: by one process, and by several workers that start at
+//! the same moment. Each way is measured with as many parts as there are workers, and with many small parts. The
 //! difference shows how much time a part costs in addition to its rows.
 
 use std::path::{Path, PathBuf};

@@ -11,7 +11,8 @@ use crate::spec::{Index, Spec};
 /// The options of `create` that describe a validator.
 const OF_VALIDATOR: [&str; 3] = ["validator", "validationLevel", "validationAction"];
 
-/// What surrounds the documents of a collection, read before the collection is dropped.
+/// The options of a collection, the indexes that the spec does not describe, and whether there is a validator. All are
+/// read before the collection is dropped, because the server drops them with it.
 #[derive(Debug, Default, PartialEq)]
 pub struct Surroundings {
     /// The options of the collection, for example its collation, without its validator.

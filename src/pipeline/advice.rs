@@ -21,8 +21,8 @@ const CELL_BYTES_MAX: usize = 1000;
 /// The reasons for which settings are tried.
 const REASONS: [Reason; 4] = [Reason::NotANumber, Reason::NotAnInteger, Reason::NotADate, Reason::Undecodable];
 
-/// The first refused cells for each reason and field. If a row was refused as a whole, its cells that are not UTF-8 are
-/// joined and stored as one cell.
+/// The first refused cells for each reason and field. If a row was refused as a whole because some cells are not UTF-8,
+/// these cells are joined and stored as one cell.
 #[derive(Default)]
 pub(super) struct RefusedCells(BTreeMap<(&'static str, Option<usize>), Vec<Refused>>);
 

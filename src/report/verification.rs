@@ -20,8 +20,8 @@ impl fmt::Display for Verification {
 }
 
 impl Verification {
-    /// Writes the result without the number of rejected rows and without references to nothing. Reason: the summary of
-    /// a load already has these numbers. Its number of rejected rows also includes the records that the server or the
+    /// Writes the result without two numbers: the rejected rows, and the references to documents that do not exist.
+    /// Reason: the summary of a load already has these numbers. Its number of rejected rows also includes the records that the server or the
     /// conflict rule refused.
     pub(super) fn write_in_summary(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.headline())?;
@@ -39,7 +39,7 @@ impl Verification {
             }
             (true, _, _) => {
                 "verified: the collection contains all accepted rows of the source, except for the records that are counted \
-                 below as refused, kept as stored or superseded, and other documents"
+                 below as refused, kept as stored or superseded; it also contains other documents"
             }
             (false, _, _) => "verification found differences",
         }

@@ -1,4 +1,4 @@
-//! References to nothing: a document names another one by its `_id`, and the collection does not contain it.
+//! References to documents that do not exist: a document names another one by its `_id`, and the collection does not contain it.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! Tests of references to nothing: resources that refer to resources which no collection contains. Also of the newest
+//! Tests of references to resources that no collection contains. Also of the newest
 //! version of a resource, which is stored in whatever order the versions are loaded.
 
 use bson::doc;

@@ -28,7 +28,7 @@ struct Reading {
     /// Number of cells that need their quotes, because they contain a delimiter or a line break. A cell with both
     /// counts twice. Rows in which a cell looks like complete rows are left out.
     useful_quotes: u64,
-    /// The first line of the first row in which a cell looks like complete rows.
+    /// The line on which a row with such a cell begins: the first of these rows.
     first_swallowing: Option<u64>,
     /// Number of cells that are enclosed in quotes. Counted only if quotes are read as ordinary characters.
     enclosed: u64,

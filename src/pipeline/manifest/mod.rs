@@ -85,7 +85,8 @@ pub struct Part {
 /// Number of bytes at the beginning of a source. The field `head` of a part has the version of these bytes.
 const HEAD_BYTES: u64 = 8 << 20;
 
-/// Returns the version of the first [`HEAD_BYTES`] bytes of a source.
+/// Returns the hash of the first [`HEAD_BYTES`] bytes of a file, or the version of an object in S3. Returns `None` if the
+/// source can be read only once.
 fn head_of(origin: &Origin) -> Result<Option<Version>, Error> {
     let end = origin.size_bytes().unwrap_or(0).min(HEAD_BYTES);
     Ok(origin.part(0..end).map(|head| head.version()).transpose()?)

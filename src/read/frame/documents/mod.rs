@@ -1,6 +1,7 @@
 //! Finds JSON values that follow one another or are in an array. Each value is a row.
 //!
-//! This module looks only at brackets, strings, colons and commas. The parser decides whether a value is valid JSON.
+//! This module finds the end of a value by its brackets, strings, colons and commas. The parser decides whether a value
+//! is valid JSON.
 //! Commas between values are optional. Only an object is a valid row. A stray bracket between values, such as `}` or
 //! a second `[`, is a damaged row of one byte. The objects after it are still found.
 //!
