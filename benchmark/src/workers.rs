@@ -1,6 +1,6 @@
 //! The scenario `workers`: loads one table in parts, by one process and by several workers that start at the same
-//! moment. Each of them loads once with as many parts as there are workers, and once with many small parts. The
-//! difference shows how much time a part costs in addition to its rows.
+//! moment. Both loads are made with as many parts as there are workers, and again with many small parts. The loads with
+//! many parts take longer. The difference shows how much time a part costs in addition to its rows.
 
 use std::path::{Path, PathBuf};
 

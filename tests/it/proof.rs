@@ -1,5 +1,5 @@
-//! Tests that the proof of a load finds every difference. Only records that the load has listed in the ledger may be
-//! missing or different. A load without a proof must not report that the content was verified.
+//! Tests that the proof of a load finds every difference. The exceptions are records that the load has listed in the
+//! ledger, because they were refused or not stored. A load without a proof must not report that the content was verified.
 
 use bson::{Bson, doc};
 use serde_json::Value as Json;
