@@ -131,8 +131,8 @@ fn a_bundle_of_each_kind_gives_the_resources_of_its_entries() {
         let exported = place.write("all.ndjson", export(&place, &[]));
         assert_eq!(fs::read_to_string(&exported).unwrap().lines().count(), 2);
         if kind == "batch" {
-            // The exported Condition is not in a Bundle, so its reference `urn:uuid:…` leads to no resource. It must not
-            // replace the stored Condition, whose reference leads to the patient.
+            // The exported Condition is not in a Bundle, so its reference `urn:uuid:…` leads to no resource. It must
+            // not replace the stored Condition, whose reference leads to the patient.
             let again = place.load(&exported, &[&SPEC[..], &["--no-verify"]].concat(), 0);
             assert_eq!(total(&again), [2, 0, 1, 0, 1, 0], "{}", again["total"]);
             assert_eq!(find(&place, "Condition", doc! { "id": UUIDS[1] }), condition);

@@ -115,8 +115,8 @@ impl Case<'_> {
         load(&plan, &target, &options, &Interrupt::default(), &Progress::default()).await.unwrap();
     }
 
-    /// Checks the stays whose document the second load replaces if the change `meanwhile` is not made. With this change,
-    /// the result must be the same as if the change had been made before the second load.
+    /// Checks the stays whose document the second load replaces if the change `meanwhile` is not made. With this
+    /// change, the result must be the same as if the change had been made before the second load.
     fn check(&self, purpose: &str) {
         let place = Place::new(purpose);
         let before: Vec<&Document> = self.before.iter().collect();

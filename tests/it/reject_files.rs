@@ -116,7 +116,8 @@ fn a_resumed_load_continues_its_reject_file_and_keeps_rows_of_others() {
     let refused = load(&server, &place, text(&path), &SLOWLY).run().expect_code(1);
     assert!(refused.stderr.contains("the file has changed since this load was interrupted"), "{}", refused.stderr);
     assert_eq!(read(&file), edited);
-    // The file is restored, and another program has added a row at its end. The load continues and moves that row.
+    // The file is as the load left it, but another program has added a row at its end. The load continues, and moves
+    // that row to another file.
     fs::write(&file, format!("{left}somebody's\n")).unwrap();
     let run = load(&server, &place, text(&path), &["--no-verify"]).run().expect_code(4);
     assert!(run.stdout.contains("were moved to"), "{}", run.stdout);

@@ -14,8 +14,8 @@ const ONLY_MESSAGES: &[&str] = &["server/failure.rs", "server/uri.rs"];
 /// Files and directories whose texts are not checked:
 /// - tests
 /// - `from_toml`: the problems of a spec. They all have the form `FILE:LINE: KEY: PROBLEM; REMEDY`.
-/// - `tool_options.rs`: explanations of options that the MongoDB Database Tools have and Medlift does not have. They also
-///   have one common form.
+/// - `tool_options.rs`: explanations of options that the MongoDB Database Tools have and Medlift does not have. They
+///   also have one common form.
 const LEFT_OUT: &[&str] = &["/tests.rs", "/tests/", "/simulation", "/from_toml/", "/tool_options.rs"];
 
 /// Texts that users do not see as a message of their own.

@@ -85,7 +85,7 @@ pub(super) struct WriteCost {
     pub(super) cpu: f64,
     /// Time in which the shard's disk is busy.
     pub(super) disk: f64,
-    /// Time in which the connection waits for all pages of the document. They are read one after another.
+    /// Time in which the connection waits until the shard has read index pages for the document, one after another.
     pub(super) wait: f64,
 }
 
@@ -153,8 +153,8 @@ impl Costs {
         self.page_factor * missing * self.pages(stored, self.sweep_rows)
     }
 
-    /// Number of different pages that `window` random documents touch, divided by `window`. A page that several of these
-    /// documents touch counts once.
+    /// Number of different pages that `window` random documents touch, divided by `window`. A page that several of
+    /// these documents touch counts once.
     fn pages(&self, stored: f64, window: f64) -> f64 {
         let pages = (stored * self.index_bytes / self.page_bytes).max(1.0);
         pages / window * (1.0 - (-window / pages).exp())
