@@ -101,8 +101,8 @@ fn a_killed_load_is_resumed_and_counts_as_if_it_had_not_been_killed() {
 
 #[test]
 fn an_interrupted_load_is_resumed_and_counts_as_if_it_had_not_been_interrupted() {
-    // After SIGINT the load still writes the rows that it has already read. With this many rows, it then ends
-    // incomplete.
+    // After SIGINT the load still writes the rows that it has already read. The file has so many rows that this is not
+    // the whole file.
     check_resumed_load("INT", 36_000, medlift(["spec", "show"]).run().expect_code(0).stdout);
 }
 

@@ -344,7 +344,8 @@ fn the_same_id_in_two_systems_is_two_resources() {
     assert_eq!(load(&["--source-system", "north"]), [1, 0, 1, 0, 0, 0]);
     let [north, south] = ["north", "south"].map(|system| find(&place, "Patient", doc! { "source": system }));
     assert_ne!(north.get("patientReference"), south.get("patientReference"));
-    // If a Patient has no identifier, its key is computed from the references to it.
+    // A Patient without an identifier has only one key, which is computed from its id. References to it have the same
+    // key.
     assert_eq!(north.get("patient"), north.get("patientReference"));
     let table = place.write("a.csv", "Name,Age\nann,1\n");
     let wrong = place.run(&["load", text(&table), "--source-system", "north"]).expect_code(2);

@@ -81,8 +81,8 @@ async fn disturbed(place: &Place, collection: &str, meanwhile: Option<Document>)
 }
 
 impl Case<'_> {
-    /// Loads the first records, and then the second ones. The documents change before the second load, or before its
-    /// first update. Returns the documents.
+    /// Loads the first records, and then the second ones. Makes the changes `before` between the two loads, and the
+    /// change `meanwhile` before the first update of the second load. Returns the documents.
     fn load(
         &self,
         place: &Place,

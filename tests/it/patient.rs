@@ -196,7 +196,8 @@ fn a_collection_without_an_index_is_read_too() {
     );
 }
 
-/// A FHIR Patient has two keys: one is computed from its identifier, the other from the references to it.
+/// A FHIR Patient has two keys. One is computed from its identifier. The other is computed from its id, and is also the
+/// key of the resources that refer to the Patient.
 #[test]
 fn the_references_to_a_fhir_patient_are_found_by_the_identifier_and_the_other_way_round() {
     let place = Place::new("patient_fhir");
