@@ -133,8 +133,8 @@ enum Order {
     Random,
 }
 
-/// Measures A, B, C, A, B, C, …: a temporary disturbance of the machine then affects all contenders. If the order is
-/// random, each turn has another order.
+/// Measures the contenders in turns: A, B, C, A, B, C, …. A temporary disturbance of the machine then affects all
+/// contenders. With [`Order::Random`], each turn has a random order of its own.
 fn take_turns(
     stand: &mut Stand<'_>,
     contenders: &[Contender],

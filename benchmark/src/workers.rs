@@ -25,7 +25,8 @@ pub(crate) fn contenders(tools: &Tools<'_>, csv: &Path) -> Result<Vec<Contender>
     Ok(contenders)
 }
 
-/// Returns a worker that loads one row. Its time is that of a start, one part and the end of a load.
+/// Returns a worker that loads one row. A row takes almost no time, so the measured time is that of the start, one part
+/// and the end of a load.
 pub(crate) fn one_row(tools: &Tools<'_>) -> Result<Contender> {
     let (manifest, _) = tools.inputs.manifest(&tools.inputs.csv(1)?, &tools.inputs.plain_spec()?, 1)?;
     Ok(tools.workers("worker with one row", &manifest, &rejects(tools), 1))

@@ -1,5 +1,5 @@
-//! A normal form of JSON, in which two texts can be compared. A comparison of values would find 1.50 equal to 1.5, and
-//! ignore the order of keys.
+//! A normal form of JSON, in which two texts can be compared. In this form, 1.50 and 1.5 are different, and the order
+//! of keys matters. A comparison of parsed values would miss both differences.
 
 use std::fmt;
 

@@ -95,8 +95,8 @@ fn an_encoding_is_proposed_if_the_refused_rows_can_be_decoded_with_it() {
                     with --encoding windows-1252, 10 of 10 refused rows that were tried can be decoded; check names \
                     with accents in the result\n";
     assert!(run.stdout.starts_with(expected), "{}", run.stdout);
-    // Apart from one damaged byte, this cell is valid UTF-8. So the file is not in windows-1252, and the option is
-    // not proposed.
+    // Apart from one damaged byte, this cell is valid UTF-8. So the file is not in windows-1252, and the option
+    // `--encoding windows-1252` is not proposed.
     let row = ["Zo\u{eb} ".as_bytes(), b"\xe9\t1\t2024-01-31\n"].concat();
     let damaged = [b"Id\tCost\tDay\n".to_vec(), row.repeat(10)].concat();
     let run = dry_run(dir.path(), &spec("type = 'double'"), damaged, &["--encoding", "utf-8"]).expect_code(4);

@@ -18,7 +18,7 @@ use crate::program::medlift;
 use crate::server::{fail_point, fresh_database, server_with_fail_points, shared};
 
 /// Returns cases. A case is the type of a field, the other keys of the field in the spec, and cells. Cleaning and the
-/// server must understand the keys in the same way. Otherwise the server refuses some of the cells.
+/// server must understand the keys in the same way. Otherwise the server refuses cells that cleaning accepts.
 fn cases() -> Vec<(&'static str, String, Vec<String>)> {
     let pattern = |pattern: &str| format!("pattern = '{pattern}'");
     let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();

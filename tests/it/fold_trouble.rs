@@ -57,8 +57,8 @@ fn new_messages_are_read_once_and_folded_in_the_order_of_time() {
     let place = Place::new("fold_order");
     place.load_messages("a.hl7", &[result(40_000, 10)]);
     place.fold(&[]);
-    // All messages are about the result that is already folded, and later than its message. Together they are larger
-    // than the events of one group (4 MiB).
+    // Every new message is about the result that is already folded, and is later than the first message. Together, the
+    // new messages are larger than the events of one group (4 MiB).
     let later: Vec<String> = (0..1_100).map(|at| result(50_000 + at, 9_000)).collect();
     place.load_messages("b.hl7", &later);
     let read = place.messages_read_by_fold();
@@ -67,7 +67,7 @@ fn new_messages_are_read_once_and_folded_in_the_order_of_time() {
         "each _id and each new message must be read once, but {read} documents were read"
     );
     // These messages are earlier than those that are already folded. So the result is folded again from all its
-    // messages. This must happen only once.
+    // messages. For this, each message must be read only once.
     let earlier: Vec<String> = (0..600).map(|at| result(10_000 + at, 9_000)).collect();
     place.load_messages("c.hl7", &earlier);
     let read = place.messages_read_by_fold();

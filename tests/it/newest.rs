@@ -182,7 +182,8 @@ fn a_newer_document_is_a_difference_unless_another_load_can_have_stored_it() {
     extracts.load(&[0], "stays", &[]);
     let load = ["load", text(&extracts.files[0]), "--json", "--spec", text(&extracts.spec)];
     // The times do not change here. Of two versions with the same time, the one with the greater digest is newer. So
-    // some of the changed documents are newer than their records, and some are older.
+    // some of the changed documents are newer than their records, and some are older. All must be differences, because
+    // no other load can have stored them.
     for ward in ["p", "q", "r"] {
         check_changed(&extracts, doc! { "Ward": ward }, 4);
         let proof = &summary(&extracts.place.run(&load).expect_code(5))["verification"];
@@ -194,7 +195,8 @@ fn a_newer_document_is_a_difference_unless_another_load_can_have_stored_it() {
     let ledger = extracts.place.collection("medlift_runs");
     block_on(async move { ledger.delete_many(doc! {}).await.unwrap() });
     check_changed(&extracts, later, 0);
-    // Stay 2 has no time in the source, so even this early time is later. The other three documents are different.
+    // Stay 2 has no time in the source. So even this early time counts as later, and the document of stay 2 is newer.
+    // The other three documents are older, so they are differences.
     let earlier = bson::DateTime::from_millis(0);
     check_changed(&extracts, doc! { "changed.at": earlier }, 3);
 }

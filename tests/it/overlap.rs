@@ -1,5 +1,5 @@
-//! Tests of `on_conflict = "newest"` with documents that change between the comparison with a record and their
-//! replacement, or that Medlift did not write.
+//! Tests of `on_conflict = "newest"`. A load compares a document with a record, and then replaces it. In these tests,
+//! another program changes the document between these two steps, or has written it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,8 +21,9 @@ use crate::concerns::{options, target};
 use crate::load::{Place, block_on, text};
 use crate::server::shared;
 
-/// Number of stays. Of two versions with the same time, the one with the greater digest is newer. A change makes about
-/// half of the digests greater. With this many stays, each test has newer and older documents.
+/// Number of stays. If two versions of a document have the same time, the one with the greater digest counts as newer.
+/// A change of all documents makes about half of their digests greater. With this many stays, each test therefore has
+/// newer and older documents.
 const STAYS: i32 = 24;
 
 const SPEC: &str = "name = 'stays'\ncollection = 'stays'\n[identity]\nfields = ['No']\non_conflict = 'newest'\n\
@@ -80,8 +81,8 @@ async fn disturbed(place: &Place, collection: &str, meanwhile: Option<Document>)
 }
 
 impl Case<'_> {
-    /// Loads the first records, and then the second ones. The documents change before the second load, or before its
-    /// first update. Returns the documents.
+    /// Loads the first records, and then the second ones. Makes the changes `before` between the two loads, and the
+    /// change `meanwhile` before the first update of the second load. Returns the documents.
     fn load(
         &self,
         place: &Place,
@@ -114,8 +115,8 @@ impl Case<'_> {
         load(&plan, &target, &options, &Interrupt::default(), &Progress::default()).await.unwrap();
     }
 
-    /// Checks the stays whose document the second load replaces if no change is made meanwhile. With the change, the
-    /// result must be the same as if the change had been made before the second load.
+    /// Checks the stays whose document the second load replaces if the change `meanwhile` is not made. With this
+    /// change, the result must be the same as if the change had been made before the second load.
     fn check(&self, purpose: &str) {
         let place = Place::new(purpose);
         let before: Vec<&Document> = self.before.iter().collect();

@@ -136,7 +136,7 @@ fn two_first_loads_at_the_same_time_count_each_document_once_and_are_verified() 
 }
 
 /// The server delays each query, so that the test can freeze the first load during its verification. The verification
-/// reads the collection in 18 ranges. Most of them are read after the second load has written.
+/// reads the collection in 18 ranges. Most ranges are read after the second load has written.
 #[test]
 fn documents_of_a_load_that_begins_during_the_verification_are_not_differences() {
     let place = Place::new("late");

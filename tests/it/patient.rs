@@ -163,7 +163,8 @@ fn another_identity_key_is_reported() {
     let run = patient().run().expect_code(2);
     assert!(run.stderr.contains("messages were made with the identity key with the fingerprint"), "{}", run.stderr);
     assert!(run.stderr.contains("but MEDLIFT_IDENTITY_KEY is not set; set MEDLIFT_IDENTITY_KEY"), "{}", run.stderr);
-    // The ledger has no identity for the collections of the state. Their identity is that of the messages.
+    // The ledger stores the identity key of the messages, but not of the state. Both have the same key. So the command
+    // must refuse another key for the collections of the state too.
     for collection in ["patients", "visits", "results"] {
         let run = place.program(&["patient", "MRN77^^^GOODHEALTH", "--collection", collection]).run().expect_code(2);
         assert!(run.stderr.contains("set MEDLIFT_IDENTITY_KEY"), "{}", run.stderr);
@@ -195,7 +196,8 @@ fn a_collection_without_an_index_is_read_too() {
     );
 }
 
-/// A FHIR Patient has two keys: that of its identifier, and that of the references to it.
+/// A FHIR Patient has two keys. One is computed from its identifier. The other is computed from its id, and is also the
+/// key of the resources that refer to the Patient.
 #[test]
 fn the_references_to_a_fhir_patient_are_found_by_the_identifier_and_the_other_way_round() {
     let place = Place::new("patient_fhir");

@@ -1,5 +1,5 @@
-//! Tests of references to resources that no collection contains. Also of the newest
-//! version of a resource, which is stored in whatever order the versions are loaded.
+//! Tests of references to resources that do not exist. Also tests that the newest version of a resource is stored,
+//! whatever the order in which the versions are loaded.
 
 use bson::doc;
 use serde_json::Value as Json;

@@ -160,8 +160,8 @@ fn each_error_says_what_to_do_and_no_secret() {
     }
 }
 
-/// Starts a server on a loopback port, and returns its URL. The server returns credentials like the services of AWS for
-/// containers and for instance roles.
+/// Starts a server on a loopback port, and returns its URL. The server imitates the two AWS services that give
+/// credentials to containers and to instances with a role.
 fn credentials_server() -> String {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));

@@ -21,7 +21,7 @@ pub(crate) fn shared() -> &'static Server {
 }
 
 /// Starts a server that delays each insert from medlift after the first 36. A load of `SLOW_ROWS` rows with the options
-/// `SLOWLY` then stays in the middle until a test stops it or calls [`heal`].
+/// `SLOWLY` is then so slow that a test can stop it in the middle. After [`heal`], the load continues at normal speed.
 pub(crate) fn slow_server() -> Server {
     let server = server_with_fail_points();
     let data = doc! { "failCommands": ["insert"], "blockConnection": true, "blockTimeMS": 400, "appName": "medlift" };

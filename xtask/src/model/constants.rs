@@ -91,7 +91,7 @@ pub(super) struct Prices {
 }
 
 impl Prices {
-    /// Asks `deploy/aws/check/costs.py` for the size large.
+    /// Reads the prices and the sizes of the size large from `deploy/aws/check/costs.py`.
     pub(super) fn read() -> Result<Self> {
         let program = "import json, costs\n\
             v = costs.parameters('large')\n\

@@ -336,7 +336,7 @@ impl Simulation<'_> {
     }
 
     /// Wakes a waiting worker, because a part or a token is free. A token is the right to send one bulk command at a
-    /// time (see `writers_max`). The worker notices this only when it looks again.
+    /// time (see `writers_max`). The worker notices this only when it looks again, on average after half an interval.
     fn wake(&mut self) {
         if let Some(worker) = self.waiting.pop() {
             self.push(POLL_SECONDS / 2.0, Event::Look(worker));
