@@ -68,8 +68,8 @@ pub struct SourcePlan {
     /// The format, columns and date formats of the source.
     pub layout: Layout,
     density: Density,
-    /// The version of the source, once it is known. The version of a file is a hash, so Medlift must read the file to
-    /// its end to find it.
+    /// The version of the source, once it is known. The version of a file is a hash, so Medlift must read the whole
+    /// file to compute it.
     version: OnceLock<Version>,
     /// The reader that read the first bytes. Kept open only for the first source, and for a source that can be opened
     /// only once.

@@ -381,8 +381,8 @@ impl Bench {
         }
     }
 
-    /// Removes the documents that were already made from a rejected row. In each of the kinds `kinds`, this is the last
-    /// document.
+    /// Removes the documents that were already made from a rejected row. The document of the row is the last one in
+    /// each of the kinds `kinds`.
     fn take_back(&mut self, kinds: Range<usize>, encoded: &mut EncodedBlock) {
         for (bench, kind) in self.kinds[kinds.clone()].iter_mut().zip(&mut encoded.kinds[kinds]) {
             if let Some(entry) = kind.entries.pop() {

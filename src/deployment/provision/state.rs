@@ -177,7 +177,6 @@ pub(super) fn views(spec: &Spec) -> Vec<(&'static str, Vec<Document>)> {
     shown.map(|(name, shown)| (name, vec![doc! { "$project": shown }])).collect()
 }
 
-/// Returns the names of the views.
 pub(super) fn view_names(spec: &Spec) -> Vec<String> {
     state_collections(spec).iter().map(|name| view_name(name)).collect()
 }
