@@ -51,7 +51,8 @@ pub(super) struct Cause {
 }
 
 impl RefusedCells {
-    /// Keeps the cell for which a row was refused, if a setting can be tried on it and there are not enough cells yet.
+    /// Keeps the cell for which a row was refused, if a setting can be tried on the cell. Does nothing if [`CELLS_MAX`]
+    /// cells are kept already.
     pub(super) fn add(&mut self, row: &RejectedRow, plan: &Plan) {
         let (reason, field) = (row.reject.reason, row.reject.field);
         if !REASONS.contains(&reason) {
@@ -143,7 +144,8 @@ fn undecoded(cells: &[Vec<u8>]) -> Vec<u8> {
 fn encoding(plan: &Plan, cells: &[Refused]) -> Option<String> {
     let wanted = Encoding::Windows1252;
     let has_utf8 = |bytes: &[u8]| bytes.utf8_chunks().any(|chunk| !chunk.valid().is_ascii());
-    // Sources in other encodings were converted to UTF-8, so their original bytes are not known here.
+    // A source in another encoding was converted to UTF-8, so its original bytes are not known here. Its cells count as
+    // not decodable.
     let accepts = |row: &&Refused| {
         plan.sources[row.source].encoding == Encoding::Utf8 && is_decodable(wanted, &row.bytes) && !has_utf8(&row.bytes)
     };

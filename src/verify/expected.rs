@@ -13,8 +13,8 @@ pub(crate) const ROWS_LISTED_MAX: usize = 10;
 #[derive(Debug)]
 pub struct Expectation {
     records: Sorter,
-    /// The same records, but each has its rank in the place of the digest. Both sorters give the records in the same
-    /// order. `None` if no rank is needed.
+    /// The same records, but with the rank of each record (its value in the order field) in the place of the digest.
+    /// Both sorters give the records in the same order. `None` if no rank is needed.
     ranks: Option<Sorter>,
 }
 

@@ -12,8 +12,8 @@ use crate::encode::{Digest, Id};
 pub struct Verification {
     /// Records in the sources, including duplicates and conflicts.
     pub records: u64,
-    /// Records are read in the order of sources and rows. The first record with an `_id` is the expected one at first.
-    /// A later record with the same `_id` and the same content as the expected one is a duplicate.
+    /// Records with the same `_id` and the same content as the record that is expected so far. Records are read in the
+    /// order of sources and rows, and the first record with an `_id` is expected until a conflict replaces it.
     pub duplicates: u64,
     /// Later records with the same `_id` as the expected record, but with other content. The spec and the mode of the
     /// load decide which of the two is expected from then on. Example: three records with one `_id` have the contents
@@ -43,8 +43,9 @@ pub struct Verification {
     /// Documents that are different because the load kept the stored content, or because the server refused the new
     /// content. Counted only when a load verifies itself.
     pub kept_out: u64,
-    /// Documents that are newer than the expected ones, if the spec says that the newest record is stored, and another
-    /// load can have stored them ([`judge_newer`](Self::judge_newer)). They are not differences.
+    /// Documents that are newer than the expected ones and that another load can have stored (see
+    /// [`judge_newer`](Self::judge_newer)). They are not differences. Always 0 if the spec does not say that the newest
+    /// record is stored.
     pub superseded: u64,
     /// Documents among `superseded` that have the same value in the order field as the expected ones. Only their
     /// greater digest makes them newer.
@@ -134,7 +135,7 @@ pub enum Kind {
     Tie,
 }
 
-/// Whether another load than that of the sources can have stored newer documents, according to the ledger.
+/// Whether loads of other sources can have stored newer documents, according to the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OtherLoads {
     /// The ledger has only loads of these sources.
@@ -159,12 +160,12 @@ pub struct RowOfSource {
 pub struct DifferingField {
     /// The dotted name of the field, for example `Address.City`.
     pub name: String,
-    /// The value according to the sources, as canonical extended JSON. Only if the user requested values and the
-    /// document has the field.
+    /// The value according to the sources, as canonical extended JSON. `None` if the user did not request values, or if
+    /// the expected document does not have the field.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expected: Option<String>,
-    /// The value in the collection, as canonical extended JSON. Only if the user requested values and the document has
-    /// the field.
+    /// The value in the collection, as canonical extended JSON. `None` if the user did not request values, or if the
+    /// stored document does not have the field.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stored: Option<String>,
 }

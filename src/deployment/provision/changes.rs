@@ -222,7 +222,7 @@ fn create_ledger(wanted: &Wanted<'_>) -> Step {
     Step::new(what, [doc! { "create": &wanted.ledger }])
 }
 
-/// Returns the de-identified views: the collection of each, and its pipeline.
+/// Returns the de-identified views. Each is given as the name of its collection and its pipeline.
 fn views(wanted: &Wanted<'_>) -> Vec<(String, Vec<Document>)> {
     let of_state = state::views(wanted.spec).into_iter().map(|(name, pipeline)| (name.to_owned(), pipeline));
     std::iter::once((wanted.collection.clone(), pipeline(wanted.spec))).chain(of_state).collect()

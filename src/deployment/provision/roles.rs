@@ -50,9 +50,9 @@ pub(super) struct Role {
 ///
 /// The loader may insert, update and find documents in the collection of the data and in those of the ledger. It may
 /// also list collections, validators and indexes, to check that the collection matches the spec, and may read the free
-/// disk space. It cannot change validators or indexes, delete documents, or read the documents of other collections. If
-/// the spec describes messages that can be folded, the loader may also write and delete what a fold makes from them,
-/// but no message. The analyst may only read the de-identified views.
+/// disk space. It cannot change validators or indexes. It cannot delete documents, or read the documents of other
+/// collections, with one exception: if the spec describes messages that can be folded, it may read, write and delete
+/// documents in the collections that a fold writes. The analyst may only read the de-identified views.
 pub(super) fn roles(wanted: &Wanted<'_>) -> [Role; 2] {
     let on = |collection: &str, actions: &[&str]| privilege(&wanted.database, collection, actions);
     let mut loader = vec![
@@ -117,8 +117,8 @@ impl Role {
     /// one collection would remove the rights on the others. `actual` are the privileges of the role on the server, and
     /// `others` are the other provisioned collections.
     ///
-    /// Adds only privileges that the role already has. Reason: a user who may write could create a view with the name
-    /// of a de-identified view. The role would then permit more than the administrator granted.
+    /// Never adds a privilege that the role on the server does not have. Reason: a user who may write could create a
+    /// view with the name of a de-identified view. The role would then permit more than the administrator granted.
     pub(super) fn keep(&mut self, actual: &[Document], database: &str, others: &[String]) {
         let actual = permitted(actual);
         let is_kept = |privilege: &Document| includes(&actual, &permitted(std::slice::from_ref(privilege)));
@@ -221,10 +221,10 @@ mod tests {
         };
         let labs = [privilege("ward", "labs", &LOADING), privilege("ward", "labs_deidentified", &READING)];
         check(&["labs"], [&labs[..1], &labs[1..]]);
-        // Nothing is kept on a collection that was not provisioned, or on which the role has no privilege yet.
+        // Privileges are kept only on provisioned collections on which the role on the server already has them.
         check(&[], [&[], &[]]);
         check(&["letters"], [&[], &[]]);
-        // A privilege that Medlift does not grant is not kept.
+        // Only privileges that Medlift grants are kept: not `remove` on `labs`, and not `find` alone.
         let with_more = [privilege("ward", "labs", &["find", "insert", "listIndexes", "remove", "update"])];
         assert_eq!(kept(loader.clone(), &with_more, &["labs"]), labs[..1]);
         assert_eq!(kept(loader.clone(), &[privilege("ward", "labs", &["find"])], &["labs"]), []);

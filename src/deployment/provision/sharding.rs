@@ -134,8 +134,8 @@ fn refuse_unfit(found: &Found, wanted: &Wanted<'_>, name: &str) -> Result<(), St
     }
 }
 
-/// Returns the shards that receive a range, in the order of their ranges. The primary shard of the database is the
-/// first one. A new sharded collection is on this shard, so its range need not be moved.
+/// Returns the shards that receive a range, in the order of their ranges. The first is the primary shard of the
+/// database. A new sharded collection is on this shard, so the first range need not be moved.
 fn chosen(cluster: &Cluster, sharding: Sharding) -> Result<Vec<String>, String> {
     let is_primary = |name: &String| Some(name) == cluster.primary.as_ref();
     let count = sharding.shards.unwrap_or(cluster.shards.len());
@@ -170,7 +170,7 @@ struct Moved {
 }
 
 /// Returns the ranges that must be moved so that each shard has its wanted range. Each returned range is inside one
-/// range of `now`, because `moveRange` moves only a part of a single chunk.
+/// range of `now`, because one `moveRange` cannot move parts of two ranges.
 fn moves(now: &[Owned], wanted: &[Owned]) -> Vec<Moved> {
     let with_ends = |ranges: &[Owned]| {
         let ends = ranges.iter().skip(1).map(|range| range.from).chain([Bound::Highest]);

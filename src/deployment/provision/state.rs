@@ -1,8 +1,8 @@
-//! What surrounds the documents of the state that a fold of HL7 v2 messages writes: their collections, indexes and
-//! de-identified views.
+//! Creates the collections, indexes and de-identified views for the *state*: the documents that a fold of HL7 v2
+//! messages writes.
 //!
-//! The collections need no validator, because the fold reads back each document that it extends, and `verify`
-//! computes all of them again. A validator could also refuse documents that another program writes into a collection
+//! The collections need no validator: the fold reads each document before it extends it, and `verify` computes all
+//! documents of the state again. A validator could also refuse documents that another program writes into a collection
 //! such as `patients`.
 //!
 //! The views list every element that they show. They show no identifier, no name, no place and no free text. A field of
@@ -28,7 +28,8 @@ const ICD_10: &str = "^[A-Z][0-9][0-9A-Z](\\.[0-9A-Z]{1,4})?$";
 /// (45 CFR 164.514(b)(2)(i)(C)).
 const AGES: [&str; 9] =
     ["30525-0", "21612-7", "29553-5", "35659-2", "39016-1", "63900-5", "63932-8", "21112-8", "57722-1"];
-/// One number, as NM and SN contain it. More digits could be a date, a telephone number or an identifier.
+/// The form of a number in a value of the type NM, and below, of the type SN (`>^100`). A number with more digits is
+/// not shown, because it could be a date, a telephone number or an identifier.
 const NUMBER: &str = "^[+-]?[0-9]{1,6}(\\.[0-9]{1,6})?$";
 const STRUCTURED_NUMBER: &str = "^(<|>|<=|>=|=|<>)?\\^[0-9]{1,6}(\\.[0-9]{1,6})?$";
 /// A number is shown only with one of these units. None of them is a unit of ages.
@@ -117,8 +118,8 @@ pub(super) fn state_collections(spec: &Spec) -> &'static [&'static str] {
     if is_folded(spec) { &*NAMES } else { &[] }
 }
 
-/// Returns the collections that the loader may also remove documents from: those of the state, and the one that notes
-/// which messages are folded. Empty if the spec describes nothing that can be folded.
+/// Returns the collections from which the loader may remove documents: those of the state, and the collection that
+/// records which messages are folded. Empty if the spec describes nothing that can be folded.
 pub(in crate::deployment) fn folded_collections(spec: &Spec, messages: &str) -> Vec<String> {
     let names = state_collections(spec);
     let notes = (!names.is_empty()).then(|| notes_of(messages));
@@ -166,7 +167,7 @@ fn create(wanted: &Wanted<'_>, name: &str, indexes: Vec<Document>) -> Step {
     Step::new(what, [doc! { "create": name }, doc! { "createIndexes": name, "indexes": indexes }])
 }
 
-/// Returns the views of the state for analysts: the collection of each, and its pipeline.
+/// Returns the views of the state for analysts. Each is given as the name of its collection and its pipeline.
 pub(super) fn views(spec: &Spec) -> Vec<(&'static str, Vec<Document>)> {
     let [patients, visits, results] = collections();
     let zone = spec.source.zone;
@@ -176,7 +177,6 @@ pub(super) fn views(spec: &Spec) -> Vec<(&'static str, Vec<Document>)> {
     shown.map(|(name, shown)| (name, vec![doc! { "$project": shown }])).collect()
 }
 
-/// Returns the names of the views.
 pub(super) fn view_names(spec: &Spec) -> Vec<String> {
     state_collections(spec).iter().map(|name| view_name(name)).collect()
 }
