@@ -20,9 +20,9 @@ impl fmt::Display for Verification {
 }
 
 impl Verification {
-    /// Writes the result without the number of rejected rows and without references to nothing. Reason: the summary of
-    /// a load already has these numbers. Its number of rejected rows also includes the records that the server or the
-    /// conflict rule refused.
+    /// Writes the result without two numbers: the rejected rows, and the references to resources that do not exist.
+    /// Reason: the summary of a load already has these numbers. Its number of rejected rows also includes the records
+    /// that the server or the conflict rule refused.
     pub(super) fn write_in_summary(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.headline())?;
         self.write_details(f)
@@ -73,7 +73,8 @@ impl Verification {
         self.write_other_loads(f)
     }
 
-    /// Names the loads of other sources that may have written the extra documents, and the option for this case.
+    /// Names the loads of other sources that may have written the extra documents. If these loads explain all extra
+    /// documents, also proposes `--ignore-extra`.
     fn write_other_loads(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.extra == 0 || self.other_loads.is_empty() {
             return Ok(());
