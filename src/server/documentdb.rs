@@ -1,4 +1,4 @@
-//! The profile of Amazon DocumentDB: what it lacks of the features that Medlift needs, by version. DocumentDB speaks
+//! Amazon DocumentDB: the features that Medlift needs and that some or all of its versions lack. DocumentDB speaks
 //! MongoDB's protocol, but is another product.
 //!
 //! The source of each limit is Amazon's table "Supported MongoDB APIs, operations, and data types in Amazon

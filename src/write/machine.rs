@@ -69,9 +69,9 @@ pub enum Complaint {
 pub enum Verdict {
     /// The stored content is equal to the record.
     Equal,
-    /// Other content is stored. If the newest record wins, the stored content is older than the record.
+    /// Other content is stored. In a load in which the newest record wins, the stored content is older than the record.
     Different,
-    /// Other content is stored, and it is newer than the record. Only in a load in which the newest record wins.
+    /// Other content is stored, and it is newer than the record. Occurs only in a load in which the newest record wins.
     Newer,
     /// Nothing is stored.
     Absent,
