@@ -66,8 +66,9 @@ impl Batch {
     /// stored document then has the same content as the record.
     ///
     /// With [`Step::ReplaceOlder`], the stored document was older than the record when the two were compared. It has
-    /// been changed since then. If a reply was lost, an earlier command of this load has probably changed it, so the
-    /// record counts as replaced. Otherwise another program has changed it, and the record counts as already present.
+    /// been changed since then. If a reply was lost, an earlier command of this load has probably changed it, and the
+    /// record counts as replaced. It also counts as replaced if its `_id` occurred in an earlier chunk. Otherwise
+    /// another program has changed the document, and the record counts as already present.
     pub(super) fn when_taken(&self) -> Outcome {
         match self.step {
             Step::ReplaceOlder if self.is_own() => Outcome::ReplacedOwn,

@@ -16,9 +16,9 @@ use bson::{RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
 
 use crate::encode::{Id, OrderField};
 
-/// Returns the query for a stored document that is older than a record. If the values of
-/// `field` show that it is older, `tie_bytes_max` is 0. If only the digests show it, `tie_bytes_max` is the approximate
-/// maximum size of the query in bytes.
+/// Returns the query for a stored document that is older than a record. If the values of `field` show that it is older,
+/// `tie_bytes_max` is 0. If only the digests show it, `tie_bytes_max` is the approximate maximum size of the query in
+/// bytes.
 pub(super) fn unchanged(id: Id, field: &OrderField, stored: &[u8], tie_bytes_max: usize) -> RawDocumentBuf {
     let mut query = rawdoc! { "_id": id.to_binary() };
     // If the values decide, this condition is enough: every document that it finds is older than the record.
