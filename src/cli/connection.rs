@@ -195,9 +195,9 @@ impl ConnectionArgs {
     }
 
     /// Uses the collection of the spec if the spec [has its own](Spec::has_own_collection) and the user gave no
-    /// `--collection`. Without this, messages would be loaded into the collection `admissions` of an `.env`. If
-    /// `COLLECTION_NAME` names another collection, tells the user that it is ignored. Tells nothing if `is_quiet` is
-    /// true.
+    /// `--collection`. Otherwise HL7 messages would be loaded into the collection that `COLLECTION_NAME` names in
+    /// `.env`, for example `admissions`. If `COLLECTION_NAME` names another collection than the spec, tells the user
+    /// that this variable is ignored. Tells nothing if `is_quiet` is true.
     pub(super) fn in_collection_of(self, spec: &Spec, is_quiet: bool) -> Result<Self, Error> {
         if self.collection.is_some() || !spec.has_own_collection() {
             return Ok(self);
@@ -220,8 +220,8 @@ impl ConnectionArgs {
         ))
     }
 
-    /// Connects to the deployment for `purpose`. `collection` is used if neither the user nor the environment names
-    /// one.
+    /// Connects to the deployment for `purpose`. `collection` is used if neither the options nor the settings name a
+    /// collection.
     pub(super) async fn connect(self, purpose: Purpose, collection: &str) -> Result<Target, Error> {
         let destination = Destination::settle(&self.into_connection(purpose)?, &settings::load()?, collection)?;
         connect(&destination).await

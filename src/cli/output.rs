@@ -16,7 +16,7 @@ pub(super) const WITH_REJECTS: u8 = 4;
 /// Exit code if verification found a difference.
 pub(super) const DIFFERENT: u8 = 5;
 
-/// Exit code if a load that the user waited for ended, but is not complete.
+/// Exit code of `medlift runs show --watch` if the load has ended and is not complete.
 pub(super) const INCOMPLETE: u8 = 1;
 
 /// Exit code if the same load command should be run again.

@@ -63,7 +63,7 @@ struct Moment {
 }
 
 impl Moment {
-    /// Returns the last millisecond.
+    /// Returns the last millisecond of the day, or the point in time itself.
     const fn last_ms(self) -> i64 {
         if self.is_day { self.ms + DAY_MS - 1 } else { self.ms }
     }

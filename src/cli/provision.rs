@@ -201,7 +201,8 @@ async fn provision_one(
 }
 
 impl Provisioned {
-    /// Adds the result for another collection. What concerns several collections, such as a user, is named once.
+    /// Adds the result for another collection. A text that both results contain, for example about a user, is kept
+    /// once.
     fn add(&mut self, other: Self) {
         let lists = [
             (&mut self.steps, other.steps),

@@ -91,7 +91,7 @@ impl fmt::Display for Overviews {
 }
 
 impl Overviews {
-    /// Returns the exit code for a user who waited for these loads. Returns `None` if one of them has not ended.
+    /// Returns the exit code of `--watch`. Returns `None` if one of the loads has not ended.
     fn exit_code(&self) -> Option<u8> {
         let ends: Vec<End> = self.0.iter().map(LoadOverview::end).collect::<Option<_>>()?;
         Some(if ends.contains(&End::Stalled) {

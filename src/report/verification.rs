@@ -73,7 +73,8 @@ impl Verification {
         self.write_other_loads(f)
     }
 
-    /// Names the loads of other sources that may have written the extra documents, and the option for this case.
+    /// Names the loads of other sources that may have written the extra documents. If these loads explain all extra
+    /// documents, also proposes `--ignore-extra`.
     fn write_other_loads(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.extra == 0 || self.other_loads.is_empty() {
             return Ok(());

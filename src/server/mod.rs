@@ -55,7 +55,7 @@ pub fn collection_of_view(view: &str) -> Option<&str> {
     view.strip_suffix(VIEW_SUFFIX).filter(|collection| !collection.is_empty())
 }
 
-/// The reason why the server cannot be used. No variant contains a password or a text from the server.
+/// The reason why the server cannot be used. No variant contains a password or a message of the server.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     /// The connection string cannot be used.

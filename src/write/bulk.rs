@@ -197,8 +197,8 @@ impl Bulk {
         patiently(|| self.documents.drop().into_future()).await
     }
 
-    /// Sends the records of a batch. This is one command, or several commands if the queries are too long for one. Of
-    /// each error, the result contains only the position and the cause.
+    /// Sends the records of a batch: in one command, or in several if the queries are too long for one. For each record
+    /// that the server did not accept, the result contains its position and the cause, and no other part of the error.
     ///
     /// # Errors
     /// If no answer arrives, the server refuses the whole command, or the deployment cannot acknowledge writes at a
@@ -363,8 +363,8 @@ fn push_decimal(key: &mut String, number: usize) {
     write!(key, "{number}").expect("writing to a String cannot fail");
 }
 
-/// Keeps only the position and the code of each error. Error texts, `keyValue` and `errInfo` are discarded, because
-/// they may quote patients' data.
+/// Converts the server's answer. Of each error, the result contains only the position and the cause. Error texts,
+/// `keyValue` and `errInfo` are discarded, because they may quote patients' data.
 fn reply_of(answer: &Document) -> Reply {
     let errors = answer.get_array("writeErrors").map_or(&[][..], Vec::as_slice);
     let errors = errors.iter().filter_map(bson::Bson::as_document);

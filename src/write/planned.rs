@@ -24,9 +24,9 @@ pub enum Earlier {
     /// content is stored, the new record is then a duplicate, and the server is not queried. If another program changes
     /// the document meanwhile, the verification of the load finds the change.
     ///
-    /// The load does not know whether the content is stored in two cases: a record of this load was refused or was not
-    /// stored because of a conflict, or an earlier process of this load committed some chunks. The new record is then
-    /// compared with the stored document.
+    /// In these cases, the load does not know whether the content is stored: the server refused a record of this load,
+    /// a record was not stored because of a conflict, or an earlier process of this load committed some chunks. The new
+    /// record is then compared with the stored document.
     Equal,
     /// The most recent earlier record with this `_id` has other content. The new record must wait until all records of
     /// earlier chunks, and all new records of its own chunk, have their final outcomes. Then it is compared with the

@@ -2,22 +2,22 @@
 //! record was compared. The server replaces what they find, so two loads that write at the same time cannot replace a
 //! newer document by an older one.
 //!
-//! Every such update has `upsert: true`. If the document has changed, the query finds nothing, the server tries to
-//! insert the record, and refuses it because the `_id` is taken. The answer then names this record. Without `upsert`,
-//! the answer would only contain the number of documents that were found.
+//! The updates with these queries have `upsert: true`. If the document has changed, the query finds nothing. The server
+//! then tries to insert the record, and refuses it because the `_id` is taken. Its answer names the refused record.
+//! Without `upsert`, the answer would only contain the number of documents that were found.
 //!
 //! Limit: an update with `upsert` permits no `$expr`, so the query does not notice every change of a document. Inside
-//! arrays and nested documents, the int 1 counts as equal to the double 1.0. Everywhere, the decimal 1.0 counts as equal
-//! to 1.00. If a document changes only in this way between comparison and replacement, and has the same value as the
-//! record in the field that orders them, the change is lost.
+//! arrays and nested documents, the int 1 counts as equal to the double 1.0. Everywhere, the decimal 1.0 counts as
+//! equal to 1.00. If a document changes only in this way between comparison and replacement, and has the same value as
+//! the record in the field that orders them, the change is lost.
 
 use bson::raw::{CString, cstr};
 use bson::{RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
 
 use crate::encode::{Id, OrderField};
 
-/// Returns the query for a stored document that is older than a record. `tie_bytes_max` is 0 if the values in the field
-/// that orders them show which one is older. If only the digests show it, the query has at most about `tie_bytes_max`
+/// Returns the query for a stored document that is older than a record. If the values of `field` show that it is older,
+/// `tie_bytes_max` is 0. If only the digests show it, `tie_bytes_max` is the approximate maximum size of the query in
 /// bytes.
 pub(super) fn unchanged(id: Id, field: &OrderField, stored: &[u8], tie_bytes_max: usize) -> RawDocumentBuf {
     let mut query = rawdoc! { "_id": id.to_binary() };
@@ -122,7 +122,7 @@ mod tests {
         check(&stored, 70, by_size.clone());
         by_size.extend(doc! { "id": { "$eq": "x", "$type": 2 } });
         check(&stored, 170, by_size);
-        // A document without a time is found as long as it has none.
+        // If the stored document has no time, the query finds it only if it still has none.
         let array = |name: &str| Bson::from(doc! { name: { "$type": "array" } });
         let other = doc! { "at.value": { "$not": { "$type": [9] } } };
         let without = doc! { "$or": [array("at"), array("at.value"), other] };

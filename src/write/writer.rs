@@ -142,10 +142,12 @@ impl Open {
         Settled { chunk: self.chunk, outcomes, losers, exceptions, doubts }
     }
 
-    /// Lists the records that the server refused, and those that were kept out because other content is stored under
-    /// their `_id`. A record whose `_id` occurred earlier in this load is not listed as kept out. For such an `_id`,
-    /// the verification itself finds out which record must be stored. If the newest record wins, it also recognises a
-    /// document that is newer than the record.
+    /// Lists two sorts of records: those that the server refused, and those that were *kept out*, because other content
+    /// is stored under their `_id`.
+    ///
+    /// A record is not listed as kept out if its `_id` occurred earlier in this load. The verification itself finds out
+    /// which record must be stored under such an `_id`. If the newest record wins, no record is listed as kept out: the
+    /// verification recognises that the stored document is newer.
     fn exceptions(&self, outcomes: &[Outcome], policy: Policy) -> Exceptions {
         let mut exceptions = Exceptions::default();
         for ((entry, outcome), earlier) in self.chunk.entries.iter().zip(outcomes).zip(&self.earlier) {
