@@ -79,8 +79,8 @@ pub enum Error {
     OtherIdentity {
         /// Database and collection, as `database.collection`.
         collection: String,
-        /// The difference, as a part of the message. For example, if the stored `_id`s were also made from the field
-        /// `Name`: "the identity field `Name` as well".
+        /// How the stored `_id`s were made, as a part of the message. For example, if they were also made from the
+        /// field `Name`: "the identity field `Name` as well".
         stored: String,
     },
     /// A reject file cannot be used, for example because it contains rows of another load.

@@ -142,8 +142,8 @@ impl Generator {
         }
     }
 
-    /// Returns true if the row's own random number makes the row a new admission. Returns false for a row that `kind`
-    /// makes a new admission only because there is no earlier row to copy.
+    /// Returns true if the row's own random number makes the row a new admission. A row can also become a new admission
+    /// because `kind` finds no earlier row to copy. For such a row, this function returns false.
     fn is_own(&self, row: u64) -> bool {
         let share = Random::new(self.seed, 2 * row + 1).below(1000);
         share >= 100 && (share < 980 || self.damage != Damage::Heavy)

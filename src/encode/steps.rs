@@ -109,7 +109,7 @@ pub(super) fn of_body(spec: &Spec) -> Vec<Step> {
 }
 
 /// Returns the steps that write the identity elements: each identity field under its dotted name, and an array as one
-/// element. Returns `None` if these elements are exactly the body.
+/// element. Returns `None` if the document's body has exactly these elements.
 pub(super) fn of_identity(spec: &Spec) -> Option<Vec<Step>> {
     let is_plain = |node: &Node| !matches!(node, Node::Group { repeats: None, .. });
     if spec.identity.fields.len() == spec.fields.len() && spec.shape.roots.iter().all(is_plain) {

@@ -35,7 +35,8 @@ pub struct Layout {
     pub unknown: Vec<String>,
     /// For HL7 messages: the character set of a message that names none and is not UTF-8.
     pub(crate) charset: Charset,
-    /// True if the source is a file of rejected FHIR resources. It has no header that would say so.
+    /// True if the source is a file of rejected FHIR resources. Only the name of such a file shows this, because it has
+    /// no header.
     pub(crate) is_of_resource_rejects: bool,
     /// How rows may differ from the header, and whether quotes have a meaning.
     pub rules: RowRules,

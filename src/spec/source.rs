@@ -54,7 +54,7 @@ pub struct SourceFormat {
 /// The setting for a character with a special function in delimited text, such as the quote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sign {
-    /// There is no such character. For example, the text has no quotes.
+    /// No character has this function. For example, no character is the quote.
     None,
     /// The character, for example `"` as the quote.
     Byte(u8),

@@ -36,8 +36,8 @@ pub(super) fn read(document: &Table<'_>, fields: &[Field], groups: &[Group]) -> 
     let name = table.note(table.needed_text("identifier", remedy))?;
     let value = in_search(name, ".value", fields);
     let identifier = table.note(field_named(&table, "identifier", &value, fields))?;
-    // The identifiers of a FHIR resource have fields for their authority and their type beside them. These are the
-    // default.
+    // If the identifier is a search parameter of FHIR resources, its fields `.system` and `.type` are the defaults for
+    // the authority and the type.
     let default =
         |end: &str| fields.iter().position(|field| value != name && field.name == in_search(name, end, fields));
     let beside = |key: &str, name: &str| field_beside(&table, key, name, identifier, fields, groups);
