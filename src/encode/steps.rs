@@ -135,7 +135,6 @@ fn of_nodes(spec: &Spec, nodes: &[Node], value_of: &mut dyn FnMut(&Node) -> usiz
     steps
 }
 
-/// Returns the step that writes a value or an array.
 fn of_value(spec: &Spec, node: &Node, value: usize, name: &str) -> Step {
     let name = Name::new(name);
     match node {

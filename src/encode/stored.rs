@@ -75,7 +75,6 @@ const LINEAGE_HEAD: &[u8] = b"\x03_medlift\0\x2c\0\0\0\x05run\0\x10\0\0\0\x04";
 /// enough to find it.
 const LINEAGE_BYTES: usize = 1 + 9 + 44;
 
-/// Returns the elements without the lineage.
 fn without_lineage(elements: &[u8]) -> &[u8] {
     let Some(at) = elements.len().checked_sub(LINEAGE_BYTES) else { return elements };
     if elements[at..].starts_with(LINEAGE_HEAD) { &elements[..at] } else { elements }

@@ -85,8 +85,8 @@ impl LayoutOptions {
         self.delimiter.is_some() || self.quote.is_some() || self.escape.is_some()
     }
 
-    /// Returns a copy of these options. If they give no format, delimiter, quote or escape character, it is taken from
-    /// the spec's `[source]`. `multiline_cells` is true if it is true in the options or in the spec.
+    /// Returns a copy of these options. If they do not give one of format, delimiter, quote and escape character, it is
+    /// taken from the spec's `[source]`. `multiline_cells` is true if it is true in the options or in the spec.
     #[must_use]
     pub fn or(&self, source: &SourceFormat) -> Self {
         Self {

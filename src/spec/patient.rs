@@ -5,8 +5,8 @@
 pub(crate) const PATIENT_FIELD: &str = "patient";
 
 /// The name of a field in the documents of FHIR Patients. The field contains a key that is made from the Patient's id.
-/// A document that refers to the Patient, for example by `Patient/17`, has the same key in its field `patient`.
-/// Therefore the documents of the Patient can be found by this key.
+/// Documents that refer to the Patient, for example by `Patient/17`, have the same key in their field `patient`. They
+/// can be found by this key.
 pub(crate) const PATIENT_REFERENCE_FIELD: &str = "patientReference";
 
 /// The fields from which the patient's key is derived: an identifier, and the authority that assigned it. If they are

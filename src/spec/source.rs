@@ -36,7 +36,8 @@ impl FormatName {
 /// How the dataset's sources are written. Options on the command line take precedence.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SourceFormat {
-    /// The format. If it is `None`, Medlift detects the format. FHIR is not detected and must be given.
+    /// The format. If it is `None`, Medlift detects the format. A spec for HL7 messages or FHIR resources must name its
+    /// format.
     pub format: Option<FormatName>,
     /// The time zone of times in HL7 messages that have no offset from UTC.
     pub zone: Zone,

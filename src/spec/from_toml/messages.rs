@@ -38,7 +38,7 @@ pub(super) fn check(
     }
 }
 
-/// Checks a field with `whole = true`. It is the `number`th of the document.
+/// Checks a field with `whole = true`. `number` is 1 for the first such field of the document.
 fn check_whole(
     table: &Table<'_>,
     field: &Field,

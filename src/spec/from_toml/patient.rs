@@ -72,8 +72,8 @@ fn authority_fields<'t>(table: &Table<'t>) -> Vec<&'t str> {
     }
 }
 
-/// Returns the name of the field of a search parameter, if `name` is such a parameter: `_search.identifier.value` for
-/// the name `identifier` and the end `.value`. Otherwise returns `name`.
+/// If `name` is a search parameter, returns the name of its field with this end. For `identifier` and the end `.value`,
+/// that is `_search.identifier.value`. Otherwise returns `name`.
 fn in_search(name: &str, end: &str, fields: &[Field]) -> String {
     let full = format!("{}{name}{end}", search::PREFIX);
     if fields.iter().any(|field| field.name == full) { full } else { name.to_owned() }

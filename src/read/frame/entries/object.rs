@@ -43,7 +43,6 @@ pub(super) struct Object {
     open: Vec<u8>,
     /// Number of further open brackets.
     deeper: usize,
-    /// True inside a string.
     in_text: bool,
     /// True after a backslash in a string.
     is_escaped: bool,
@@ -231,7 +230,6 @@ impl Object {
         if self.is_item { Found::Value } else { Found::Nothing }
     }
 
-    /// Ends a word, if there is one.
     fn end_word(&mut self) -> Found {
         if self.expects != Expects::Word {
             return Found::Nothing;
@@ -246,7 +244,6 @@ impl Object {
         }
     }
 
-    /// Ends a value.
     fn end_value(&mut self, is_word: bool) -> Found {
         self.expects = Expects::Comma;
         if self.key == KIND.0 {
