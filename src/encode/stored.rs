@@ -141,9 +141,9 @@ fn items_of(name: &str, value: &[u8]) -> Option<Vec<Vec<Leaf>>> {
     Some(items.into_iter().flatten().enumerate().map(leaves).collect())
 }
 
-/// Returns the whole record in the field `name` of a document as the source had it: the bytes of a message, or a FHIR
-/// resource as JSON in one line. If the resource has no id in it, the result is an entry of a Bundle:
-/// `{"fullUrl":"urn:uuid:ID","resource":{…}}`. Returns `None` if the document has no such field.
+/// Returns the whole record that the field `name` of a document contains. A message has the bytes that it had in the
+/// source. A FHIR resource becomes JSON in one line. If the resource itself has no id, the result is an entry of a
+/// Bundle: `{"fullUrl":"urn:uuid:ID","resource":{…}}`. Returns `None` if the document has no such field.
 pub(crate) fn whole_of<'a>(document: &'a [u8], name: &str) -> Option<Cow<'a, [u8]>> {
     let document = RawDocument::from_bytes(document).ok()?;
     match value_at(document, name)? {

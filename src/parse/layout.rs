@@ -335,8 +335,8 @@ struct Numbers {
     marks: Marks,
 }
 
-/// Checks that the spec is for the format of the source: HL7 messages need a spec for messages, FHIR resources need a
-/// spec for resources, and all other sources need a spec that is for neither of them.
+/// Checks that the spec is for the format of the source. HL7 messages need a spec for messages, and FHIR resources need
+/// a spec for resources. Other sources need a spec that is for neither of the two.
 fn check_format(spec: &Spec, format: Format, sample: &[u8]) -> Result<(), LayoutError> {
     let is_for_messages = spec.source.format == Some(FormatName::Hl7);
     let is_for_resources = spec.source.format == Some(FormatName::Fhir);
