@@ -52,7 +52,7 @@ struct Reading {
 /// # Errors
 /// A quoted cell looks like complete rows, and both readings are possible. Both are possible if three conditions are
 /// true:
-/// - The header has the same number of cells in both readings.
+/// - The header has at least two cells, and the same number of cells in both readings.
 /// - No cell needs its quotes.
 /// - The reading with quotes as ordinary characters has no more bad lines than the other reading.
 ///
