@@ -16,7 +16,6 @@ const FULL_NAME_BYTES_MAX: usize = 255;
 /// The fault of a collection's name for which [`is_too_long`] returns true.
 pub const TOO_LONG: &str = "database and collection together have more than 255 bytes";
 
-/// Maximum length of a database's name, in bytes.
 const DATABASE_BYTES_MAX: usize = 63;
 
 /// Returns the reason why a database for data cannot have this name. `None` if it can.

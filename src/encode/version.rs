@@ -34,7 +34,8 @@ pub struct OrderField {
     of_resource: Option<Arc<OfResource>>,
 }
 
-/// The parts of a document that order two versions of a resource with the same millisecond.
+/// The parts of a document that decide which of two versions of a resource is newer, if both were changed in the same
+/// millisecond.
 #[derive(Debug)]
 struct OfResource {
     /// The name of the field with the whole resource. It is needed for the nanoseconds of `meta.lastUpdated`. Empty if
@@ -144,8 +145,8 @@ impl OfResource {
     }
 }
 
-/// Returns the number of references in a field that lead to resources of the same source system. A reference that is a
-/// URL leads to another system and is not counted.
+/// Returns the number of references in a field that lead to resources of the same source system. A reference with a
+/// colon is not counted: it is the URL of another system, or a `urn:uuid:…` that leads nowhere.
 fn links_in(document: &RawDocument, name: &str) -> usize {
     let mut names = name.split('.');
     let value = names.next().and_then(|first| document.get(first).ok()?);
@@ -165,8 +166,9 @@ fn of_integer(number: i64) -> Rank {
     Rank(u128::from(number.abs_diff(i64::MIN)) + 1)
 }
 
-/// Scales the number to 34 digits, so that equal numbers such as 1.0 and 1.00 have the same rank. The greater of two
-/// such numbers has the greater exponent, or the same exponent and the greater digits.
+/// Scales the number to 34 digits, so that equal numbers such as 1.0 and 1.00 have the same rank. Of two scaled
+/// numbers, the one with the greater absolute value has the greater exponent, or the same exponent and the greater
+/// digits.
 fn of_decimal(number: Decimal) -> Rank {
     /// The lowest 113 bits are enough for 34 digits. The 14 bits above them are the exponent, and the highest bit is
     /// the sign.

@@ -73,8 +73,8 @@ impl Text {
     }
 
     /// Returns the beginning of the text. For a small source, this is the whole text. Otherwise it is the sample up to
-    /// its last line end, or the whole sample if it has no line end. For JSON, the whole sample is returned if the last
-    /// line end is in its first sixteenth, because JSON can have nearly all of its text in one line.
+    /// its last line end, or the whole sample if it has no line end. JSON can have nearly all of its text in one line.
+    /// If the last line end of a JSON sample is in the first sixteenth, the whole sample is returned.
     pub(super) fn sample(&self) -> &[u8] {
         let text = &self.sample.text;
         let last_line_end = if self.sample.is_whole { None } else { memchr::memrchr2(b'\n', b'\r', text) };

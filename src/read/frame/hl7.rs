@@ -145,7 +145,7 @@ impl Counts {
         *self = Self { messages: 0, batches: self.batches.saturating_add(1), is_batch_open: true };
     }
 
-    /// Ends the batch or the file. Returns the number of its messages or batches.
+    /// Ends the batch and returns the number of its messages. Or ends the file and returns the number of its batches.
     fn end(&mut self, trailer: Head) -> u32 {
         if trailer == Head::FileTrailer {
             return std::mem::take(self).batches;

@@ -228,8 +228,8 @@ impl Documents {
         place.at += 1;
     }
 
-    /// Passes a `{` of the current value. If the `{` begins the next value, returns its position as the end of the
-    /// current value.
+    /// Passes a `{` that belongs to the current value. If the `{` begins the next value instead, returns its position,
+    /// at which the current value ends.
     fn open_object(&mut self, bytes: &[u8], place: &mut Place) -> Step {
         let Some(key) = damage::first_key(&bytes[place.at + 1..]) else { return Break(None) };
         if !self.open.is_empty() {

@@ -22,9 +22,9 @@ pub(super) enum Found {
     Bundle,
     /// The array of the items begins.
     Items,
-    /// The key of the array has a value that is not an array. The value begins with this byte.
+    /// The value of `entry` is not an array. It begins with this byte.
     Value,
-    /// The value of the key of the array is null. It ends before this byte.
+    /// The value of `entry` is null, so there are no items. The `null` ends before this byte.
     NoValue,
     /// A value that begins with [`Found::Value`] ends with this byte, or before it.
     EndOfValue {
@@ -43,7 +43,6 @@ pub(super) struct Object {
     open: Vec<u8>,
     /// Number of further open brackets.
     deeper: usize,
-    /// True inside a string.
     in_text: bool,
     /// True after a backslash in a string.
     is_escaped: bool,
@@ -53,7 +52,7 @@ pub(super) struct Object {
     key: String,
     expects: Expects,
     kind: Kind,
-    /// True if the current value belongs to the key of the array of items, but is not an array.
+    /// True if the current value is the value of `entry`, but is not an array.
     is_item: bool,
     is_damaged: bool,
 }
@@ -90,12 +89,13 @@ impl Object {
         *self = Self { open, token, ..Self::default() };
     }
 
-    /// Returns true if the type of the object was not read yet.
+    /// Returns true if the type of the object was not read yet, and the current value is not the value of `entry`.
     pub(super) fn may_be_bundle(&self) -> bool {
         self.kind == Kind::Unknown && !self.is_item
     }
 
-    /// Passes a byte. Of the array of items, only the opening bracket must be passed to this function.
+    /// Passes a byte. Do not call it for the bytes of the array of items. The opening bracket of the array is an
+    /// exception.
     pub(super) fn pass(&mut self, byte: u8) -> Found {
         if self.in_text {
             return self.pass_text(byte);
@@ -160,7 +160,8 @@ impl Object {
     }
 
     fn begin_text(&mut self) -> Found {
-        // After a missing comma or colon, a string is the next key or the value.
+        // If the comma before it is missing, the string is the next key. If the colon is missing, the string is the
+        // value.
         self.is_damaged |= matches!(self.expects, Expects::Colon | Expects::Word | Expects::Comma);
         let is_value = matches!(self.expects, Expects::Colon | Expects::Value);
         self.expects = if is_value { Expects::Value } else { Expects::Key };
@@ -219,7 +220,7 @@ impl Object {
         Found::Nothing
     }
 
-    /// Returns true if the value of the last key is the array of items.
+    /// Returns true if the last key is `entry` and the object can be a Bundle.
     fn has_items(&self) -> bool {
         self.key == ARRAY && self.kind != Kind::Other
     }
@@ -229,7 +230,6 @@ impl Object {
         if self.is_item { Found::Value } else { Found::Nothing }
     }
 
-    /// Ends a word, if there is one.
     fn end_word(&mut self) -> Found {
         if self.expects != Expects::Word {
             return Found::Nothing;
@@ -244,7 +244,6 @@ impl Object {
         }
     }
 
-    /// Ends a value.
     fn end_value(&mut self, is_word: bool) -> Found {
         self.expects = Expects::Comma;
         if self.key == KIND.0 {
