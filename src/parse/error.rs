@@ -42,8 +42,8 @@ pub enum LayoutError {
     /// One encoding was given or detected for a whole source of HL7 v2 messages. This is an error, because each message
     /// names its own character set.
     #[error(
-        "HL7 messages cannot be read as {encoding}: each message names its character set, in the field MSH-18; with \
-         --encoding windows-1252, messages without that field may be in windows-1252"
+        "HL7 messages cannot be read as {encoding}: each message names its character set, in the field MSH-18; use \
+         --encoding windows-1252 only if the messages without that field are in windows-1252"
     )]
     EncodingOfMessages {
         /// The name of the encoding.

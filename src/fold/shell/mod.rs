@@ -56,7 +56,7 @@ pub struct Folded {
     pub unreadable: u64,
     /// Documents of the state that were written.
     pub written: u64,
-    /// Documents that were removed, because no message supports them.
+    /// Documents that were removed, because they follow from no message.
     pub removed: u64,
 }
 
