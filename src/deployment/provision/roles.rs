@@ -33,8 +33,8 @@ pub(super) fn role_of(account: Account) -> &'static str {
 
 /// The actions that the loader may execute on the collection of the data and on those of the ledger.
 const LOADING: [&str; 4] = ["find", "insert", "listIndexes", "update"];
-/// The actions that the loader may execute on the collections that a fold writes. A fold removes documents that no
-/// message supports.
+/// The actions that the loader may execute on the collections that a fold writes. A fold removes documents that follow
+/// from no message.
 const FOLDING: [&str; 5] = ["find", "insert", "listIndexes", "remove", "update"];
 /// The actions that [`ANALYST_ROLE`] permits on a de-identified view, and [`RANGES_ROLE`] on collections of `config`.
 const READING: [&str; 1] = ["find"];
