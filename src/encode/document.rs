@@ -42,8 +42,8 @@ pub struct Encoded {
 #[derive(Debug)]
 pub struct Encoder {
     steps: Vec<Step>,
-    /// The steps that write the identity elements. The `_id` is made from the hash of these elements. `None` if they
-    /// are the same as the document's body.
+    /// The steps that write the identity elements. The `_id` is made from the hash of these elements. `None` if the
+    /// document's body has exactly these elements.
     identity: Option<Vec<Step>>,
     hasher: Hasher,
     elements: ElementWriter,

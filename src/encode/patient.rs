@@ -74,7 +74,7 @@ impl PatientKey {
         };
         let chosen = self.source.choose(items, text)?;
         if self.source.authority == Authority::Reference {
-            // A reference can also lead to a group or a device.
+            // A reference can also lead to a group or a device. The record then belongs to no patient.
             let id = chosen.value.strip_prefix("Patient/")?;
             return Some(self.identity.patient(id, &self.authority));
         }

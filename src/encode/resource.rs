@@ -118,7 +118,7 @@ fn write_value(value: RawBsonRef<'_>, out: &mut Vec<u8>) -> bson::error::Result<
         RawBsonRef::Int64(number) => write_json(&number, out),
         RawBsonRef::Boolean(flag) => write_json(&flag, out),
         RawBsonRef::Null => out.extend_from_slice(b"null"),
-        // No resource has such a value, but another program may have changed the document.
+        // Medlift writes no other types of values into resources. But another program may have changed the document.
         other => super::extended_json::write_relaxed(other, out)?,
     }
     Ok(())

@@ -35,7 +35,8 @@ pub struct OrderField {
     of_resource: Option<Arc<OfResource>>,
 }
 
-/// The parts of a document that order two versions of a resource with the same millisecond.
+/// The parts of a document that decide which of two versions of a resource is newer, if both were changed in the same
+/// millisecond.
 #[derive(Debug)]
 struct OfResource {
     /// The name of the field with the whole resource. It is needed for the nanoseconds of `meta.lastUpdated`. Empty if
@@ -171,7 +172,8 @@ impl Link {
         roots
     }
 
-    /// Returns to how many resources of the own system the value of this field leads. A URL leads to another system.
+    /// Returns the number of references in a value that lead to resources of the same source system. A reference with a
+    /// colon is not counted: it is the URL of another system, or a `urn:uuid:…` that leads nowhere.
     fn count(&self, value: RawBsonRef<'_>) -> usize {
         let is_link = |value: RawBsonRef<'_>| match value {
             RawBsonRef::String(text) => !text.contains(':'),
@@ -186,7 +188,7 @@ impl Link {
     }
 }
 
-/// Returns to how many resources of the own system the fields `links` lead. Reads the document once.
+/// Returns the number of such references in the fields `links`. Reads the document once.
 fn links_in(document: &RawDocument, links: &[Link]) -> usize {
     let count = |(name, value): (&CStr, RawBsonRef<'_>)| {
         links.iter().find(|link| link.name == name.as_str()).map_or(0, |link| link.count(value))
@@ -199,8 +201,9 @@ fn of_integer(number: i64) -> Rank {
     Rank(u128::from(number.abs_diff(i64::MIN)) + 1)
 }
 
-/// Scales the number to 34 digits, so that equal numbers such as 1.0 and 1.00 have the same rank. The greater of two
-/// such numbers has the greater exponent, or the same exponent and the greater digits.
+/// Scales the number to 34 digits, so that equal numbers such as 1.0 and 1.00 have the same rank. Of two scaled
+/// numbers, the one with the greater absolute value has the greater exponent, or the same exponent and the greater
+/// digits.
 fn of_decimal(number: Decimal) -> Rank {
     /// The lowest 113 bits are enough for 34 digits. The 14 bits above them are the exponent, and the highest bit is
     /// the sign.

@@ -68,7 +68,7 @@ impl Ledger {
         let admits = [doc! { "fence": { "$exists": false } }, doc! { "fence": { "$lte": fence } }];
         let filter = doc! { "_id": ID, "$or": admits.to_vec() };
         let written = server::patiently(|| async {
-            // Before each attempt, because the attempts can take longer than the lease.
+            // Check the lease before each attempt, because several attempts can take longer than the lease is valid.
             match guard.ensure().await {
                 Ok(()) => {}
                 Err(LedgerError::Server(failure)) => return Err(failure),

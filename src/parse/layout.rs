@@ -35,7 +35,8 @@ pub struct Layout {
     pub unknown: Vec<String>,
     /// For HL7 messages: the character set of a message that names none and is not UTF-8.
     pub(crate) charset: Charset,
-    /// True if the source is a file of rejected FHIR resources. It has no header that would say so.
+    /// True if the source is a file of rejected FHIR resources. Only the name of such a file shows this, because it has
+    /// no header.
     pub(crate) is_of_resource_rejects: bool,
     /// How rows may differ from the header, and whether quotes have a meaning.
     pub rules: RowRules,
@@ -84,8 +85,8 @@ impl LayoutOptions {
         self.delimiter.is_some() || self.quote.is_some() || self.escape.is_some()
     }
 
-    /// Returns a copy of these options. If they give no format, delimiter, quote or escape character, it is taken from
-    /// the spec's `[source]`. `multiline_cells` is true if it is true in the options or in the spec.
+    /// Returns a copy of these options. If they do not give one of format, delimiter, quote and escape character, it is
+    /// taken from the spec's `[source]`. `multiline_cells` is true if it is true in the options or in the spec.
     #[must_use]
     pub fn or(&self, source: &SourceFormat) -> Self {
         Self {
@@ -337,8 +338,8 @@ struct Numbers {
     marks: Marks,
 }
 
-/// Checks that the spec is for the format of the source: HL7 messages need a spec for messages, FHIR resources need a
-/// spec for resources, and all other sources need a spec that is for neither of them.
+/// Checks that the spec is for the format of the source. HL7 messages need a spec for messages, and FHIR resources need
+/// a spec for resources. Other sources need a spec that is for neither of the two.
 fn check_format(spec: &Spec, format: Format, sample: &[u8]) -> Result<(), LayoutError> {
     let is_for_messages = spec.source.format == Some(FormatName::Hl7);
     let is_for_resources = spec.source.format == Some(FormatName::Fhir);

@@ -49,7 +49,7 @@ impl Parser {
             Format::Fhir(_) => Rows::Fhir(Box::new(Fhir::new(spec))),
         };
         let cell_of_field = layout.cell_of_field.clone();
-        // `Rows::Fhir` itself makes cells of the items of arrays. It needs no parser for arrays.
+        // `Rows::Fhir` itself makes the cells of the items of arrays, so it needs no parser for arrays.
         let arrays = if matches!(rows, Rows::Fhir(_)) { Arrays::default() } else { Arrays::new(spec, &cell_of_field) };
         let is_of_resource_rejects = layout.is_of_resource_rejects;
         Self { rows, is_from_rejects, is_of_resource_rejects, cell_of_field, arrays, notices: Notices::default() }
@@ -69,8 +69,9 @@ impl Parser {
     /// row with invalid UTF-8 is refused.
     ///
     /// # Errors
-    /// The row is refused. `cells` then contains the cells that could be read. If the row could not be split to its
-    /// end, the rest of the row is one more cell. All these cells are written to the reject file.
+    /// The row is refused. In delimited text and JSON, `cells` then contains the cells that could be read. If the row
+    /// could not be split to its end, the rest of the row is one more cell. These cells are written to the reject file.
+    /// A message or a resource is written there as a whole.
     pub fn parse(&mut self, row: &[u8], span: RowSpan, cells: &mut Cells) -> Result<(), Reject> {
         match &mut self.rows {
             Rows::Csv(csv) => csv.parse(row, span, cells, &mut self.notices).map_err(|bad| self.reject(bad))?,
@@ -109,8 +110,8 @@ impl Parser {
     pub fn text<'a>(&self, row: &'a [u8]) -> &'a [u8] {
         match &self.rows {
             Rows::Csv(_) | Rows::Json(_) => row,
-            // A message can have any character set. All cells of messages and resources are owned, so no text is
-            // needed.
+            // A message can be in any character set, so it is not returned as text. The text is not needed, because the
+            // cells of messages and resources are copies and not ranges of the row.
             Rows::Hl7(_) | Rows::Fhir(_) => &[],
         }
     }

@@ -35,8 +35,8 @@ pub struct Plan {
     /// The fields of all kinds of documents together. The columns of the sources are bound to these fields. If the spec
     /// has only one kind, this is the spec of that kind.
     pub spec: Spec,
-    /// The kinds of documents. Each row of a source gives one document of each kind. Only a FHIR resource gives a
-    /// single document, of its own kind.
+    /// The kinds of documents. A FHIR resource gives one document, of its own kind. A row of any other source gives one
+    /// document of each kind.
     pub kinds: Vec<Spec>,
     /// The secret key of the `_id`s, if the user gave one. Only a person who knows this key can compute an `_id` from
     /// the content of its document. Without a key, everybody can.
@@ -48,7 +48,7 @@ pub struct Plan {
     /// The user's options for reading the sources, as the ledger stores them. They are part of the load's key.
     pub reading: Reading,
     options: ReadOptions,
-    /// Whether the spec was chosen by the format of the sources, because the user gave none.
+    /// True if the user gave no spec, and the format of the sources needs another spec than the default one.
     is_spec_detected: bool,
 }
 
@@ -69,7 +69,8 @@ pub struct SourcePlan {
     /// The format, columns and date formats of the source.
     pub layout: Layout,
     density: Density,
-    /// The version of the source, once it is known. To find out that of a file, Medlift reads the file to its end.
+    /// The version of the source, once it is known. The version of a file is a hash, so Medlift must read the whole
+    /// file to compute it.
     version: OnceLock<Version>,
     /// The reader that read the first bytes. Kept open only for the first source, and for a source that can be opened
     /// only once.
@@ -139,7 +140,7 @@ impl Plan {
     }
 
     /// Returns the message that says which spec was chosen by the format of the sources. Returns `None` if the user
-    /// gave a spec, or if it is the spec that is used by default.
+    /// gave a spec, or if the default spec was chosen.
     pub fn detected_spec(&self) -> Option<String> {
         self.is_spec_detected.then(|| format!("spec {} (detected)", self.spec.option().unwrap_or(&self.spec.name)))
     }
@@ -285,8 +286,8 @@ impl Plan {
     }
 }
 
-/// Returns the counts to which the limit of rejects applies: those of each kind of document. If each row belongs to one
-/// kind only, returns their sum.
+/// Returns the counts to which the limit of rejects applies. If each row belongs to one kind of document only, this is
+/// the sum of all kinds. Otherwise the limit applies to the counts of each kind.
 pub(super) fn limited(spec: &Spec, counts: Vec<Counts>) -> Vec<Counts> {
     if !spec.is_divided() {
         return counts;

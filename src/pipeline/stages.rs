@@ -59,7 +59,8 @@ impl Interrupt {
 /// A block to be encoded.
 struct Task {
     block: Block,
-    /// The resources of the Bundles of its source. The memory is freed with the last block of the source.
+    /// The resource that each full URL in the Bundles of the source names (see [`Plan::bundle_ids`]). The memory is
+    /// freed with the last block of the source.
     ids: Option<Arc<BundleIds>>,
 }
 
@@ -150,8 +151,8 @@ impl Stages<'_> {
                 other => other.insert(Bench::new(self.plan, block.source, self.lineage).with_bundle_ids(ids)),
             };
             unsorted.resize_with(self.plan.kinds.len(), Vec::new);
-            // A block has resources of only a few of the many types. So no memory is reserved: a buffer grows when it
-            // is needed.
+            // A block of FHIR resources has only a few of the many types. So no memory is reserved for each type: a
+            // buffer grows when it is needed.
             let documents_bytes = if self.plan.spec.is_divided() { 0 } else { block.bytes.len() * GROWTH };
             let mut encoded = if self.sorts {
                 for memory in &mut unsorted {
@@ -269,7 +270,7 @@ impl Bench {
         Self { source, run, parser, cells: Cells::default(), contested, keeps_whole, kinds, ids }
     }
 
-    /// Sets the resources of the source's Bundles, to which references lead (see [`Plan::bundle_ids`]).
+    /// Sets which resource each full URL in the Bundles of the source names (see [`Plan::bundle_ids`]).
     #[must_use]
     pub fn with_bundle_ids(mut self, ids: Option<Arc<BundleIds>>) -> Self {
         self.parser.set_bundle_ids(ids);
@@ -281,7 +282,8 @@ impl Bench {
     pub fn encode(&mut self, block: &Block, memory: Vec<Vec<u8>>) -> EncodedBlock {
         debug_assert!(memory.len() == self.kinds.len() && memory.iter().all(Vec::is_empty));
         let first = block.rows.first().copied();
-        // A block has resources of only a few of the many types, so reserve no memory for the entries.
+        // A block of FHIR resources has only a few of the many types, so reserve no memory for the entries of each
+        // type.
         let entries_max = if self.keeps_whole && self.kinds.len() > 1 { 0 } else { block.rows.len() };
         let kind = |(documents, bench): (Vec<u8>, &KindBench)| EncodedKind {
             documents,
@@ -347,8 +349,7 @@ impl Bench {
             ..Entry::default()
         };
         let text = self.parser.text(bytes);
-        // The kinds of the row's documents. (If the row could not be parsed, its kind could be unknown, and `counting`
-        // would return the first kind.)
+        // The kinds of the row's documents. The row was parsed, so its kinds are known.
         let kinds = self.parser.kinds().counting(self.kinds.len());
         for kind in &mut self.kinds[kinds.clone()] {
             let cleaned = kind.cleaner.clean_only(text, &self.cells, &mut kind.record);
@@ -380,8 +381,8 @@ impl Bench {
         }
     }
 
-    /// Removes the documents that were already made from a rejected row. The row has a document in each of the kinds
-    /// `kinds`. It is the last document of the kind.
+    /// Removes the documents that were already made from a rejected row. The document of the row is the last one in
+    /// each of the kinds `kinds`.
     fn take_back(&mut self, kinds: Range<usize>, encoded: &mut EncodedBlock) {
         for (bench, kind) in self.kinds[kinds.clone()].iter_mut().zip(&mut encoded.kinds[kinds]) {
             if let Some(entry) = kind.entries.pop() {

@@ -278,8 +278,8 @@ impl Collector {
                 Some(kind) if usize::from(*kind) == self.kind && self.share.contains(*target) => {
                     self.references.add(*target).map_err(verify::VerifyError::from)?;
                 }
-                // References to kinds that the spec does not describe. Only the first kind counts them, so that each is
-                // counted once.
+                // References to kinds that the spec does not describe. Only the first kind counts them, because
+                // otherwise each kind would count the same references.
                 None if self.kind == 0 && self.share.index == 0 => self.references_elsewhere += 1,
                 _ => {}
             }

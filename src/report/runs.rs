@@ -66,7 +66,7 @@ pub enum End {
     Stalled,
 }
 
-/// A process that loads a load or a part, or that did so last.
+/// The process that executes a load or loads a part. If no process does so now, the last one that did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Worker {
     /// Process and machine.
@@ -250,8 +250,9 @@ impl LoadOverview {
         Self { parts: Vec::new(), ..self }
     }
 
-    /// Returns how the load ended. Returns `None` if it has not ended. A load that is divided into parts can be
-    /// continued by other workers. Therefore it has not ended if it stopped or failed, or if no worker is at work.
+    /// Returns how the load ended. Returns `None` if it has not ended. If a load is divided into parts, other workers
+    /// can continue it. Such a load therefore counts as not ended, even if a worker stopped or failed, or if no worker
+    /// is at work.
     pub const fn end(&self) -> Option<End> {
         let is_plain = self.manifest.is_none();
         match self.state {

@@ -59,8 +59,8 @@ pub struct LoadSummary {
     /// Messages about the ledger and about files. For example, why an interrupted load was not resumed, or which file
     /// was not changed.
     pub notes: Vec<String>,
-    /// The times of the command. `None` if the load is divided into parts. The worker that ended the load may also have
-    /// loaded parts. Therefore the times are in the result of this worker.
+    /// The times of the command. `None` if the load is divided into parts: the times of each worker are then in the
+    /// worker's own result.
     #[serde(flatten)]
     pub times: Option<Times>,
     /// The reason why the load was not verified, if it was not.
@@ -80,9 +80,9 @@ pub struct DocumentSummary {
     pub target: Option<String>,
     /// Number of rows and documents for each outcome.
     pub counts: Counts,
-    /// Sum of the digests of all records of this load that the collection contains. Empty if the sum is not known.
-    /// There are two such cases: a record replaced an earlier record of the same load, or the load has several parts
-    /// and no verification determined the sum.
+    /// Sum of the digests of all records of this load that the collection contains. Empty if the sum is not known. That
+    /// is so if a record replaced an earlier record of the same load. It is also so if the load has several parts and
+    /// no verification determined the sum.
     pub digest: String,
     /// Messages about indexes and validator: what was done, or why nothing was done.
     pub collection_notes: Vec<String>,
@@ -381,8 +381,8 @@ impl DocumentSummary {
 
     fn doubts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.counts.in_doubt == 0 && self.counts.repeats_in_doubt == 0 {
-            // No lost reply and no killed process made the counts of this kind uncertain. They may still be sums of the
-            // counts of several parts. `notes` then says so.
+            // No lost reply and no killed process made the counts of this kind uncertain. They may still be uncertain
+            // because they are sums of the counts of several parts. In that case, `notes` says so.
             return Ok(());
         }
         writeln!(

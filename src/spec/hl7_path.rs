@@ -15,7 +15,7 @@ pub(crate) struct Path {
     pub component: Option<u16>,
     /// The number of the subcomponent, from 1.
     pub subcomponent: Option<u16>,
-    /// True for `@precision`: not the time, but its precision.
+    /// True for `@precision`. The path then names the precision of a time, and not the time itself.
     pub is_precision: bool,
 }
 

@@ -1,5 +1,5 @@
-//! The dataset spec describes fields, rules and identity in one TOML file. Cleaning, documents, validator, indexes and
-//! the docs are derived from it.
+//! The dataset spec: one TOML file that describes the fields, the rules and the identity of records. Cleaning and
+//! encoding follow the spec. The validator, the indexes and a part of the docs are generated from it.
 //!
 //! A [`Spec`] is immutable and always valid. [`Spec::from_toml`] refuses an invalid file and reports the line, the key
 //! and the remedy. This module never reads data, never connects to a server, and does not know the command line.
@@ -33,7 +33,8 @@ pub use spelling::trim;
 pub(crate) use spelling::{ID_COLUMN, closest, column_key, is_blank, same_spelling};
 pub use zone::Zone;
 
-/// The TOML text of the built-in spec that Medlift uses if the user gives no spec.
+/// The TOML text of the default spec. Medlift uses it if the user gives no spec, except for HL7 messages and FHIR
+/// resources.
 pub const ADMISSIONS: &str = include_str!("../../specs/admissions.toml");
 
 /// The names and the TOML texts of all built-in specs.
@@ -162,8 +163,8 @@ impl Spec {
             .expect("specs/admissions.toml is valid, which a test checks")
     }
 
-    /// Returns the value of `--spec` for this spec: its path, or the name of a built-in spec. `None` for the spec that
-    /// is used without `--spec`.
+    /// Returns the value of `--spec` for this spec: its path, or the name of a built-in spec. `None` for the built-in
+    /// spec `admissions`, which is the default.
     pub fn option(&self) -> Option<&str> {
         match self.origin.strip_prefix(BUILT_IN_ORIGIN) {
             None => Some(&self.origin),

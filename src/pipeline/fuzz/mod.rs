@@ -206,7 +206,7 @@ fn resource_of(text: &[u8]) -> String {
     normal(row.resource.filter(|_| row.kind.is_none()).map_or(text, RawValue::get))
 }
 
-/// A short spec, so that most of the time is for the sources.
+/// A short spec, because a long one would take time that is needed for the sources.
 const FHIR_SPEC: &str = "name = 'x'\n[source]\ntype = 'fhir'\n\
     [[document]]\nresource = 'Patient'\npatient = { identifier = 'identifier', prefer = ['MR'] }\n\
     [document.search]\nidentifier = { identifier = 'identifier', privacy = 'direct-identifier' }\n\
@@ -323,7 +323,7 @@ impl Target {
     }
 }
 
-/// Returns the beginning of a file, which is unpacked if it is compressed.
+/// Returns the beginning of a file. If the file is compressed, returns the beginning of its unpacked content.
 fn start_of(path: &Path) -> std::io::Result<Vec<u8>> {
     let file = fs::File::open(path)?;
     let is_compressed = path.extension().is_some_and(|extension| extension == "gz");

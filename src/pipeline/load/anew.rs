@@ -18,8 +18,8 @@ impl LoadTarget<'_> {
     /// Drops the collection, and creates it anew with its options and indexes. Returns a note for the summary.
     ///
     /// The load attaches the validator at its end, because documents are written faster without it. But some users,
-    /// such as the writer, can set a validator only when they create the collection. For such a user, the new
-    /// collection has the validator from the beginning, if the old one had it.
+    /// such as `writer`, can set a validator only when they create the collection. For such a user, the new collection
+    /// has the validator from the beginning, if the old one had it.
     pub(super) async fn begin_anew(&self) -> Result<Option<String>, Error> {
         let with_validator = self.is_forbidden(ATTACH).await?;
         let surroundings = Surroundings::read(&self.target, self.spec).await?;

@@ -147,7 +147,8 @@ impl<'a> Load<'a> {
             {
                 return Ok(Some("the collection was dropped and created again after that load"));
             }
-            // If the load is divided into parts and was not verified, two parts may both count a record as present.
+            // If the load is divided into parts and was not verified, two parts may both count the same record as
+            // present. So these counts are not used for such a load.
             let present = if prior.manifest.is_some() { 0 } else { state.counts.already_present };
             let brought = state.counts.written + present;
             if !lane.bulk.holds_at_least(brought).await.map_err(writing)? {

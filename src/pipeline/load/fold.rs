@@ -72,8 +72,8 @@ impl Folding {
 }
 
 impl LoadTarget<'_> {
-    /// Returns true if the load creates the collection. An existing collection that is empty is not new: its UUID did
-    /// not change, so the state that was made from it is still there.
+    /// Returns true if the load creates the collection. An existing collection is not new, even if it is empty: an
+    /// earlier fold may have made a state from it, and the load must then follow the rule of that fold.
     async fn is_new(&self, options: &LoadOptions) -> Result<bool, Error> {
         let is_empty = self.bulk.is_empty().await.map_err(writing)?;
         Ok(options.drop || is_empty && collection_uuid(&self.target).await?.is_none())

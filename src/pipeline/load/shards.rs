@@ -35,8 +35,8 @@ impl LoadTarget<'_> {
         Ok(None)
     }
 
-    /// Asks the statistics of the collection whether it is sharded. The loader and the writer may read them. Returns
-    /// false if the answer is not known.
+    /// Returns true if the collection does not exist, or if its statistics say that it is not sharded. Returns false if
+    /// it is sharded, or if the statistics cannot be read.
     async fn is_certainly_whole(&self) -> bool {
         match self.target.look(doc! { "collStats": &self.target.collection }).await {
             Ok(stats) => stats.get_bool("sharded").is_ok_and(|is_sharded| !is_sharded),

@@ -154,8 +154,8 @@ impl Load<'_> {
             if !self.settle_counts(kind, &mut summary).await? {
                 summary.counts_are_estimates = true;
                 summary.notes.push(
-                    "the counts are sums of the parts: a record that two parts have is counted as already present in one \
-                     of them"
+                    "the counts are sums of the parts: a record that occurs in two parts is counted as written in one and \
+                     as already present in the other"
                         .into(),
                 );
             }
@@ -188,7 +188,7 @@ impl Load<'_> {
         Ok(summary)
     }
 
-    /// Fails if more rows of all parts were rejected than allowed. The load then stays incomplete.
+    /// Fails if the parts together have more rejected rows than allowed. The load then stays incomplete.
     async fn refuse_too_many_rejects(&mut self) -> Result<(), Error> {
         let before = self.document.targets();
         self.add_up();
@@ -238,8 +238,9 @@ impl Load<'_> {
     /// Replaces the sums of the parts' counts by the counts that one process would have found. If there is only one
     /// part, keeps its counts.
     ///
-    /// Returns false if the counts may be wrong. Reasons: the load was not verified, another load or program wrote to
-    /// the collection, or the only part does not know which records it wrote itself.
+    /// Returns false if the counts may be wrong. With one part, they may be wrong if the part does not know which
+    /// records it wrote itself. With several parts, they may be wrong if the load was not verified, or if another load
+    /// or program wrote to the collection.
     async fn settle_counts(&mut self, kind: usize, summary: &mut LoadSummary) -> Result<bool, Error> {
         let is_alone = self.is_alone(&self.targets[kind]).await?;
         let mut states = self.document.targets();

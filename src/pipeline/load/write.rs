@@ -36,8 +36,8 @@ impl Load<'_> {
         let write = async move {
             let _closed = places.closed_at_end();
             self.register().await?;
-            // Most types of FHIR resources have few records. So estimate for each type four times the average of all
-            // types.
+            // FHIR resources are spread unevenly: most types have few, some have many. So estimate for each type four
+            // times the average.
             let divisor = if plan.spec.is_divided() { (plan.kinds.len() as u64 / 4).max(1) } else { 1 };
             let records_guess = plan.records_guess() / divisor;
             // Another load may have written to a collection before this load had its lease. So the policies are

@@ -143,9 +143,8 @@ fn is_outside_quotes(text: &[u8], dialect: Dialect, parser: &mut Parser) -> bool
     examined > 0 && is_well_formed && !can_be_inside()
 }
 
-/// Parses the first rows of `text`, except the last of them, because the text may end inside that row. Returns the
-/// number of parsed rows. Also returns true if the first row is well formed, and enough of the others are
-/// ([`DAMAGED_SHARE`]).
+/// Parses the first rows of `text`, except the last of them, because the text may end inside that row. Returns two
+/// values: the number of parsed rows, and whether the text counts as well formed (see [`DAMAGED_SHARE`]).
 fn examine(text: &[u8], dialect: Dialect, parser: &mut Parser) -> (usize, bool) {
     let mut found: Vec<_> = records(text, Framing::Delimited(dialect)).take(ROWS_EXAMINED + 1).collect();
     found.pop();

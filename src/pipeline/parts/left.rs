@@ -23,8 +23,8 @@ pub(super) struct PartsLeft {
 pub(super) struct Look {
     /// The incomplete parts that no worker is loading now.
     pub(super) free: Vec<u32>,
-    /// The states of all complete parts that are known, and of the unfinished parts that this look has read. Empty if
-    /// states are not needed.
+    /// The states of all parts that the worker knows to be complete, and of the parts in this look that have begun but
+    /// are not complete. Empty if states are not needed.
     pub(super) begun: Vec<PartProgress>,
 }
 

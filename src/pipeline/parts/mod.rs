@@ -118,7 +118,8 @@ pub async fn work(
     for table in 0..manifest.tables.len() {
         let load = loads.get(table);
         let was_complete = load.is_some_and(|load| load.state == State::Complete);
-        // A worker of an array that starts late need not verify again what another worker has verified.
+        // A worker with a place is one of several. If it starts late, it need not verify again what another worker has
+        // verified.
         if was_complete && work.place.is_some() {
             continue;
         }
@@ -201,7 +202,8 @@ impl Worker<'_> {
         }
     }
 
-    /// Loads the first of the free parts that no other worker takes before. Returns false if there is none.
+    /// Tries the free parts in order, and loads the first whose lease it gets. Returns false if other workers have
+    /// taken all of them.
     async fn load_one(&self, look: &Look, load: &LoadDocument, done: &mut WorkSummary) -> Result<bool, Error> {
         for &number in &look.free {
             match self.load_part(number, load, &look.begun).await {
@@ -292,7 +294,7 @@ impl Worker<'_> {
             watching.spawn(async move {
                 loop {
                     tokio::time::sleep(WATCH).await;
-                    // If the ledger cannot be read, the load itself finds that out.
+                    // Ignore a ledger that cannot be read: the load of the part reports that itself.
                     if let Ok(parts) = ledger.part_progress(load, &numbers).await {
                         others.set(&parts, number);
                     }
@@ -341,8 +343,8 @@ impl Worker<'_> {
         }
     }
 
-    /// Reads from the ledger whether another worker has ended the load, or is ending it. For most workers, this is so,
-    /// and they then need not open the sources.
+    /// Reads from the ledger whether another worker has ended the load, or is ending it. This check needs no sources.
+    /// So most workers, which do not end the load themselves, need not open them.
     async fn look(&self, load: &LoadDocument) -> Result<End, Error> {
         let ledger = Ledger::new(&self.target.db(), &load.collection, self.work.options.lease);
         let state = ledger.load_with_id(load.id).await.map_err(reading)?.map(|load| load.state);

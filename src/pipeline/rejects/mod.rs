@@ -227,8 +227,8 @@ impl<'a> Rejects<'a> {
     /// the file for the first time. The ledger must then record the file before rows are appended.
     ///
     /// # Errors
-    /// If no file can be opened, if the named file contains rows that this load did not write, or if another program
-    /// changed a file of this load.
+    /// If no file can be opened, if the file that the user named contains rows that this load must not replace, or if
+    /// another program changed a file of this load.
     pub(super) fn prepare(&mut self, slot: usize) -> Result<bool, Error> {
         let opened = match &mut self.slots[slot] {
             Slot::Open(_) => return Ok(false),

@@ -35,7 +35,7 @@ pub(in crate::pipeline) struct ObjectRejects<'a> {
 /// The state of one reject file.
 #[derive(Default)]
 struct ObjectFile {
-    /// Length and hash of the rejects, as one file.
+    /// Length and hash of the file into which the segments will be joined.
     bytes: u64,
     hasher: blake3::Hasher,
     segments: Vec<SegmentsOf>,
@@ -119,7 +119,7 @@ impl<'a> ObjectRejects<'a> {
         let segment = self.files[number].last() + 1;
         let name = segment_name(&self.stem(number, &load), fence, segment, self.streams.get(number).kind);
         let content = [&header[..], lines].concat();
-        // If the object exists already, this process wrote it, and did not receive the reply of the store.
+        // Ignore an object that exists already: this process wrote it, but did not receive the reply of the store.
         self.prefix.create(&name, &load, content).map_err(|problem| self.failed(&name, problem))?;
         let file = &mut self.files[number];
         if file.bytes == 0 {
@@ -269,8 +269,8 @@ impl<'a> ObjectRejects<'a> {
         format!("{}*.{}", self.prefix.address(&stem), kind.extension())
     }
 
-    /// Returns true if this load has joined the segments of a source to this object. Example: the sources `a/x.csv` and
-    /// `b/x.csv` would have the same name.
+    /// Returns true if this process has already joined the segments of a file to the object with this name. Example:
+    /// the reject files of the sources `a/x.csv` and `b/x.csv` would both get the name `x.csv.rejects.csv`.
     fn is_used(&self, name: &str) -> bool {
         self.files.iter().any(|file| file.joined.as_deref() == Some(name))
     }

@@ -1,6 +1,6 @@
-//! The files into which the rejects of a load are divided. Rejected rows of a table and of JSON are in one file.
-//! Rejected HL7 messages and FHIR resources are in two: the messages or resources, and the position and the reason of
-//! each.
+//! The files into which the rejects of a load are divided. The rejects of a table or of JSON are in one file. The
+//! rejects of HL7 messages or FHIR resources are in two files: one has the rejected messages or resources, the other
+//! has the position and the reason of each of them.
 
 use std::ops::Range;
 

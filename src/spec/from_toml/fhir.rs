@@ -99,7 +99,8 @@ fn add_indexes(parts: &mut Parts<'_>) {
     let is_of_patient = parts.fields.iter().any(|field| field.name == PATIENT_REFERENCE_FIELD);
     for name in [PATIENT_FIELD, PATIENT_REFERENCE_FIELD] {
         if parts.fields.iter().any(|field| field.name == name) {
-            // The date is left out for Patients, because few documents belong to the same Patient key.
+            // The indexes of Patients do not contain the date. They need no order, because few Patients have the same
+            // key.
             let date = date.clone().filter(|_| !is_of_patient);
             let keys = std::iter::once((name.to_owned(), 1)).chain(date).collect();
             parts.indexes.push(Index { name: format!("by_{name}"), keys, unique: false });

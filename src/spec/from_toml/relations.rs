@@ -123,9 +123,9 @@ fn listed(table: &Table<'_>, key: &str, fields: &[Field], shape: &Shape) -> Opti
     are_right.then_some(indices)
 }
 
-/// Returns the index of the field with this name, as a list. The name of a repeating group means all of its fields,
-/// because an array belongs to the identity either completely or not at all. `earlier` are the indices that were listed
-/// before.
+/// Returns the index of the field with this name. If `name` is a repeating group, returns the indices of all its
+/// fields, because an array belongs to the identity either completely or not at all. `earlier` are the indices that
+/// were listed before.
 fn listed_fields(
     table: &Table<'_>,
     key: &str,
