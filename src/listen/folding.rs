@@ -90,7 +90,13 @@ impl FoldTask {
                 return;
             }
             match self.turn(is_first).await {
-                Ok(()) => is_first = false,
+                Ok(()) => {
+                    is_first = false;
+                    if !self.left.is_empty() {
+                        // Another listener waits perhaps.
+                        tokio::time::sleep(RETRY + RETRY / 4).await;
+                    }
+                }
                 Err(error) if is_passing(&error) => {
                     is_first |= matches!(error, FoldError::Changed(_));
                     tokio::time::sleep(RETRY).await;
