@@ -141,7 +141,7 @@ fn values() -> [(&'static str, Document, &'static str, Bson, Bson); 19] {
         ("NM", local.clone(), mmol, "4.1".into(), "4.1".into()),
         ("SN", potassium.clone(), mmol, ">^100".into(), ">^100".into()),
         ("CE", local.clone(), "", "260385009^Canary^SCT".into(), "260385009".into()),
-        // An age, by its code and by its unit.
+        // The view does not show ages. The next two results are ages: the first by its code, the second by its unit.
         ("NM", age, mmol, "97".into(), null.clone()),
         ("NM", local.clone(), "a", "97".into(), null.clone()),
         ("NM", local.clone(), "", "97".into(), null.clone()),
