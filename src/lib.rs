@@ -48,4 +48,6 @@ pub mod error;
 
 pub mod pipeline;
 
+pub mod listen;
+
 pub mod generate;

@@ -1,0 +1,210 @@
+//! `medlift listen`.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use medlift::error::Error;
+use medlift::listen::{ConnectionLimits, Listener, Network, Options, TlsFiles};
+use medlift::server::Purpose;
+use medlift::spec::{Dataset, Spec};
+
+use super::connection::DeploymentArgs;
+use super::number::whole;
+use super::output;
+use super::reading::identity_key;
+
+const EXAMPLES: &str = "Examples:
+  medlift listen --mllp 2575 --uri mongodb://localhost:27017
+  medlift listen --mllp 0.0.0.0:2575 --allow 10.1.0.0/16 --tls-cert cert.pem --tls-key key.pem";
+
+/// Receive HL7 v2 messages over MLLP; acknowledge each when it is stored durably
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct ListenArgs {
+    /// Address for MLLP. A port alone is one of 127.0.0.1; name 0.0.0.0 to be reached from other machines
+    #[arg(long, value_name = "[ADDRESS:]PORT", value_parser = address)]
+    mllp: SocketAddr,
+    /// Spec of the messages: a file, or the name of a built-in spec
+    #[arg(long, value_name = "FILE|NAME", default_value = "hl7v2")]
+    spec: PathBuf,
+    #[command(flatten)]
+    behaviour: BehaviourArgs,
+    #[command(flatten)]
+    network: NetworkArgs,
+    /// Print the result as JSON when the listener has ended
+    #[arg(long)]
+    json: bool,
+    /// Print no messages except errors
+    #[arg(long)]
+    quiet: bool,
+    #[command(flatten)]
+    deployment: DeploymentArgs,
+}
+
+/// What happens to messages.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Messages")]
+struct BehaviourArgs {
+    /// Time in seconds after which a message that is not stored is answered with AR, because the database is away
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = whole(1_u64, 3_600))]
+    busy_after: u64,
+    /// What to do after that time: answer AR (reject), or wait without an answer (silent)
+    #[arg(long, value_enum, default_value_t)]
+    busy: Busy,
+    /// Only store messages; medlift fold folds them
+    #[arg(long)]
+    no_fold: bool,
+    /// If more messages than this wait to be folded, receiving slows down
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = whole(1_u64, 100_000_000))]
+    fold_lag_max: u64,
+    /// Encoding of messages that name none in MSH-18 and are not UTF-8: windows-1252. Without it, they are refused
+    #[arg(long, value_name = "NAME", value_parser = latin_1)]
+    encoding: Option<Latin1>,
+    /// Longest message, in KiB
+    #[arg(long, value_name = "KIB", default_value_t = 8_192, value_parser = whole(1_usize, 15_360))]
+    message_size_max: usize,
+    /// Messages in memory that wait for their commit
+    #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = whole(1_usize, 1_000_000))]
+    in_flight_max: usize,
+    /// Memory for messages that wait for their commit, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = whole(1_usize, 65_536))]
+    in_flight_size_max: usize,
+    /// Commits that run at the same time
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = whole(1_usize, 16))]
+    commits: usize,
+}
+
+/// Who may send.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Connections")]
+struct NetworkArgs {
+    /// Address or range from which connections are accepted, for example 10.1.0.0/16; several are possible [default:
+    /// all]
+    #[arg(long, value_name = "CIDR", value_parser = network)]
+    allow: Vec<Network>,
+    /// Maximum number of connections
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = whole(1_usize, 100_000))]
+    connections_max: usize,
+    /// A connection on which no message arrives for so many seconds is closed
+    #[arg(long, value_name = "SECONDS", default_value_t = 86_400, value_parser = whole(1_u64, 31_536_000))]
+    idle_timeout: u64,
+    /// A connection is closed if a message needs more than so many seconds to arrive, or an answer to be taken
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = whole(1_u64, 3_600))]
+    slow_timeout: u64,
+    /// PEM file with the certificate of this listener; turns TLS on
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// PEM file with its private key
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// PEM file with the authorities whose clients are accepted; other clients are refused
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_client_ca: Option<PathBuf>,
+}
+
+/// What to do with messages that cannot be stored for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+enum Busy {
+    /// Answer AR
+    #[default]
+    Reject,
+    /// Wait without an answer
+    Silent,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Latin1;
+
+impl ListenArgs {
+    /// Runs the command.
+    pub(super) fn run(self: Box<Self>) -> Result<ExitCode, Error> {
+        let options = self.options();
+        let Self { spec, json, quiet, deployment, .. } = *self;
+        let (spec, key): (Spec, _) = (Dataset::from_file(&spec)?.into_only()?, identity_key()?);
+        let connection = deployment.into_connection_args("to name a spec, use --spec")?;
+        let connection = connection.in_collection_of(&spec, quiet)?;
+        let received = super::run_gracefully("stopping; messages that arrived are settled", async |interrupt| {
+            let target = connection.connect(Purpose::Load, &spec.collection).await?;
+            let tell = Box::new(|text: &str| output::tell(text));
+            let listener = Listener::bind(options, &target, &spec, &key, tell).await?;
+            if !quiet {
+                output::tell(format_args!("listening on {} for {}", listener.address(), target.full_name()));
+            }
+            listener.run(interrupt).await
+        })?;
+        if json || !quiet {
+            output::print(&received, json)?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn options(&self) -> Options {
+        let (behaviour, network) = (&self.behaviour, &self.network);
+        let tls = network.tls_cert.clone().zip(network.tls_key.clone()).map(|(certificate, key)| TlsFiles {
+            certificate,
+            key,
+            client_authorities: network.tls_client_ca.clone(),
+        });
+        Options {
+            address: self.mllp,
+            tls,
+            allow: network.allow.clone(),
+            connections_max: network.connections_max,
+            limits: ConnectionLimits {
+                message_bytes_max: behaviour.message_size_max << 10,
+                idle: Duration::from_secs(network.idle_timeout),
+                slow: Duration::from_secs(network.slow_timeout),
+            },
+            messages_max: behaviour.in_flight_max,
+            bytes_max: behaviour.in_flight_size_max << 20,
+            busy_after: (behaviour.busy == Busy::Reject).then(|| Duration::from_secs(behaviour.busy_after)),
+            committers: behaviour.commits,
+            folds: !behaviour.no_fold,
+            fold_lag_max: behaviour.fold_lag_max,
+            is_latin_1: behaviour.encoding.is_some(),
+        }
+    }
+}
+
+/// Parses an address, or a port of this machine alone.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let of_port = || text.parse().ok().map(|port: u16| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port));
+    let local =
+        || text.strip_prefix("localhost:")?.parse().ok().map(|port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    let found = of_port().or_else(local).or_else(|| text.parse().ok());
+    found.ok_or_else(|| "give a port, or an address and a port, for example 2575 or 0.0.0.0:2575".to_owned())
+}
+
+fn network(text: &str) -> Result<Network, String> {
+    text.parse()
+}
+
+fn latin_1(text: &str) -> Result<Latin1, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "windows-1252" => Ok(Latin1),
+        _ => Err("only windows-1252 is possible; messages in UTF-8 need no option".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_alone_is_not_reached_from_other_machines() {
+        let check = |text: &str, expected: Option<&str>| {
+            assert_eq!(address(text).ok().map(|address| address.to_string()).as_deref(), expected, "{text}");
+        };
+        check("2575", Some("127.0.0.1:2575"));
+        check("localhost:2575", Some("127.0.0.1:2575"));
+        check("0.0.0.0:2575", Some("0.0.0.0:2575"));
+        check("[::1]:2575", Some("[::1]:2575"));
+        for wrong in ["", "x", "127.0.0.1", "70000", "example.org:2575"] {
+            check(wrong, None);
+        }
+        assert!(latin_1("Windows-1252").is_ok() && latin_1("utf-8").is_err());
+    }
+}
