@@ -48,4 +48,6 @@ pub mod error;
 
 pub mod pipeline;
 
+pub mod watch;
+
 pub mod generate;

@@ -210,13 +210,7 @@ impl ConnectionArgs {
     /// Returns an error if the user gave `--collection` but the spec describes several kinds of documents. Each kind
     /// has its own collection.
     pub(super) fn refuse_collection(&self, plan: &Plan) -> Result<(), Error> {
-        if self.collection.is_none() || plan.kinds.len() == 1 {
-            return Ok(());
-        }
-        Err(Error::Usage(
-            "the spec describes several kinds of documents and names a collection for each; leave out --collection"
-                .into(),
-        ))
+        refuse_collection(self.collection.as_deref(), plan)
     }
 
     /// Connects to the deployment for `purpose`. `collection` is used if neither the user nor the environment names
@@ -225,6 +219,16 @@ impl ConnectionArgs {
         let destination = Destination::settle(&self.into_connection(purpose)?, &settings::load()?, collection)?;
         connect(&destination).await
     }
+}
+
+/// Does the same as [`ConnectionArgs::refuse_collection`] for the value of `--collection`.
+pub(super) fn refuse_collection(collection: Option<&str>, plan: &Plan) -> Result<(), Error> {
+    if collection.is_none() || plan.kinds.len() == 1 {
+        return Ok(());
+    }
+    Err(Error::Usage(
+        "the spec describes several kinds of documents and names a collection for each; leave out --collection".into(),
+    ))
 }
 
 /// Tells the user that `COLLECTION_NAME` is ignored, because the spec has its own collection. Does not show the value

@@ -27,7 +27,9 @@ mod settings;
 mod spec;
 mod tool_options;
 mod verify;
+mod watch;
 mod workers;
+mod writing;
 
 use std::process::ExitCode;
 
@@ -72,6 +74,8 @@ enum Command {
     Export(Box<export::ExportArgs>),
     /// Bring patients, visits and results up to date with the stored HL7 v2 messages
     Fold(Box<fold::FoldArgs>),
+    /// Load each file of a folder when it is complete, and move it to done or rejected
+    Watch(Box<watch::WatchArgs>),
     /// List the documents of one patient in all collections that you may read
     Patient(Box<patient::PatientArgs>),
     /// Generate synthetic admissions with the typical errors of hospital data
@@ -106,6 +110,7 @@ pub(crate) fn run() -> Result<ExitCode, Error> {
         Command::Verify(args) => args.run(),
         Command::Export(args) => args.run(),
         Command::Fold(args) => args.run(),
+        Command::Watch(args) => args.run(),
         Command::Patient(args) => args.run(),
         Command::Generate(args) => args.run(),
         Command::Provision(args) => args.run(),

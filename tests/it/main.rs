@@ -58,3 +58,4 @@ mod sharding;
 mod state;
 mod verify;
 mod waiting;
+mod watch;

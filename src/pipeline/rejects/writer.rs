@@ -15,6 +15,8 @@ use crate::report::summary::FileOfRejects;
 pub(in crate::pipeline) enum RejectWriter<'a> {
     Files(Rejects<'a>),
     Objects(ObjectRejects<'a>),
+    /// No reject files are written.
+    None,
 }
 
 impl<'a> RejectWriter<'a> {
@@ -46,6 +48,7 @@ impl<'a> RejectWriter<'a> {
                 objects.register(load.id.to_string(), load.fence);
                 Ok(())
             }
+            Self::None => Ok(()),
         }
     }
 
@@ -53,7 +56,7 @@ impl<'a> RejectWriter<'a> {
     pub(in crate::pipeline) fn check_named(&mut self) -> Result<(), Error> {
         match self {
             Self::Files(files) => files.check_named(),
-            Self::Objects(_) => Ok(()),
+            Self::Objects(_) | Self::None => Ok(()),
         }
     }
 
@@ -62,6 +65,7 @@ impl<'a> RejectWriter<'a> {
         match self {
             Self::Files(files) => files.slots_of(source),
             Self::Objects(objects) => objects.files_of(source),
+            Self::None => 0..0,
         }
     }
 
@@ -73,6 +77,7 @@ impl<'a> RejectWriter<'a> {
         match self {
             Self::Files(files) => files.resume(load),
             Self::Objects(objects) => objects.resume(load),
+            Self::None => Ok(Resumed::Yes),
         }
     }
 
@@ -84,7 +89,7 @@ impl<'a> RejectWriter<'a> {
         match self {
             Self::Files(files) => files.prepare(slot),
             // The names of objects contain the load, so the ledger need not record them first.
-            Self::Objects(_) => Ok(false),
+            Self::Objects(_) | Self::None => Ok(false),
         }
     }
 
@@ -96,6 +101,7 @@ impl<'a> RejectWriter<'a> {
         match self {
             Self::Files(files) => files.append(slot, lines),
             Self::Objects(objects) => objects.append(slot, lines),
+            Self::None => Ok(()),
         }
     }
 
@@ -114,6 +120,7 @@ impl<'a> RejectWriter<'a> {
         match self {
             Self::Files(files) => files.finish(),
             Self::Objects(objects) => objects.finish(),
+            Self::None => Ok(()),
         }
     }
 
@@ -136,6 +143,7 @@ impl<'a> RejectWriter<'a> {
         match self {
             Self::Files(files) => files.states(),
             Self::Objects(objects) => objects.states(),
+            Self::None => Vec::new(),
         }
     }
 
@@ -144,6 +152,7 @@ impl<'a> RejectWriter<'a> {
         match self {
             Self::Files(files) => files.files(),
             Self::Objects(objects) => objects.listed(),
+            Self::None => Vec::new(),
         }
     }
 
@@ -153,6 +162,7 @@ impl<'a> RejectWriter<'a> {
         match self {
             Self::Files(files) => files.left_by(load),
             Self::Objects(objects) => objects.left_by(load),
+            Self::None => Vec::new(),
         }
     }
 
@@ -161,6 +171,7 @@ impl<'a> RejectWriter<'a> {
         match self {
             Self::Files(files) => &files.notes,
             Self::Objects(objects) => &objects.notes,
+            Self::None => &[],
         }
     }
 }
