@@ -243,7 +243,7 @@ impl Error {
     }
 
     /// Returns true if the user, or the scheduler of a worker, asked to stop.
-    fn is_interrupted(&self) -> bool {
+    pub(crate) fn is_interrupted(&self) -> bool {
         match self {
             Self::Interrupted => true,
             Self::Unfinished { cause, .. } => cause.is_interrupted(),

@@ -50,4 +50,6 @@ pub mod pipeline;
 
 pub mod watch;
 
+pub mod listen;
+
 pub mod generate;

@@ -243,6 +243,16 @@ pub(super) fn tell_ignored_name(spec: &Spec, settings: &Settings) {
     }
 }
 
+/// Returns the database and the collection for the documents of a spec: that of `--collection`, or else the spec's own, or
+/// else that of `COLLECTION_NAME`. For a command that loads sources of several specs.
+pub(super) fn destination_for(connection: &Connection, spec: &Spec) -> Result<Destination, Error> {
+    let mut connection = connection.clone();
+    if connection.collection.is_none() && spec.has_own_collection() {
+        connection.collection = Some(spec.collection.clone());
+    }
+    Ok(Destination::settle(&connection, &settings::load()?, &spec.collection)?)
+}
+
 /// Connects and signs in. If all addresses refuse the connection, first prints a message that the command waits for the
 /// server.
 pub(super) async fn connect(destination: &Destination) -> Result<Target, Error> {

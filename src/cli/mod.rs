@@ -11,7 +11,9 @@ mod export;
 mod fold;
 mod generate;
 mod host;
+mod http;
 mod limits;
+mod listen;
 mod load;
 mod number;
 mod output;
@@ -76,6 +78,8 @@ enum Command {
     Fold(Box<fold::FoldArgs>),
     /// Load each file of a folder when it is complete, and move it to done or rejected
     Watch(Box<watch::WatchArgs>),
+    /// Receive data over the network, store them, and answer when they are durable
+    Listen(Box<listen::ListenArgs>),
     /// List the documents of one patient in all collections that you may read
     Patient(Box<patient::PatientArgs>),
     /// Generate synthetic admissions with the typical errors of hospital data
@@ -111,6 +115,7 @@ pub(crate) fn run() -> Result<ExitCode, Error> {
         Command::Export(args) => args.run(),
         Command::Fold(args) => args.run(),
         Command::Watch(args) => args.run(),
+        Command::Listen(args) => args.run(),
         Command::Patient(args) => args.run(),
         Command::Generate(args) => args.run(),
         Command::Provision(args) => args.run(),

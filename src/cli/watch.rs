@@ -10,14 +10,14 @@ use medlift::pipeline::load::{self, LoadOptions};
 use medlift::pipeline::{Interrupt, Plan};
 use medlift::report::Progress;
 use medlift::report::summary::LoadSummary;
-use medlift::server::{Connection, Destination, Purpose, Secret, Target};
+use medlift::server::{Connection, Purpose, Secret, Target};
 use medlift::watch::{FileReport, Tally, Watch, watch};
 
-use super::connection::{ConnectionArgs, connect, refuse_collection};
+use super::connection::{ConnectionArgs, connect, destination_for, refuse_collection};
 use super::number::whole;
+use super::output;
 use super::reading::FormatArgs;
 use super::writing::WritingArgs;
-use super::{output, settings};
 
 const EXAMPLES: &str = "Examples:
   medlift watch landing --spec hl7v2 --uri mongodb://localhost:27017
@@ -106,12 +106,7 @@ impl Loader {
 
     /// Returns the deployment with the collection for the sources of the plan. Connects if there is no connection.
     async fn connect(&mut self, plan: &Plan) -> Result<Target, Error> {
-        let spec = &plan.kinds[0];
-        let mut connection = self.connection.clone();
-        if connection.collection.is_none() && spec.has_own_collection() {
-            connection.collection = Some(spec.collection.clone());
-        }
-        let destination = Destination::settle(&connection, &settings::load()?, &spec.collection)?;
+        let destination = destination_for(&self.connection, &plan.kinds[0])?;
         match self.target.take() {
             Some(target) => Ok(target.in_collection(&destination.collection)),
             None => connect(&destination).await,
@@ -146,9 +141,8 @@ mod tests {
 
     #[test]
     fn the_exit_code_tells_the_worst_that_happened() {
-        let code = |with_rejects, rejected, stopped_by| {
-            exit_code(&Tally { loaded: 3, with_rejects, rejected, stopped_by })
-        };
+        let code =
+            |with_rejects, rejected, stopped_by| exit_code(&Tally { loaded: 3, with_rejects, rejected, stopped_by });
         let found = [code(0, 0, None), code(1, 0, None), code(1, 1, None), code(1, 1, Some(6))];
         assert_eq!(found, [0, 4, 1, 6].map(ExitCode::from));
     }

@@ -1,4 +1,4 @@
-//! The options for how records are written, of `medlift load` and `medlift watch`.
+//! The options for how records are written, of `medlift load`, `medlift watch` and `medlift listen`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -23,6 +23,12 @@ const REJECTS_VARIABLE: &str = "MEDLIFT_REJECTS";
 
 const REJECTS_HELP: &str = "File for rejected rows, or directory or s3://BUCKET/PREFIX/ for one file per source [env: \
                             MEDLIFT_REJECTS] [default: beside each source, with the suffix .rejects.csv]";
+
+/// Default of `--batch-size`.
+const BATCH_DOCS_DEFAULT: u32 = 5_000;
+
+/// Size of the chunks of a listener's loads, in bytes. Several loads are in memory at the same time.
+const LISTENER_CHUNK_BYTES: usize = 4 << 20;
 
 /// Largest size of the documents in one command, in bytes. The whole command must be smaller than 16 MiB.
 const BATCH_BYTES_MAX: usize = 12 << 20;
@@ -66,7 +72,7 @@ pub(super) struct WritingArgs {
     #[arg(short = 'j', long, value_name = "N", value_parser = whole(1_u16, 64), help_heading = "Speed and memory")]
     num_insertion_workers: Option<u16>,
     /// Maximum number of documents in one bulk insert, 1 to 100000
-    #[arg(long, value_name = "N", default_value_t = 5_000, value_parser = whole(1_u32, 100_000), help_heading = "Speed and memory")]
+    #[arg(long, value_name = "N", default_value_t = BATCH_DOCS_DEFAULT, value_parser = whole(1_u32, 100_000), help_heading = "Speed and memory")]
     batch_size: u32,
     #[arg(long, value_name = "MIB", help = RUN_SIZE_HELP, default_value_t = (CHUNK_BYTES_DEFAULT >> 20) as u16, value_parser = whole(1_u16, 4096), help_heading = "Speed and memory")]
     run_size: u16,
@@ -122,6 +128,31 @@ impl WritingArgs {
             chunk_bytes_max: usize::from(self.run_size) << 20,
             lease: Duration::from_secs(self.lease_seconds.into()),
         }
+    }
+}
+
+/// Returns the options of the loads of a listener. Their sources can be read only once, so they are not verified. Their
+/// rejects are in the answers.
+pub(super) fn options_of_listener(is_local: bool) -> LoadOptions {
+    LoadOptions {
+        mode: Mode::Insert,
+        drop: false,
+        lineage: false,
+        rejects: None,
+        lists_rejects: true,
+        rejects_max: None,
+        reload: false,
+        verify: false,
+        check_validator: false,
+        fold: false,
+        limits: Limits {
+            batch_docs_max: BATCH_DOCS_DEFAULT as usize,
+            batch_bytes_max: BATCH_BYTES_MAX,
+            in_flight_max: in_flight(is_local, cores()),
+            attempts_max: ATTEMPTS_MAX,
+        },
+        chunk_bytes_max: LISTENER_CHUNK_BYTES,
+        lease: LEASE_DEFAULT,
     }
 }
 

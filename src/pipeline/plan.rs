@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use crate::encode::IdentityKey;
 use crate::ledger::{Counts, Reading, SourceIdentity};
 use crate::parse::{BundleIds, Charset, DateFormat, FhirForm, Format, FormatName, Layout, LayoutError, LayoutOptions};
-use crate::read::{self, Block, Encoding, Origin, ReadError, ReadOptions, Reader, StreamOrigin, Version, is_reject_path};
+use crate::read::{
+    self, Block, Encoding, Origin, ReadError, ReadOptions, Reader, StreamOrigin, Version, is_reject_path,
+};
 use crate::server::Target;
 use crate::spec::{Dataset, Sign, SourceFormat, Spec};
 

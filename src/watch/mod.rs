@@ -97,7 +97,10 @@ enum Verdict {
     Loaded(Box<LoadSummary>),
     Rejected(String),
     /// Try again later. The exit code is that of a load with this problem.
-    Stays { problem: String, exit_code: u8 },
+    Stays {
+        problem: String,
+        exit_code: u8,
+    },
     /// The problem is not in the file.
     Stop(Error),
 }

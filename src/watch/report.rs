@@ -57,9 +57,8 @@ impl fmt::Display for FileReport {
         write!(f, "{}: ", self.file)?;
         match &self.outcome {
             Outcome::Loaded { moved_to, rejects, summary } => {
-                let sum = |count: fn(&Counts) -> u64| -> u64 {
-                    summary.documents().map(|found| count(&found.counts)).sum()
-                };
+                let sum =
+                    |count: fn(&Counts) -> u64| -> u64 { summary.documents().map(|found| count(&found.counts)).sum() };
                 let read = counted(summary.rows_read(), "row", "rows");
                 let (written, present) = (sum(|counts| counts.written), sum(|counts| counts.already_present));
                 write!(f, "loaded, {read} read, {written} written, {present} already present")?;

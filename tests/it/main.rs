@@ -20,6 +20,7 @@ mod fhir;
 mod fold;
 mod fold_trouble;
 mod hl7;
+mod http;
 mod index_builds;
 mod interrupts;
 mod json;

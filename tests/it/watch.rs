@@ -90,10 +90,7 @@ fn each_file_is_loaded_once_and_moved_and_nothing_is_overwritten() {
     assert!(reason.contains("it is empty"), "{reason}");
     let reports = reports(&run);
     let outcomes: Vec<(&str, &Json)> = reports.iter().map(|(name, found)| (name.as_str(), &found["outcome"])).collect();
-    assert_eq!(
-        outcomes,
-        [("a.csv", &"loaded".into()), ("b.csv", &"loaded".into()), ("c.csv", &"rejected".into())]
-    );
+    assert_eq!(outcomes, [("a.csv", &"loaded".into()), ("b.csv", &"loaded".into()), ("c.csv", &"rejected".into())]);
     let of_b = &reports[1].1["summary"];
     assert_eq!((&of_b["counts"]["rejected"], &of_b["verification"]["equal"]), (&1.into(), &1.into()), "{of_b}");
     assert!(!run.stdout.contains("thirty") && !reason.contains("thirty"));

@@ -138,7 +138,8 @@ mod tests {
         for name in ["a.rejects.csv", "d/a.csv.rejects.csv", "a.csv.rejects.2.csv", "a.csv.2.rejects.csv"] {
             assert!(is_reject_path(Path::new(name)), "{name}");
         }
-        let source = |name: &str| source_of_rejects(OsStr::new(name)).map(|source| source.to_string_lossy().into_owned());
+        let source =
+            |name: &str| source_of_rejects(OsStr::new(name)).map(|source| source.to_string_lossy().into_owned());
         assert_eq!(source("a.hl7.rejects.2.csv").as_deref(), Some("a.hl7"));
         assert_eq!(source("a.hl7"), None);
         for number in 1..12 {

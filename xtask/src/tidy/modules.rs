@@ -27,6 +27,7 @@ const MODULES: &[Module] = &[
             "fold",
             "generate",
             "ledger",
+            "listen",
             "outputs",
             "parse",
             "patient",
@@ -102,6 +103,10 @@ const MODULES: &[Module] = &[
             "wording",
             "write",
         ],
+    },
+    Module {
+        name: "listen",
+        uses: &["encode", "error", "fold", "ledger", "parse", "pipeline", "read", "report", "server", "spec"],
     },
     Module { name: "watch", uses: &["error", "ledger", "outputs", "pipeline", "read", "report", "wording"] },
     Module { name: "generate", uses: &["parse"] },

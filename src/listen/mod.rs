@@ -1,0 +1,5 @@
+//! Listeners: receive data over the network and store them.
+
+pub mod http;
+pub mod metrics;
+pub mod tls;
