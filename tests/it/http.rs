@@ -273,7 +273,7 @@ fn after_a_kill_the_same_body_is_stored_once() {
     let again = listener.post("/ingest", &body).expect(200).json();
     let number = |name: &str| again[name].as_u64().expect("a number");
     assert!(number("already_present") > 0, "{again}");
-    assert_eq!(number("written") + number("already_present") + number("duplicates"), SLOW_ROWS.into(), "{again}");
+    assert_eq!(number("written") + number("already_present") + number("duplicates"), u64::from(SLOW_ROWS), "{again}");
     let stored = count(&documents(&server, &place.database));
     assert_eq!(stored, number("written") + number("already_present"));
 }
