@@ -4,6 +4,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 
 use crate::contender::{Contender, Step, Tools, empty_collection, index_on};
+use crate::feed;
 use crate::inputs::{self, Inputs};
 use crate::options::Options;
 use crate::outcome::{self, Outcome};
@@ -45,12 +46,14 @@ pub(crate) enum Scenario {
     Messages,
     /// FHIR resources.
     Resources,
+    /// HL7 v2 messages over MLLP, each acknowledged when it is durable.
+    Feed,
     /// The constants of the model of large loads (`cargo xtask model`).
     Constants,
 }
 
 impl Scenario {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Load,
         Self::Upsert,
         Self::Ready,
@@ -58,6 +61,7 @@ impl Scenario {
         Self::Workers,
         Self::Messages,
         Self::Resources,
+        Self::Feed,
         Self::Constants,
     ];
 
@@ -70,6 +74,7 @@ impl Scenario {
             Self::Workers => "workers",
             Self::Messages => "messages",
             Self::Resources => "resources",
+            Self::Feed => "feed",
             Self::Constants => "constants",
         }
     }
@@ -80,6 +85,7 @@ impl Scenario {
             Self::Load => &[55_500, 1_000_000, 10_000_000],
             Self::Upsert | Self::Ready | Self::Workers => &[1_000_000],
             Self::Messages | Self::Resources => &[200_000],
+            Self::Feed => &[100_000],
             Self::Constants => &[500_000],
             Self::Cache => &[4_000_000],
         }
@@ -97,6 +103,11 @@ pub(crate) fn run(scenario: Scenario, rows: u64, options: &Options, inputs: &Inp
     let cache_mb = if scenario == Scenario::Cache { CACHE_SCENARIO_MB } else { options.cache_mb };
     let mut stand = Stand::start(cache_mb, inputs)?;
     let tools = Tools { inputs, uri: stand.uri(), address: stand.address() };
+    if scenario == Scenario::Feed {
+        let findings = feed::findings(&mut stand, &tools, rows, options)?;
+        let (server, note) = (stand.version()?, "; medians of all runs".to_owned());
+        return Ok(Outcome { scenario: scenario.name(), rows, cache_mb, server, note, results: Vec::new(), findings });
+    }
     let source = match scenario {
         Scenario::Messages => inputs.messages(rows)?,
         Scenario::Resources => inputs.resources(rows)?,
@@ -118,6 +129,7 @@ pub(crate) fn run(scenario: Scenario, rows: u64, options: &Options, inputs: &Inp
         Scenario::Messages => records::messages(&tools, &source)?,
         Scenario::Resources => records::resources(&tools, &source)?,
         Scenario::Constants => constants(&tools, &source)?,
+        Scenario::Feed => Vec::new(),
     };
     contenders.retain(|contender| options.admits(&contender.name));
     let order = if scenario == Scenario::Workers { Order::Random } else { Order::Given };

@@ -1,16 +1,18 @@
 //! The options of the HTTP listener of `medlift listen`.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use medlift::error::Error;
 use medlift::listen::http::{HttpListener, IngestOptions, Token};
+use medlift::listen::{Network, TlsFiles};
 use medlift::server::{Connection, Target};
 use medlift::spec::Dataset;
 
 use super::connection::destination_for;
+use super::listen::address;
 use super::number::whole;
 use super::reading::identity_key;
 use super::settings;
@@ -28,9 +30,9 @@ const TOKEN_VARIABLE: &str = "MEDLIFT_HTTP_TOKEN";
 pub(super) struct HttpArgs {
     #[arg(
         long,
-        value_name = "[HOST:]PORT",
+        value_name = "[ADDRESS:]PORT",
         value_parser = address,
-        help = "Receive data by HTTP: POST /ingest; also GET /health, /ready and /metrics. Without HOST, only this machine can connect. Senders need the token in MEDLIFT_HTTP_TOKEN"
+        help = "Address for HTTP: POST /ingest, and GET /health, /ready and /metrics. A port alone is one of 127.0.0.1. Senders need the token in MEDLIFT_HTTP_TOKEN, or a client certificate"
     )]
     http: Option<SocketAddr>,
     /// Dataset spec of the data that is sent to /ingest/NAME, where NAME is the name of the file without its extension;
@@ -49,13 +51,14 @@ pub(super) struct HttpArgs {
 }
 
 impl HttpArgs {
-    /// Returns true if the user wants an HTTP listener.
-    pub(super) const fn is_wanted(&self) -> bool {
-        self.http.is_some()
-    }
-
-    /// Binds the listener. Returns `None` if the user wants none.
-    pub(super) async fn bind(self, connection: &Connection, target: &Target) -> Result<Option<HttpListener>, Error> {
+    /// Binds the listener. Returns `None` if the user wants none. `connection` has the collection that the user gave.
+    pub(super) async fn bind(
+        self,
+        connection: &Connection,
+        target: &Target,
+        tls: Option<&TlsFiles>,
+        allow: Vec<Network>,
+    ) -> Result<Option<HttpListener>, Error> {
         let Some(address) = self.http else { return Ok(None) };
         let datasets = self.datasets()?;
         let (connection, connected) = (connection.clone(), target.clone());
@@ -76,7 +79,11 @@ impl HttpArgs {
             body_bytes_max: u64::from(self.http_body_max) << 20,
             silence_max: Duration::from_secs(self.http_silence_max.into()),
         };
-        HttpListener::bind(address, options, target).await.map(Some)
+        let listener = HttpListener::bind(address, options, target).await?.with_allowed(allow);
+        match tls {
+            Some(tls) => listener.with_tls(tls).map(Some),
+            None => Ok(Some(listener)),
+        }
     }
 
     fn datasets(&self) -> Result<Vec<(String, Dataset)>, Error> {
@@ -87,32 +94,5 @@ impl HttpArgs {
             Ok((name, Dataset::from_file(path)?))
         };
         paths.iter().map(dataset).collect()
-    }
-}
-
-/// Parses an address to listen on. A port alone is a port of the address 127.0.0.1.
-pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
-    if let Ok(port) = text.parse() {
-        return Ok(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port));
-    }
-    let mut found = text.to_socket_addrs().ok().into_iter().flatten();
-    found.next().ok_or_else(|| "give a port, or HOST:PORT, for example 0.0.0.0:8080".to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_port_alone_is_of_this_machine() {
-        let check = |text: &str, expected: Option<&str>| {
-            assert_eq!(address(text).ok().map(|address| address.to_string()).as_deref(), expected, "{text}");
-        };
-        check("8080", Some("127.0.0.1:8080"));
-        check("0.0.0.0:8080", Some("0.0.0.0:8080"));
-        check("[::1]:80", Some("[::1]:80"));
-        for wrong in ["", "x", ":", "8080x", "127.0.0.1", "127.0.0.1:99999"] {
-            check(wrong, None);
-        }
     }
 }

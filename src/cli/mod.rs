@@ -25,6 +25,7 @@ mod provision;
 mod query;
 mod reading;
 mod runs;
+mod send;
 mod settings;
 mod spec;
 mod tool_options;
@@ -78,8 +79,10 @@ enum Command {
     Fold(Box<fold::FoldArgs>),
     /// Load each file of a folder when it is complete, and move it to done or rejected
     Watch(Box<watch::WatchArgs>),
-    /// Receive data over the network, store them, and answer when they are durable
+    /// Receive HL7 v2 messages over MLLP, and data by HTTP; answer when they are stored durably
     Listen(Box<listen::ListenArgs>),
+    /// Send HL7 v2 messages over MLLP, to try a receiver out
+    Send(send::SendArgs),
     /// List the documents of one patient in all collections that you may read
     Patient(Box<patient::PatientArgs>),
     /// Generate synthetic admissions with the typical errors of hospital data
@@ -116,6 +119,7 @@ pub(crate) fn run() -> Result<ExitCode, Error> {
         Command::Fold(args) => args.run(),
         Command::Watch(args) => args.run(),
         Command::Listen(args) => args.run(),
+        Command::Send(args) => args.run(),
         Command::Patient(args) => args.run(),
         Command::Generate(args) => args.run(),
         Command::Provision(args) => args.run(),
@@ -162,7 +166,7 @@ fn run_gracefully<T>(
         signal(SignalKind::interrupt()).and_then(|int| Ok((int, signal(SignalKind::terminate())?)))
     };
     if let Ok((int, term)) = signals {
-        runtime.spawn(listen(notice, interrupt.clone(), int, term));
+        runtime.spawn(await_signals(notice, interrupt.clone(), int, term));
     }
     let result = runtime.block_on(command(&interrupt));
     // The command has ended, but its result is not printed yet. After this call, the next signal ends the process at
@@ -174,7 +178,7 @@ fn run_gracefully<T>(
     result
 }
 
-async fn listen(notice: &'static str, interrupt: Interrupt, mut int: Signal, mut term: Signal) {
+async fn await_signals(notice: &'static str, interrupt: Interrupt, mut int: Signal, mut term: Signal) {
     loop {
         tokio::select! { _ = int.recv() => (), _ = term.recv() => () };
         if prompt::abandon() {

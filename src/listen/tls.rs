@@ -51,7 +51,7 @@ impl TlsFiles {
 ///
 /// # Errors
 /// The file cannot be read.
-pub fn connector(path: &Path) -> Result<TlsConnector, Error> {
+pub(super) fn connector(path: &Path) -> Result<TlsConnector, Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -64,7 +64,7 @@ pub fn connector(path: &Path) -> Result<TlsConnector, Error> {
 ///
 /// # Errors
 /// It is no name and no address.
-pub fn name_of(host: &str) -> Result<ServerName<'static>, Error> {
+pub(super) fn name_of(host: &str) -> Result<ServerName<'static>, Error> {
     ServerName::try_from(host.to_owned())
         .map_err(|_| Error::Usage(format!("`{host}` is neither the name nor the address of a host")))
 }

@@ -2,12 +2,18 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bson::doc;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::Value as Json;
 
 use crate::bad_days::{SLOW_ROWS, count, documents, wait_for_documents};
+use crate::certificates::Authority;
 use crate::load::{HEADER, Place, block_on, row, text};
 use crate::program::{Medlift, Running, medlift};
 use crate::server::{Server, heal, shared, slow_server};
@@ -308,4 +314,52 @@ fn a_signal_ends_the_listener_although_a_body_does_not_end() {
     let mut rest = String::new();
     let _ = (&endless).read_to_string(&mut rest);
     assert!(!rest.starts_with("HTTP/1.1 200"), "{rest}");
+}
+
+/// Sends a request over TLS, with a client certificate if there is one. Returns what was received.
+fn over_tls(port: u16, authority: &Path, client: Option<&Path>, request: &str) -> std::io::Result<String> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(authority).expect("a certificate")).expect("added");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().expect("TLS");
+    let builder = builder.with_root_certificates(roots);
+    let config = match client {
+        None => builder.with_no_client_auth(),
+        Some(client) => {
+            let key = PrivateKeyDer::from_pem_file(client).expect("a key");
+            builder.with_client_auth_cert(vec![CertificateDer::from_pem_file(client).expect("one")], key).expect("fits")
+        }
+    };
+    let name = ServerName::try_from("localhost").expect("a name");
+    let connection = ClientConnection::new(Arc::new(config), name).expect("a connection");
+    let stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    let mut stream = StreamOwned::new(connection, stream);
+    stream.write_all(request.as_bytes())?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    Ok(text)
+}
+
+#[test]
+fn a_client_certificate_replaces_the_token_and_one_process_has_both_listeners() {
+    let place = Place::new("http_tls");
+    let authority = Authority::new();
+    let (pair, ca, client) = (authority.server("localhost"), authority.ca_file(), authority.client("sender"));
+    let (port, mllp) = (free_port(), free_port().to_string());
+    let tls = ["--tls-cert", text(&pair), "--tls-key", text(&pair), "--tls-client-ca", text(&ca), "--mllp", &mllp];
+    let running = command(shared(), &place, port, &tls).start();
+    wait_until("the listener", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+    let body = csv(&["Ann A"]);
+    let request = head("/ingest", body.len(), "no token").replace("Authorization", "X-Authorization") + &body;
+    let stored = over_tls(port, &ca, Some(&client), &request).expect("an answer");
+    assert!(stored.starts_with("HTTP/1.1 200 "), "{stored}");
+    let metrics = "GET /metrics HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+    let metrics = over_tls(port, &ca, Some(&client), metrics).expect("an answer");
+    assert!(metrics.contains("\nmedlift_mllp_connections 0\n"), "{metrics}");
+    let refused = over_tls(port, &ca, None, &request);
+    assert!(!refused.is_ok_and(|text| text.starts_with("HTTP")));
+    assert_eq!(place.count(doc! {}), 1);
+    running.signal("TERM");
+    running.wait().expect_code(0);
 }

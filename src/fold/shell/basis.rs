@@ -91,6 +91,11 @@ impl Basis {
         Ok(known)
     }
 
+    /// Returns the record of the earlier folds without the checks of [`known`](Self::known).
+    pub(super) async fn last(&self) -> Result<Option<FoldRecord>, FoldError> {
+        Ok(self.ledger.fold_record().await?)
+    }
+
     /// Fails if a collection of the state has documents of another program. Called before the first fold: later, the
     /// user has decided about the names.
     async fn refuse_foreign(&self) -> Result<(), FoldError> {

@@ -35,7 +35,8 @@ use self::answer::Answer;
 use self::ingest::Ingest;
 pub use self::ingest::{FindTarget, IngestOptions};
 pub use self::token::Token;
-use super::metrics::Metrics;
+use super::allow::is_allowed;
+use super::{Network, Shared, TlsFiles};
 use crate::error::Error;
 use crate::pipeline::Interrupt;
 use crate::report::Progress;
@@ -60,12 +61,15 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// A listener that is bound to its address.
 pub struct HttpListener {
     socket: TcpListener,
+    address: SocketAddr,
     tls: Option<TlsAcceptor>,
     /// Whether a sender needs a client certificate for its connection.
     has_client_certificates: bool,
+    /// Addresses from which connections are accepted. Empty for all.
+    allow: Vec<Network>,
     ingest: Arc<Ingest>,
-    /// The numbers of the MLLP listener of this process, if there is one.
-    feed: Option<Arc<Metrics>>,
+    /// The MLLP listener of this process, if there is one.
+    feed: Option<Arc<Shared>>,
 }
 
 impl HttpListener {
@@ -75,28 +79,36 @@ impl HttpListener {
     /// The address cannot be used.
     pub async fn bind(address: SocketAddr, options: IngestOptions, target: &Target) -> Result<Self, Error> {
         let socket = TcpListener::bind(address).await.map_err(|error| cannot_listen(address, &error))?;
+        let address = socket.local_addr().unwrap_or(address);
         let ingest = Arc::new(Ingest::new(options, target));
-        Ok(Self { socket, tls: None, has_client_certificates: false, ingest, feed: None })
+        let (tls, allow, feed) = (None, Vec::new(), None);
+        Ok(Self { socket, address, tls, has_client_certificates: false, allow, ingest, feed })
     }
 
-    /// Adds TLS. `has_client_certificates` says whether the acceptor requires a certificate of each client.
+    /// Adds TLS.
+    ///
+    /// # Errors
+    /// A file cannot be used.
+    pub fn with_tls(self, files: &TlsFiles) -> Result<Self, Error> {
+        let has_client_certificates = files.client_authorities.is_some();
+        Ok(Self { tls: Some(files.acceptor()?), has_client_certificates, ..self })
+    }
+
+    /// Accepts only connections from these addresses. An empty list permits all.
     #[must_use]
-    pub fn with_tls(self, tls: TlsAcceptor, has_client_certificates: bool) -> Self {
-        Self { tls: Some(tls), has_client_certificates, ..self }
+    pub fn with_allowed(self, allow: Vec<Network>) -> Self {
+        Self { allow, ..self }
     }
 
     /// Adds the numbers of an MLLP listener to the metrics.
     #[must_use]
-    pub fn with_feed(self, feed: Arc<Metrics>) -> Self {
+    pub fn with_feed(self, feed: Arc<Shared>) -> Self {
         Self { feed: Some(feed), ..self }
     }
 
     /// Returns the address to which the listener is bound. It has the real port if port 0 was wanted.
-    ///
-    /// # Errors
-    /// The system does not return it.
-    pub fn address(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
+    pub const fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Serves requests until `interrupt` is asked. Then accepts no more connections, and waits for the answers to the
@@ -130,7 +142,7 @@ impl HttpListener {
     async fn accept(&self, places: &Arc<Semaphore>) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
         let place = Arc::clone(places).acquire_owned().await.ok()?;
         match self.socket.accept().await {
-            Ok((stream, peer)) => Some((stream, peer, place)),
+            Ok((stream, peer)) => is_allowed(&self.allow, peer.ip()).then_some((stream, peer, place)),
             Err(error) => {
                 Progress::default().say(&format!("a connection cannot be accepted: {error}"));
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -176,6 +188,10 @@ impl HttpListener {
         Ok(answer.into_response())
     }
 
+    fn metrics(&self) -> String {
+        prometheus::render(&self.ingest.counts, self.feed.as_deref().map(|feed| &feed.metrics))
+    }
+
     async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Answer {
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
         let path = request.uri().path().to_owned();
@@ -184,7 +200,7 @@ impl HttpListener {
             "/health" if is_read => Answer::text("ok\n"),
             "/ready" if is_read && self.ingest.readiness.is_ready().await => Answer::text("ready\n"),
             "/ready" if is_read => Answer::away(),
-            "/metrics" if is_read => Answer::metrics(prometheus::render(&self.ingest.counts, self.feed.as_deref())),
+            "/metrics" if is_read => Answer::metrics(self.metrics()),
             "/health" | "/ready" | "/metrics" => Answer::not_allowed("GET, HEAD"),
             _ if is_ingest && request.method() == Method::POST => {
                 let name = path.strip_prefix("/ingest/").filter(|name| !name.is_empty());

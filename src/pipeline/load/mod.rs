@@ -27,6 +27,7 @@ use std::time::{Duration, Instant};
 use bson::Uuid;
 
 use fold::Folding;
+pub(crate) use fold::missing_right_to_fold;
 
 use super::plan::Plan;
 use super::settle::Account;

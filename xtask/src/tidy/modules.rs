@@ -87,6 +87,25 @@ const MODULES: &[Module] = &[
         ],
     },
     Module {
+        name: "listen",
+        uses: &[
+            "deployment",
+            "encode",
+            "error",
+            "fold",
+            "ledger",
+            "parse",
+            "pipeline",
+            "read",
+            "reject",
+            "report",
+            "server",
+            "spec",
+            "wording",
+            "write",
+        ],
+    },
+    Module {
         name: "error",
         uses: &[
             "deployment",
@@ -103,10 +122,6 @@ const MODULES: &[Module] = &[
             "wording",
             "write",
         ],
-    },
-    Module {
-        name: "listen",
-        uses: &["encode", "error", "fold", "ledger", "parse", "pipeline", "read", "report", "server", "spec"],
     },
     Module { name: "watch", uses: &["error", "ledger", "outputs", "pipeline", "read", "report", "wording"] },
     Module { name: "generate", uses: &["parse"] },

@@ -1,0 +1,242 @@
+//! One connection: reads frames, hands their messages to the queue, and writes the answers in the order of the messages.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{timeout, timeout_at};
+
+use super::Shared;
+use super::answer::{Reason, Verdict, answer, header_of, is_readable};
+use super::mllp::{Frame, Splitter, put_frame};
+use super::queue::{Outcome, Pending};
+
+/// Maximum number of messages of a connection that wait for their answers. Then no more are read.
+const PIPELINED_MAX: usize = 1_000;
+/// Bytes that are read at a time.
+const READ_BYTES: usize = 8 << 10;
+/// A larger buffer is given back when it is empty.
+const KEPT_BYTES: usize = 64 << 10;
+/// How long an answer may take after the listener was asked to stop.
+const STOPPING: Duration = Duration::from_secs(5);
+
+/// The limits of a connection.
+#[derive(Debug, Clone)]
+pub struct ConnectionLimits {
+    /// The longest message.
+    pub message_bytes_max: usize,
+    /// How long a connection may be silent between two messages.
+    pub idle: Duration,
+    /// How long a message may take from its first byte to its last, and an answer until it is taken.
+    pub slow: Duration,
+}
+
+/// Why a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// The sender closed it, or the listener stops.
+    Closed,
+    /// The sender was silent or too slow, or a message was too long.
+    Refused,
+}
+
+/// Serves a connection until it ends.
+pub(super) async fn serve<S>(
+    stream: S,
+    shared: Arc<Shared>,
+    limits: Arc<ConnectionLimits>,
+    stop: watch::Receiver<bool>,
+) -> End
+where
+    S: AsyncRead + AsyncWrite,
+{
+    let (from, to) = tokio::io::split(stream);
+    let (to_answer, pending) = mpsc::channel(PIPELINED_MAX);
+    let reading = Receiving { shared: &shared, limits: &limits, to_answer }.run(from, stop.clone());
+    let mut writing = std::pin::pin!(write(to, pending, &shared, &limits, stop));
+    tokio::select! {
+        end = reading => if writing.await.is_ok() { end } else { End::Refused },
+        written = &mut writing => if written.is_ok() { End::Closed } else { End::Refused },
+    }
+}
+
+/// The reading side of a connection.
+struct Receiving<'c> {
+    shared: &'c Shared,
+    limits: &'c ConnectionLimits,
+    to_answer: mpsc::Sender<Pending>,
+}
+
+impl Receiving<'_> {
+    async fn run(self, from: impl AsyncRead, stop: watch::Receiver<bool>) -> End {
+        let mut splitter = Splitter::new(self.limits.message_bytes_max);
+        let end = self.receive_all(from, &mut splitter, stop).await;
+        let metrics = &self.shared.metrics;
+        metrics.bytes_ignored.add(splitter.ignored);
+        metrics.frames_unfinished.add(splitter.unfinished + u64::from(splitter.is_inside()));
+        end
+    }
+
+    async fn receive_all(&self, from: impl AsyncRead, splitter: &mut Splitter, mut stop: watch::Receiver<bool>) -> End {
+        let mut from = std::pin::pin!(from);
+        let mut begun = None;
+        loop {
+            while let Some(frame) = splitter.next() {
+                begun = None;
+                let (pending, is_last) = match frame {
+                    Frame::Whole(message) => (self.receive(message.to_vec()).await, false),
+                    Frame::TooLong(beginning) => (self.refuse_long(beginning), true),
+                };
+                if self.to_answer.send(pending).await.is_err() {
+                    return End::Closed;
+                }
+                if is_last {
+                    return End::Refused;
+                }
+            }
+            let until = match begun {
+                None if !splitter.is_inside() => Instant::now() + self.limits.idle,
+                _ => *begun.get_or_insert_with(Instant::now) + self.limits.slow,
+            };
+            let buffer = splitter.buffer();
+            if buffer.is_empty() && buffer.capacity() > KEPT_BYTES {
+                *buffer = Vec::new();
+            }
+            buffer.reserve(READ_BYTES);
+            tokio::select! {
+                received = timeout_at(until.into(), from.read_buf(buffer)) => match received {
+                    Ok(Ok(1..)) => {}
+                    Ok(Ok(0) | Err(_)) => return End::Closed,
+                    Err(_) => return End::Refused,
+                },
+                _ = stop.wait_for(|is_asked| *is_asked) => return End::Closed,
+            }
+        }
+    }
+
+    /// Hands a message to the queue. If there is no room in memory for too long, the answer is known already.
+    async fn receive(&self, message: Vec<u8>) -> Pending {
+        let arrived = Instant::now();
+        self.shared.metrics.received.add(1);
+        self.shared.metrics.in_flight.add(1);
+        let header = header_of(&message).to_vec();
+        let adding = self.shared.queue.add(message);
+        let outcome = match self.shared.busy_after {
+            None => Outcome::Awaited(adding.await),
+            Some(after) => match timeout(after, adding).await {
+                Ok(receiver) => Outcome::Awaited(receiver),
+                Err(_) => Outcome::Known(busy()),
+            },
+        };
+        Pending { header, arrived, outcome }
+    }
+
+    fn refuse_long(&self, beginning: &[u8]) -> Pending {
+        let text = format!("the message is longer than {} bytes", self.limits.message_bytes_max);
+        let (header, reason) = (header_of(beginning).to_vec(), Reason::internal(text));
+        self.shared.metrics.received.add(1);
+        self.shared.metrics.in_flight.add(1);
+        let verdict = if is_readable(&header) { Verdict::Refused(reason) } else { Verdict::Unreadable(reason) };
+        Pending { header, arrived: Instant::now(), outcome: Outcome::Known(verdict) }
+    }
+}
+
+/// Writes the answers until no more messages can arrive.
+async fn write(
+    to: impl AsyncWrite,
+    mut pending: mpsc::Receiver<Pending>,
+    shared: &Shared,
+    limits: &ConnectionLimits,
+    mut stop: watch::Receiver<bool>,
+) -> io::Result<()> {
+    let mut to = std::pin::pin!(to);
+    let mut out = Vec::new();
+    loop {
+        let next = match pending.try_recv() {
+            Ok(next) => Some(next),
+            Err(mpsc::error::TryRecvError::Disconnected) => None,
+            Err(mpsc::error::TryRecvError::Empty) => {
+                flush(&mut to, &mut out, limits).await?;
+                pending.recv().await
+            }
+        };
+        let Some(Pending { header, arrived, outcome }) = next else { break };
+        let verdict = match outcome {
+            Outcome::Known(verdict) => verdict,
+            Outcome::Awaited(mut receiver) => match receiver.try_recv() {
+                Ok(verdict) => verdict,
+                Err(oneshot::error::TryRecvError::Closed) => stopping(),
+                Err(oneshot::error::TryRecvError::Empty) => {
+                    // Answers that are ready do not wait for this one.
+                    flush(&mut to, &mut out, limits).await?;
+                    settled(receiver, arrived, shared, &mut stop).await
+                }
+            },
+        };
+        shared.metrics.in_flight.subtract(1);
+        if matches!(verdict, Verdict::Later(_)) {
+            shared.metrics.postponed.add(1);
+        }
+        if let Some(answer) = answer(&header, &verdict, &shared.stamp()) {
+            put_frame(&answer, &mut out);
+        }
+        shared.metrics.note_answer(arrived.elapsed());
+    }
+    flush(&mut to, &mut out, limits).await?;
+    timeout(limits.slow, to.shutdown()).await?
+}
+
+async fn flush(
+    to: &mut std::pin::Pin<&mut impl AsyncWrite>,
+    out: &mut Vec<u8>,
+    limits: &ConnectionLimits,
+) -> io::Result<()> {
+    if out.is_empty() {
+        return Ok(());
+    }
+    let written = async {
+        to.write_all(out).await?;
+        to.flush().await
+    };
+    timeout(limits.slow, written).await??;
+    out.clear();
+    Ok(())
+}
+
+/// Waits until it is known what becomes of a message.
+async fn settled(
+    receiver: oneshot::Receiver<Verdict>,
+    arrived: Instant,
+    shared: &Shared,
+    stop: &mut watch::Receiver<bool>,
+) -> Verdict {
+    let stopped = async {
+        let _ = stop.wait_for(|is_asked| *is_asked).await;
+        tokio::time::sleep(STOPPING).await;
+    };
+    let waited = async {
+        match shared.busy_after {
+            Some(after) => tokio::time::sleep_until((arrived + after).into()).await,
+            None => std::future::pending().await,
+        }
+    };
+    let verdict = tokio::select! {
+        biased;
+        verdict = receiver => return verdict.unwrap_or_else(|_| stopping()),
+        () = waited => busy(),
+        () = stopped => stopping(),
+    };
+    // The message need not be committed any more, if its commit has not begun.
+    shared.queue.forget_abandoned();
+    verdict
+}
+
+fn busy() -> Verdict {
+    Verdict::Later(Reason::internal("the database cannot take the message now; send it again later"))
+}
+
+fn stopping() -> Verdict {
+    Verdict::Later(Reason::internal("the listener stops; send the message again later"))
+}
