@@ -213,5 +213,5 @@ impl HttpListener {
 }
 
 fn cannot_listen(address: SocketAddr, error: &io::Error) -> Error {
-    Error::Stopped(format!("cannot listen on {address}: {error}; choose another address or port"))
+    Error::Stopped(format!("cannot listen to {address}: {error}; give another address with --http"))
 }
