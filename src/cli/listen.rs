@@ -5,33 +5,39 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::{ArgGroup, Args, ValueEnum};
 use medlift::error::Error;
-use medlift::listen::{ConnectionLimits, Listener, Network, Options, TlsFiles};
-use medlift::server::Purpose;
+use medlift::listen::http::HttpListener;
+use medlift::listen::{ConnectionLimits, Listener, Network, Options, Received, TlsFiles};
+use medlift::pipeline::Interrupt;
+use medlift::server::{Connection, Purpose};
 use medlift::spec::{Dataset, Spec};
 
-use super::connection::DeploymentArgs;
+use super::connection::{DeploymentArgs, connect, destination_for};
+use super::http::HttpArgs;
 use super::number::whole;
 use super::output;
 use super::reading::identity_key;
 
 const EXAMPLES: &str = "Examples:
   medlift listen --mllp 2575 --uri mongodb://localhost:27017
-  medlift listen --mllp 0.0.0.0:2575 --allow 10.1.0.0/16 --tls-cert cert.pem --tls-key key.pem";
+  medlift listen --mllp 0.0.0.0:2575 --allow 10.1.0.0/16 --tls-cert cert.pem --tls-key key.pem
+  medlift listen --http 8080 --http-spec my.toml";
 
-/// Receive HL7 v2 messages over MLLP; acknowledge each when it is stored durably
+/// Receive HL7 v2 messages over MLLP, and data by HTTP; answer when they are stored durably
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, group = ArgGroup::new("addresses").required(true).multiple(true).args(["mllp", "http"]))]
 pub(super) struct ListenArgs {
     /// Address for MLLP. A port alone is one of 127.0.0.1; name 0.0.0.0 to be reached from other machines
     #[arg(long, value_name = "[ADDRESS:]PORT", value_parser = address)]
-    mllp: SocketAddr,
-    /// Spec of the messages: a file, or the name of a built-in spec
+    mllp: Option<SocketAddr>,
+    /// Spec of the messages over MLLP: a file, or the name of a built-in spec
     #[arg(long, value_name = "FILE|NAME", default_value = "hl7v2")]
     spec: PathBuf,
     #[command(flatten)]
     behaviour: BehaviourArgs,
+    #[command(flatten)]
+    http: HttpArgs,
     #[command(flatten)]
     network: NetworkArgs,
     /// Print the result as JSON when the listener has ended
@@ -121,36 +127,41 @@ struct Latin1;
 impl ListenArgs {
     /// Runs the command.
     pub(super) fn run(self: Box<Self>) -> Result<ExitCode, Error> {
-        let options = self.options();
-        let Self { spec, json, quiet, deployment, .. } = *self;
+        let options = self.mllp.map(|address| self.options(address));
+        let Self { spec, json, quiet, deployment, http, network, .. } = *self;
         let (spec, key): (Spec, _) = (Dataset::from_file(&spec)?.into_only()?, identity_key()?);
-        let connection = deployment.into_connection_args("to name a spec, use --spec")?;
-        let connection = connection.in_collection_of(&spec, quiet)?;
-        let received = super::run_gracefully("stopping; messages that arrived are settled", async |interrupt| {
-            let target = connection.connect(Purpose::Load, &spec.collection).await?;
-            let tell = Box::new(|text: &str| output::tell(text));
-            let listener = Listener::bind(options, &target, &spec, &key, tell).await?;
+        let typed = deployment.into_connection_args("to name a spec, use --spec or --http-spec")?;
+        let given = typed.collection().map(str::to_owned);
+        let connection = typed.in_collection_of(&spec, quiet)?.into_connection(Purpose::Load)?;
+        let received = super::run_gracefully("stopping; what has arrived is settled", async |interrupt| {
+            let target = connect(&destination_for(&connection, &spec)?).await?;
+            let mllp = match options {
+                Some(options) => {
+                    let tell = Box::new(|text: &str| output::tell(text));
+                    Some(Listener::bind(options, &target, &spec, &key, tell).await?)
+                }
+                None => None,
+            };
+            let connection = Connection { collection: given, ..connection.clone() };
+            let http = http.bind(&connection, &target, network.tls().as_ref(), network.allow.clone()).await?;
             if !quiet {
-                output::tell(format_args!("listening on {} for {}", listener.address(), target.full_name()));
+                let name = target.full_name();
+                mllp.iter().for_each(|mllp| output::tell(format_args!("listening on {} for {name}", mllp.address())));
+                http.iter().for_each(|http| output::tell(format_args!("listening on {} for HTTP", http.address())));
             }
-            listener.run(interrupt).await
+            run(mllp, http, interrupt).await
         })?;
-        if json || !quiet {
+        if let Some(received) = received.filter(|_| json || !quiet) {
             output::print(&received, json)?;
         }
         Ok(ExitCode::SUCCESS)
     }
 
-    fn options(&self) -> Options {
+    fn options(&self, address: SocketAddr) -> Options {
         let (behaviour, network) = (&self.behaviour, &self.network);
-        let tls = network.tls_cert.clone().zip(network.tls_key.clone()).map(|(certificate, key)| TlsFiles {
-            certificate,
-            key,
-            client_authorities: network.tls_client_ca.clone(),
-        });
         Options {
-            address: self.mllp,
-            tls,
+            address,
+            tls: network.tls(),
             allow: network.allow.clone(),
             connections_max: network.connections_max,
             limits: ConnectionLimits {
@@ -169,8 +180,42 @@ impl ListenArgs {
     }
 }
 
+impl NetworkArgs {
+    fn tls(&self) -> Option<TlsFiles> {
+        let files = self.tls_cert.clone().zip(self.tls_key.clone());
+        let client_authorities = self.tls_client_ca.clone();
+        files.map(|(certificate, key)| TlsFiles { certificate, key, client_authorities })
+    }
+}
+
+/// Runs the listeners until `interrupt` asks to stop. If one fails, the other one ends too. Returns the result of the
+/// MLLP listener, if there is one.
+async fn run(
+    mllp: Option<Listener>,
+    http: Option<HttpListener>,
+    interrupt: &Interrupt,
+) -> Result<Option<Received>, Error> {
+    let shared = mllp.as_ref().map(Listener::shared);
+    let receiving = async {
+        let received = match mllp {
+            Some(mllp) => mllp.run(interrupt).await.map(Some),
+            None => Ok(None),
+        };
+        if received.is_err() {
+            interrupt.ask();
+        }
+        received
+    };
+    let serving = async {
+        if let Some(http) = http {
+            shared.into_iter().fold(http, HttpListener::with_feed).serve(interrupt).await;
+        }
+    };
+    tokio::join!(receiving, serving).0
+}
+
 /// Parses an address, or a port of this machine alone.
-fn address(text: &str) -> Result<SocketAddr, String> {
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     let of_port = || text.parse().ok().map(|port: u16| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port));
     let local =
         || text.strip_prefix("localhost:")?.parse().ok().map(|port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));

@@ -11,6 +11,7 @@ mod export;
 mod fold;
 mod generate;
 mod host;
+mod http;
 mod limits;
 mod listen;
 mod load;
@@ -29,7 +30,9 @@ mod settings;
 mod spec;
 mod tool_options;
 mod verify;
+mod watch;
 mod workers;
+mod writing;
 
 use std::process::ExitCode;
 
@@ -74,7 +77,9 @@ enum Command {
     Export(Box<export::ExportArgs>),
     /// Bring patients, visits and results up to date with the stored HL7 v2 messages
     Fold(Box<fold::FoldArgs>),
-    /// Receive HL7 v2 messages over MLLP; acknowledge each when it is stored durably
+    /// Load each file of a folder when it is complete, and move it to done or rejected
+    Watch(Box<watch::WatchArgs>),
+    /// Receive HL7 v2 messages over MLLP, and data by HTTP; answer when they are stored durably
     Listen(Box<listen::ListenArgs>),
     /// Send HL7 v2 messages over MLLP, to try a receiver out
     Send(send::SendArgs),
@@ -112,6 +117,7 @@ pub(crate) fn run() -> Result<ExitCode, Error> {
         Command::Verify(args) => args.run(),
         Command::Export(args) => args.run(),
         Command::Fold(args) => args.run(),
+        Command::Watch(args) => args.run(),
         Command::Listen(args) => args.run(),
         Command::Send(args) => args.run(),
         Command::Patient(args) => args.run(),

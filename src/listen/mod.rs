@@ -1,4 +1,5 @@
-//! Receives HL7 v2 messages over MLLP, stores them, and acknowledges each when a journaled majority has it.
+//! Receives HL7 v2 messages over MLLP, stores them, and acknowledges each when a journaled majority has it. Also receives
+//! data by HTTP.
 //!
 //! | file | what |
 //! | --- | --- |
@@ -8,6 +9,7 @@
 //! | `folding` | folds messages after they were acknowledged |
 //! | `place`, `run` | the collection before the first message, and the listener's document in the ledger |
 //! | `send` | a sender, to try a listener out |
+//! | `http/` | the HTTP listener: loads the bodies of requests, and renders the metrics of all listeners |
 //!
 //! A message is acknowledged only after it is durable. Everything before that may be lost: the sender repeats a message
 //! that was not acknowledged, and a message that is stored already is not stored again.
@@ -18,6 +20,7 @@ mod commit;
 mod connection;
 mod decode;
 mod folding;
+pub mod http;
 pub mod metrics;
 pub mod mllp;
 mod place;
