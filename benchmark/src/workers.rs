@@ -99,7 +99,9 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let inputs = Inputs::built("dev", dir.path()).expect("builds");
         let options = Options::parse(&["--runs", "1", "--cache-mb", "256"]).expect("valid");
-        let outcome = scenario::run(Scenario::Workers, 30_000, &options, &inputs).expect("measures");
+        let outcome = scenario::run(Scenario::Workers, 30_000, &options, &inputs)
+            .expect("measures")
+            .expect("the source can be made");
         let names: Vec<&str> = outcome.results.iter().map(|result| result.name.as_str()).collect();
         assert_eq!(names, ["one process, 3 parts", "3 workers, 3 parts", "one process, 5 parts", "3 workers, 5 parts"]);
         let documents: Vec<i64> = outcome.results.iter().map(|result| result.samples[0].documents).collect();

@@ -170,7 +170,7 @@ pub(crate) fn entry_of(document: &[u8], name: &str) -> Option<Vec<u8>> {
 
 /// Returns true if a resource has an id of its own.
 fn has_id(resource: &RawDocument) -> bool {
-    let id = resource.get("id").ok().flatten().and_then(|id| id.as_str());
+    let id = resource.get("id").ok().flatten().and_then(RawBsonRef::as_str);
     id.is_some_and(|id| !id.trim().is_empty())
 }
 

@@ -29,6 +29,8 @@ const INTERNAL: &[&str] = &[
     // Results that are not problems.
     "{} to do; run without --plan to carry out:",
     "true: {}; false: {}",
+    "verified: the collection contains all accepted rows of the source, except for the records that are counted below as \
+     refused, kept as stored or superseded; it also contains other documents",
 ];
 
 /// A text with fewer bytes cannot identify a message.
