@@ -79,8 +79,10 @@ fn receivers(tools: &Tools<'_>) -> Result<Vec<Receiver>> {
     };
     let (python, script) =
         (tools.inputs.python()?.display().to_string(), inputs::program("feed.py").display().to_string());
-    let script =
-        move |port: u16| [&python, &script, &port.to_string(), &uri, DATABASE, COLLECTION].map(str::to_owned).into();
+    let script = {
+        let uri = uri.clone();
+        move |port: u16| [&python, &script, &port.to_string(), &uri, DATABASE, COLLECTION].map(str::to_owned).into()
+    };
     Ok(vec![
         Receiver { name: "medlift listen", command: Box::new(listen(&[])) },
         Receiver { name: "medlift listen --no-fold", command: Box::new(listen(&["--no-fold"])) },

@@ -86,17 +86,23 @@ impl Receiving<'_> {
     async fn run(self, from: impl AsyncRead, stop: watch::Receiver<bool>) -> End {
         let mut splitter = Splitter::new(self.side.limits.message_bytes_max);
         let end = self.receive_all(from, &mut splitter, stop).await;
-        let metrics = &self.side.shared.metrics;
-        metrics.bytes_ignored.add(splitter.ignored);
-        metrics.frames_unfinished.add(splitter.unfinished + u64::from(splitter.is_inside()));
+        self.note(&mut splitter);
+        self.side.shared.metrics.frames_unfinished.add(u64::from(splitter.is_inside()));
         end
+    }
+
+    /// Counts what the frames had besides messages.
+    fn note(&self, splitter: &mut Splitter) {
+        let metrics = &self.side.shared.metrics;
+        metrics.bytes_ignored.add(std::mem::take(&mut splitter.ignored));
+        metrics.frames_unfinished.add(std::mem::take(&mut splitter.unfinished));
     }
 
     async fn receive_all(&self, from: impl AsyncRead, splitter: &mut Splitter, mut stop: watch::Receiver<bool>) -> End {
         let mut from = std::pin::pin!(from);
         let mut begun = None;
         loop {
-            while let Some(frame) = splitter.next() {
+            while let Some(frame) = splitter.next_frame() {
                 begun = None;
                 let (pending, is_last) = match frame {
                     Frame::Whole(message) => (self.receive(message.to_vec()).await, false),
@@ -109,6 +115,7 @@ impl Receiving<'_> {
                     return End::Refused;
                 }
             }
+            self.note(splitter);
             let until = match begun {
                 None if !splitter.is_inside() => Instant::now() + self.side.limits.idle,
                 _ => *begun.get_or_insert_with(Instant::now) + self.side.limits.slow,
