@@ -22,7 +22,7 @@ const RATE: u64 = 2_000;
 const RATE_SECONDS: u64 = 10;
 /// The share of the messages that one connection sends.
 const ONE_SHARE: u64 = 10;
-const START_TIMEOUT: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// A program that receives messages, and the arguments before its port.
 struct Receiver {

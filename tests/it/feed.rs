@@ -183,6 +183,8 @@ fn a_feed_stores_and_folds_as_a_load_does() {
     let sent: Json =
         serde_json::from_str(&feed.send(&file, &["--connections", "4"]).expect_code(0).stdout).expect("JSON");
     assert_eq!(number(&sent, "accepted"), 11);
+    // No load drops the collection while a listener writes to it.
+    sent_to.run(&["load", text(&file), "--spec", "hl7v2", "--drop", "--yes"]).expect_code(6);
     let (received, said) = feed.stop();
     let counts = ["stored", "already_stored", "rejected", "postponed"].map(|name| number(&received, name));
     assert_eq!(counts, [11, 11, 0, 0], "{said}");
