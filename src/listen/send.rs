@@ -282,10 +282,11 @@ impl Job {
             let due = self.due(number).await;
             let message = &self.messages[(number % self.messages.len() as u64) as usize];
             let exchanged = self.exchange(&mut line, message).await;
-            if exchanged.is_err() {
+            let answered = exchanged.unwrap_or(Answered::No);
+            if answered == Answered::No {
+                // The answer to this message would be taken for that to the next one.
                 line = None;
             }
-            let answered = exchanged.unwrap_or(Answered::No);
             self.note(message, answered, due.elapsed());
         }
     }

@@ -1,6 +1,6 @@
 //! Tests of `medlift listen --mllp` and `medlift send`: what is stored and answered, and the limits of connections.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -112,9 +112,17 @@ impl Wire {
     /// Reads to the end of the connection.
     fn rest(mut self) -> Vec<u8> {
         let mut rest = Vec::new();
-        // The other side may reset a connection that it refuses.
-        let _ = self.0.read_to_end(&mut rest);
+        // The other side may reset a connection that it refuses. But it must end it.
+        let end = self.0.read_to_end(&mut rest);
+        let is_open = |error: &std::io::Error| matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
+        assert!(!end.is_err_and(|error| is_open(&error)), "the connection must end");
         rest
+    }
+
+    /// Checks that the connection is ended at once.
+    fn expect_refusal(self) {
+        self.0.set_read_timeout(Some(Duration::from_secs(1))).expect("a time limit");
+        assert!(self.rest().is_empty());
     }
 }
 
@@ -232,6 +240,10 @@ fn frames_are_found_wherever_the_bytes_are_divided() {
         wire.write(&both[at..]);
         assert_eq!([wire.answer(), wire.answer()], [ok("M1"), ok("M2")]);
     }
+    // The same message twice in one commit, after a refused one, and what a load passes over before a message.
+    wire.write(&[framed("PID|1"), framed(&one), framed(&one), framed(&format!("\r\n\0BHS|^~\\&|X\r{one}"))].concat());
+    assert_eq!(wire.answer(), ("AR".to_owned(), String::new()));
+    assert_eq!([wire.answer(), wire.answer(), wire.answer()], [ok("M1"), ok("M1"), ok("M1")]);
     // The start byte twice, and a frame without an end.
     let three = message("ADT^A03", 3, "P1", "V1", "");
     wire.write(&[b"\x0b", &framed(&one)[..], b"\x0bMSH|^~\\&|half|", &framed(&three)].concat());
@@ -302,7 +314,8 @@ fn connections_are_limited() {
     let feed = Feed::of(&place, &options);
     let good = message("ADT^A01", 1, "P1", "V1", "");
     let mut wire = feed.connect();
-    wire.write(&framed(&format!("{good}{}", "|".repeat(3_000))));
+    // The sender goes on sending, and still sees the answer.
+    wire.write(&framed(&format!("{good}{}", "|".repeat(3 << 20))));
     let answer = wire.whole_answer();
     assert!(answer.contains("MSA|AE|M1|the message is longer than 2048 bytes"), "{answer}");
     assert!(wire.rest().is_empty(), "the connection is closed");
@@ -314,14 +327,16 @@ fn connections_are_limited() {
     assert!(feed.connect().rest().is_empty());
     // Too many.
     let mut kept: Vec<Wire> = (0..3).map(|_| feed.connect()).collect();
-    kept[2].write(&framed(&good));
-    assert_eq!(kept[2].answer(), ok("M1"));
-    assert!(feed.connect().rest().is_empty());
+    for wire in &mut kept {
+        wire.write(&framed(&good));
+        assert_eq!(wire.answer(), ok("M1"));
+    }
+    feed.connect().expect_refusal();
     drop(kept);
     feed.stop();
     // Not from here.
     let feed = Feed::of(&place, &["--no-fold", "--allow", "10.0.0.0/8", "--allow", "::/0"]);
-    assert!(feed.connect().rest().is_empty());
+    feed.connect().expect_refusal();
     let (received, _) = feed.stop();
     assert_eq!(number(&received, "stored"), 0);
 }
@@ -356,6 +371,7 @@ fn tls_needs_a_trusted_certificate_of_both_sides() {
     feed.stop();
     let feed = Feed::of(&place, &[&tls[..], &["--tls-client-ca", text(&ca)]].concat());
     let refused = feed.send(&file, &["--tls-ca", text(&ca), "--timeout", "2"]);
+    // The sender has no certificate.
     assert_ne!(refused.code, Some(0), "{}", refused.stdout);
     let (received, _) = feed.stop();
     assert_eq!(number(&received, "stored") + number(&received, "already_stored"), 0);
