@@ -89,9 +89,30 @@ impl Verdict {
 /// Returns the first line of a message, of which an answer is made.
 pub fn header_of(message: &[u8]) -> &[u8] {
     /// A header is never longer. The first line of a text that is not a message can be.
-    const BYTES_MAX: usize = 4096;
+    const BYTES_MAX: usize = 2048;
+    let message = &message[start_of(message)..];
     let end = memchr::memchr2(b'\r', b'\n', message).unwrap_or(message.len());
     &message[..end.min(BYTES_MAX)]
+}
+
+/// Returns the start of the message in a frame: after line ends, NULs, a byte order mark and the headers of a batch, which
+/// a load passes over, too.
+fn start_of(frame: &[u8]) -> usize {
+    let mut at = 0;
+    loop {
+        let rest = &frame[at..];
+        at += match rest {
+            [b'\r' | b'\n' | 0 | 0x0b | 0x1c, ..] => 1,
+            [0xef, 0xbb, 0xbf, ..] => 3,
+            [b'F' | b'B', b'H', b'S', ..] => memchr::memchr2(b'\r', b'\n', rest).unwrap_or(rest.len()),
+            _ => return at,
+        };
+    }
+}
+
+/// Returns true if the sender wants an answer with this verdict.
+pub fn is_wanted(header: &[u8], verdict: &Verdict) -> bool {
+    with_header(header, |_, msh| mode(msh, verdict).is_some()).unwrap_or(true)
 }
 
 /// Returns the answer to the message with this first line. Returns `None` if the sender wants none.
@@ -136,7 +157,10 @@ fn with_header<T>(header: &[u8], read: impl FnOnce(Separators, Segment<'_>) -> T
 
 /// Returns the mode of the answer. Returns `None` if the sender wants no answer.
 fn mode(msh: Segment<'_>, verdict: &Verdict) -> Option<Mode> {
-    let [accept, application] = [15, 16].map(|number| msh.field(number).text());
+    let [accept, application] = [15, 16].map(|number| match msh.field(number).text() {
+        b"\"\"" => b"",
+        condition => condition,
+    });
     let wants = |condition: &[u8]| match condition {
         b"AL" => true,
         b"ER" => !verdict.is_accepted(),
@@ -154,7 +178,7 @@ fn mode(msh: Segment<'_>, verdict: &Verdict) -> Option<Mode> {
 }
 
 fn is_condition(text: &[u8]) -> bool {
-    matches!(text, b"" | b"\"\"" | b"AL" | b"NE" | b"ER" | b"SU")
+    matches!(text, b"" | b"AL" | b"NE" | b"ER" | b"SU")
 }
 
 /// The header of a message that is answered.
@@ -377,7 +401,8 @@ mod tests {
             ("SU", "NE", ["CA", "", ""]),
             ("SU", "ER", ["CA", "AE", "AR"]),
             ("ER", "SU", ["AA", "CE", "CR"]),
-            ("\"\"", "", ["", "", ""]),
+            ("\"\"", "", ["AA", "AE", "AR"]),
+            ("\"\"", "\"\"", ["AA", "AE", "AR"]),
             ("Y", "", ["AA", "AE", "AR"]),
         ] {
             let found = [&Verdict::Stored, &refused(), &later].map(|verdict| code(accept, application, verdict));
@@ -399,6 +424,17 @@ mod tests {
     }
 
     #[test]
+    fn the_header_is_found_after_what_a_load_passes_over() {
+        for before in ["", "\r\n", "\0", "\u{feff}", "BHS|^~\\&|X\r", "FHS|^~\\&\r\nBHS|^~\\&\r\n\0"] {
+            let frame = format!("{before}MSH|^~\\&|A\rPID|1");
+            assert_eq!(header_of(frame.as_bytes()), b"MSH|^~\\&|A", "{before:?}");
+        }
+        assert_eq!(header_of(b"BHS|1"), b"");
+        let none = r"MSH|^~\&|A||B||1||ADT^A01|7|P|2.5|||SU|NE";
+        assert!(is_wanted(none.as_bytes(), &Verdict::Stored) && !is_wanted(none.as_bytes(), &refused()));
+    }
+
+    #[test]
     fn a_message_is_known_by_its_sender_and_control_id() {
         let found = |header: &str| sender_and_id(header.as_bytes());
         let one = found(r"MSH|^~\&|A|F|||1||ADT^A01|7|P|2.5");
@@ -411,6 +447,6 @@ mod tests {
         assert_eq!(found("PID|1"), None);
         assert_eq!(sending_application(br"MSH|^~\&|A^B|F"), b"A^B");
         assert_eq!(header_of(b"MSH|1\rPID"), b"MSH|1");
-        assert_eq!(header_of(&[b'x'; 9999]).len(), 4096);
+        assert_eq!(header_of(&[b'x'; 9999]).len(), 2048);
     }
 }

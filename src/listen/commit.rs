@@ -4,18 +4,19 @@
 //! commands and the same state machine (`write/`). A message is acknowledged only when a journaled majority has it.
 //! Several committers may work at the same time, so that one prepares a group while another waits for the server.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::Shared;
 use super::answer::{self, Verdict, header_of, is_readable, sender_and_id};
 use super::decode::{Decoded, Decoder, Rejected};
 use super::folding::FoldQueue;
 use super::queue::Waiting;
 use super::rejected::RejectedStore;
 use super::repeats::ControlIds;
+use super::{Intake, Shared};
 use crate::encode::{Id, IdentityKey};
 use crate::reject::Reason;
 use crate::server::Failure;
@@ -99,19 +100,21 @@ impl Committer {
                 Err(WriteError::Server(failure)) if failure.is_retryable() => {
                     failures += 1;
                     self.shared.metrics.commits_repeated.add(1);
-                    self.shared.set_away(true);
+                    self.shared.note_intake(Intake::Away, "");
                     tokio::time::sleep(PAUSE_MAX.min(Duration::from_millis(50 << failures.min(5)))).await;
                 }
                 Err(error) => return self.give_up(group, &error.to_string()),
             }
         };
-        self.shared.set_away(false);
+        self.shared.note_intake(Intake::Open, "");
         self.settle(group, fates).await;
     }
 
     /// Answers a group that cannot be stored.
     fn give_up(&self, group: Vec<Waiting>, problem: &str) {
-        self.shared.tell(&format!("messages cannot be stored and are answered with AR: {problem}"));
+        self.shared.note_intake(Intake::Refused, problem);
+        // A part of the group is perhaps stored.
+        self.shared.has_foreign.store(true, Ordering::Relaxed);
         let reason = answer::Reason::internal("the database refuses the message; its administrator must look");
         for waiting in group {
             let _ = waiting.outcome.send(Verdict::Later(reason.clone()));
@@ -128,6 +131,8 @@ impl Committer {
                     if is_new {
                         to_fold.push(id);
                         self.note_control_id(&waiting.message, id);
+                    } else {
+                        self.shared.has_foreign.store(true, Ordering::Relaxed);
                     }
                     let _ = waiting.outcome.send(Verdict::Stored);
                 }

@@ -1,6 +1,7 @@
 //! One connection: reads frames, hands their messages to the queue, and writes the answers in the order of the messages.
 
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,17 +10,22 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{timeout, timeout_at};
 
 use super::Shared;
-use super::answer::{Reason, Verdict, answer, header_of, is_readable};
+use super::answer::{Reason, Verdict, answer, header_of, is_readable, is_wanted};
 use super::metrics::Count;
 use super::mllp::{Frame, Splitter, put_frame};
 use super::queue::{Outcome, Pending};
 
 /// Maximum number of messages of a connection that wait for their answers. Then no more are read.
-const PIPELINED_MAX: usize = 1_000;
+const PIPELINED_MAX: usize = 100;
 /// Bytes that are read at a time.
 const READ_BYTES: usize = 8 << 10;
-/// A larger buffer is given back when it is empty.
+/// A connection has at most this memory for a message that is not complete. For a larger one, it needs a place. A larger
+/// buffer is given back when it is empty.
 const KEPT_BYTES: usize = 64 << 10;
+/// After a message that is too long, the rest of it is read and dropped, for so long and up to so many bytes. Otherwise
+/// the system would reset the connection, and the sender would not see the answer.
+const DROPPED_FOR: Duration = Duration::from_secs(2);
+const DROPPED_BYTES_MAX: usize = 64 << 20;
 /// How long an answer may take after the listener was asked to stop.
 const STOPPING: Duration = Duration::from_secs(4);
 
@@ -39,8 +45,10 @@ pub struct ConnectionLimits {
 pub(super) enum End {
     /// The sender closed it, or the listener stops.
     Closed,
-    /// The sender was silent or too slow, or a message was too long.
+    /// The sender was silent or too slow.
     Refused,
+    /// A message was too long.
+    TooLong,
 }
 
 /// Serves a connection until it ends.
@@ -58,11 +66,12 @@ where
     // The messages of this connection that have no answer yet.
     let open = Count::default();
     let side = Side { shared: &shared, limits: &limits, open: &open };
-    let reading = Receiving { side, to_answer }.run(from, stop.clone());
+    let mut reading = std::pin::pin!(Receiving { side, to_answer }.run(from, stop.clone()));
     let mut writing = std::pin::pin!(side.write(to, pending, stop));
     let end = tokio::select! {
-        end = reading => if writing.await.is_ok() { end } else { End::Refused },
-        written = &mut writing => if written.is_ok() { End::Closed } else { End::Refused },
+        end = &mut reading => if writing.await.is_ok() { end } else { End::Refused },
+        // After the last answer, the rest of a message that is too long is still read.
+        written = &mut writing => if written.is_ok() { reading.await } else { End::Refused },
     };
     shared.metrics.in_flight.subtract(open.get());
     end
@@ -84,19 +93,36 @@ struct Receiving<'c> {
 
 impl Receiving<'_> {
     async fn run(self, from: impl AsyncRead, stop: watch::Receiver<bool>) -> End {
+        let mut from = std::pin::pin!(from);
         let mut splitter = Splitter::new(self.side.limits.message_bytes_max);
-        let end = self.receive_all(from, &mut splitter, stop).await;
-        let metrics = &self.side.shared.metrics;
-        metrics.bytes_ignored.add(splitter.ignored);
-        metrics.frames_unfinished.add(splitter.unfinished + u64::from(splitter.is_inside()));
+        let end = self.receive_all(&mut from, &mut splitter, stop).await;
+        self.note(&mut splitter);
+        self.side.shared.metrics.frames_unfinished.add(u64::from(splitter.is_inside()));
+        drop(splitter);
+        drop(self.to_answer);
+        if end == End::TooLong {
+            let _ = timeout(DROPPED_FOR, drop_rest(&mut from)).await;
+        }
         end
     }
 
-    async fn receive_all(&self, from: impl AsyncRead, splitter: &mut Splitter, mut stop: watch::Receiver<bool>) -> End {
-        let mut from = std::pin::pin!(from);
-        let mut begun = None;
+    /// Counts what the frames had besides messages.
+    fn note(&self, splitter: &mut Splitter) {
+        let metrics = &self.side.shared.metrics;
+        metrics.bytes_ignored.add(std::mem::take(&mut splitter.ignored));
+        metrics.frames_unfinished.add(std::mem::take(&mut splitter.unfinished));
+    }
+
+    async fn receive_all(
+        &self,
+        from: &mut Pin<&mut impl AsyncRead>,
+        splitter: &mut Splitter,
+        mut stop: watch::Receiver<bool>,
+    ) -> End {
+        // The place of a large message that is not complete.
+        let (mut begun, mut place) = (None, None);
         loop {
-            while let Some(frame) = splitter.next() {
+            while let Some(frame) = splitter.next_frame() {
                 begun = None;
                 let (pending, is_last) = match frame {
                     Frame::Whole(message) => (self.receive(message.to_vec()).await, false),
@@ -106,9 +132,10 @@ impl Receiving<'_> {
                     return End::Closed;
                 }
                 if is_last {
-                    return End::Refused;
+                    return End::TooLong;
                 }
             }
+            self.note(splitter);
             let until = match begun {
                 None if !splitter.is_inside() => Instant::now() + self.side.limits.idle,
                 _ => *begun.get_or_insert_with(Instant::now) + self.side.limits.slow,
@@ -116,6 +143,13 @@ impl Receiving<'_> {
             let buffer = splitter.buffer();
             if buffer.is_empty() && buffer.capacity() > KEPT_BYTES {
                 *buffer = Vec::new();
+            }
+            if buffer.len() <= KEPT_BYTES {
+                place = None;
+            } else if place.is_none() {
+                let large = self.side.shared.queue.large(self.side.limits.message_bytes_max);
+                let Ok(taken) = timeout_at(until.into(), large).await else { return End::Refused };
+                place = Some(taken);
             }
             buffer.reserve(READ_BYTES);
             tokio::select! {
@@ -135,14 +169,16 @@ impl Receiving<'_> {
         self.side.begin();
         let header = header_of(&message).to_vec();
         let adding = self.side.shared.queue.add(message);
-        let outcome = match self.side.shared.busy_after {
+        // If the sender wants no negative answer, it would not repeat the message.
+        let busy_after = self.side.shared.busy_after.filter(|_| is_wanted(&header, &busy_verdict()));
+        let outcome = match busy_after {
             None => Outcome::Awaited(adding.await),
             Some(after) => match timeout(after, adding).await {
                 Ok(receiver) => Outcome::Awaited(receiver),
                 Err(_) => Outcome::Known(busy(self.side.shared)),
             },
         };
-        Pending { header, arrived, outcome }
+        Pending { header, arrived, busy_after, outcome }
     }
 
     fn refuse_long(&self, beginning: &[u8]) -> Pending {
@@ -150,7 +186,7 @@ impl Receiving<'_> {
         let (header, reason) = (header_of(beginning).to_vec(), Reason::internal(text));
         self.side.begin();
         let verdict = if is_readable(&header) { Verdict::Refused(reason) } else { Verdict::Unreadable(reason) };
-        Pending { header, arrived: Instant::now(), outcome: Outcome::Known(verdict) }
+        Pending { header, arrived: Instant::now(), busy_after: None, outcome: Outcome::Known(verdict) }
     }
 }
 
@@ -192,7 +228,7 @@ impl Side<'_> {
                     pending.recv().await
                 }
             };
-            let Some(Pending { header, arrived, outcome }) = next else { break };
+            let Some(Pending { header, arrived, busy_after, outcome }) = next else { break };
             let verdict = match outcome {
                 Outcome::Known(verdict) => verdict,
                 Outcome::Awaited(mut receiver) => match receiver.try_recv() {
@@ -201,7 +237,8 @@ impl Side<'_> {
                     Err(oneshot::error::TryRecvError::Empty) => {
                         // Answers that are ready do not wait for this one.
                         flush(&mut to, &mut out, limits).await?;
-                        settled(receiver, arrived, shared, &mut stop).await
+                        let until = busy_after.map(|after| arrived + after);
+                        settled(receiver, until, shared, &mut stop).await
                     }
                 },
             };
@@ -215,11 +252,18 @@ impl Side<'_> {
     }
 }
 
-async fn flush(
-    to: &mut std::pin::Pin<&mut impl AsyncWrite>,
-    out: &mut Vec<u8>,
-    limits: &ConnectionLimits,
-) -> io::Result<()> {
+/// Reads and drops bytes until the sender ends.
+async fn drop_rest(from: &mut Pin<&mut impl AsyncRead>) {
+    let (mut dropped, mut bytes) = (0, vec![0; READ_BYTES]);
+    while dropped < DROPPED_BYTES_MAX {
+        match from.read(&mut bytes).await {
+            Ok(count @ 1..) => dropped += count,
+            _ => return,
+        }
+    }
+}
+
+async fn flush(to: &mut Pin<&mut impl AsyncWrite>, out: &mut Vec<u8>, limits: &ConnectionLimits) -> io::Result<()> {
     if out.is_empty() {
         return Ok(());
     }
@@ -235,7 +279,7 @@ async fn flush(
 /// Waits until it is known what becomes of a message.
 async fn settled(
     receiver: oneshot::Receiver<Verdict>,
-    arrived: Instant,
+    busy_at: Option<Instant>,
     shared: &Shared,
     stop: &mut watch::Receiver<bool>,
 ) -> Verdict {
@@ -244,8 +288,8 @@ async fn settled(
         tokio::time::sleep(STOPPING).await;
     };
     let waited = async {
-        match shared.busy_after {
-            Some(after) => tokio::time::sleep_until((arrived + after).into()).await,
+        match busy_at {
+            Some(at) => tokio::time::sleep_until(at.into()).await,
             None => std::future::pending().await,
         }
     };
@@ -261,8 +305,12 @@ async fn settled(
 }
 
 fn busy(shared: &Shared) -> Verdict {
-    shared.set_away(true);
-    Verdict::Later(Reason::internal("the database cannot take the message now; send it again later"))
+    shared.note_busy();
+    busy_verdict()
+}
+
+fn busy_verdict() -> Verdict {
+    Verdict::Later(Reason::internal("the message cannot be stored now; send it again later"))
 }
 
 fn stopping() -> Verdict {

@@ -2,25 +2,31 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, mpsc};
 
-use super::Shared;
+use super::{Intake, Shared};
 use crate::encode::{Id, IdentityKey};
 use crate::fold::shell::{FoldError, Job, Turn};
 use crate::server::{Failure, Target};
 use crate::spec::Spec;
 
-/// A turn of a listener is not longer than this, unless nobody else wants to fold.
+/// After this time, a turn of a listener ends with the messages that it is folding.
 const TURN: Duration = Duration::from_secs(5);
 /// How long a listener waits for more messages before it ends its turn. To take the lease again costs two calls.
 const LINGER: Duration = Duration::from_millis(200);
-/// Messages that are folded together.
-const TOGETHER_MAX: usize = 5_000;
+/// Messages that are folded together. With more of them, the commands of the fold would delay the commits.
+const TOGETHER_MAX: usize = 1_000;
 /// How long a listener waits before it tries again to take its turn.
 const RETRY: Duration = Duration::from_millis(250);
+/// After a whole turn, a listener leaves the lease to others for this time. They look for it several times meanwhile.
+const LEFT_TO_OTHERS: Duration = Duration::from_millis(700);
+/// If commits wait longer than this for the fold, the user is told.
+const WAIT_SAID: Duration = Duration::from_secs(2);
+/// If messages arrived that were stored before, all messages are compared again, at most this often.
+const COMPARED_EVERY: Duration = Duration::from_mins(10);
 
 /// Takes messages that are to be folded.
 #[derive(Debug, Clone)]
@@ -34,23 +40,31 @@ pub(super) struct FoldQueue {
 impl FoldQueue {
     /// Adds messages that are stored.
     pub(super) fn add(&self, ids: Vec<Id>) {
+        self.shared.metrics.fold_lag.add(ids.len() as u64);
         if ids.is_empty() || self.shared.metrics.fold_stopped.get() > 0 {
             return;
         }
-        self.shared.metrics.fold_lag.add(ids.len() as u64);
         // If the folder has ended, the next listener folds the messages.
         let _ = self.ids.send(ids);
     }
 
     /// Waits until few enough messages wait to be folded. If folding has stopped, it does not matter how many wait.
     pub(super) async fn wait_for_room(&self) {
+        let mut has_waited = false;
         loop {
             let folded = self.room.notified();
             let metrics = &self.shared.metrics;
             if metrics.fold_lag.get() <= self.lag_max || metrics.fold_stopped.get() > 0 {
-                return;
+                break;
             }
-            folded.await;
+            // Under a steady load, short waits are normal.
+            if tokio::time::timeout(WAIT_SAID, folded).await.is_err() {
+                has_waited = true;
+                self.shared.note_intake(Intake::WaitsForFold, "");
+            }
+        }
+        if has_waited {
+            self.shared.note_intake(Intake::Open, "");
         }
     }
 }
@@ -63,6 +77,7 @@ pub(super) struct FoldTask {
     identity: IdentityKey,
     ids: mpsc::UnboundedReceiver<Vec<Id>>,
     room: Arc<Notify>,
+    lag_max: u64,
     /// Messages that were received and are not folded yet.
     left: VecDeque<Id>,
 }
@@ -78,24 +93,31 @@ pub(super) fn folding(
     let ((sender, ids), room) = (mpsc::unbounded_channel(), Arc::<Notify>::default());
     let queue = FoldQueue { shared: Arc::clone(shared), ids: sender, room: Arc::clone(&room), lag_max };
     let (target, spec, identity) = (target.clone(), spec.clone(), identity.clone());
-    (queue, FoldTask { shared: Arc::clone(shared), target, spec, identity, ids, room, left: VecDeque::new() })
+    (queue, FoldTask { shared: Arc::clone(shared), target, spec, identity, ids, room, lag_max, left: VecDeque::new() })
 }
 
 impl FoldTask {
     /// Folds messages until the queue is closed and empty. First folds what earlier listeners left.
     pub(super) async fn run(mut self) {
-        let mut is_first = true;
+        let (mut is_first, mut compared) = (true, Instant::now());
         loop {
-            if !is_first && !self.receive(None).await {
-                return;
+            if !is_first && !self.receive(COMPARED_EVERY).await {
+                if self.ids.is_closed() {
+                    return;
+                }
+                // Another listener that was killed perhaps stored them and did not fold them.
+                is_first = self.shared.has_foreign.swap(false, Ordering::Relaxed);
+                continue;
+            }
+            if !is_first && compared.elapsed() > COMPARED_EVERY {
+                is_first = self.shared.has_foreign.swap(false, Ordering::Relaxed);
             }
             match self.turn(is_first).await {
                 Ok(()) => {
-                    is_first = false;
-                    if !self.left.is_empty() {
-                        // Another listener waits perhaps.
-                        tokio::time::sleep(RETRY + RETRY / 4).await;
+                    if is_first {
+                        compared = Instant::now();
                     }
+                    is_first = false;
                 }
                 Err(error) if is_passing(&error) => {
                     is_first |= matches!(error, FoldError::Changed(_));
@@ -113,15 +135,24 @@ impl FoldTask {
         let mut turn = Turn::take(&job, is_first).await?;
         let begun = Instant::now();
         let mut result = Ok(());
-        loop {
-            while !self.left.is_empty() && result.is_ok() {
+        let is_whole = loop {
+            while !self.left.is_empty() && result.is_ok() && begun.elapsed() <= TURN {
+                let started = Instant::now();
                 result = self.fold_some(&mut turn).await;
+                if self.shared.metrics.fold_lag.get() < self.lag_max / 2 {
+                    // Commits come first: their senders wait.
+                    tokio::time::sleep(started.elapsed()).await;
+                }
             }
-            if result.is_err() || begun.elapsed() > TURN || !self.receive(Some(LINGER)).await {
-                break;
+            let is_whole = begun.elapsed() > TURN;
+            if result.is_err() || is_whole || !self.receive(LINGER).await {
+                break is_whole;
             }
-        }
+        };
         turn.end().await;
+        if is_whole {
+            tokio::time::sleep(LEFT_TO_OTHERS).await;
+        }
         result
     }
 
@@ -137,13 +168,10 @@ impl FoldTask {
         Ok(())
     }
 
-    /// Receives messages until some are there. Returns false if none arrive in this time, or ever.
-    async fn receive(&mut self, within: Option<Duration>) -> bool {
+    /// Receives messages until some are there. Returns false if none arrive in this time.
+    async fn receive(&mut self, within: Duration) -> bool {
         if self.left.is_empty() {
-            let first = match within {
-                Some(within) => tokio::time::timeout(within, self.ids.recv()).await.ok().flatten(),
-                None => self.ids.recv().await,
-            };
+            let first = tokio::time::timeout(within, self.ids.recv()).await.ok().flatten();
             self.left.extend(first.into_iter().flatten());
         }
         while let Ok(more) = self.ids.try_recv() {

@@ -33,7 +33,7 @@ mod server;
 mod threads;
 mod tls;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 pub use allow::Network;
@@ -56,11 +56,26 @@ pub struct Shared {
     /// After this time, a message that is not stored is answered with AR. `None` if it is not answered.
     busy_after: Option<Duration>,
     tell: Tell,
-    /// Whether the last message could not be stored in time, or the last commit failed, because the server was away.
-    is_away: AtomicBool,
+    /// A [`Intake`] as a number.
+    intake: AtomicU8,
+    /// Set when a message arrived that was stored before. Perhaps another listener stored it and did not fold it.
+    has_foreign: AtomicBool,
     answers: AtomicU64,
     /// Distinguishes the answers of this listener from those of others.
-    begun: i64,
+    mark: u32,
+}
+
+/// Whether messages are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Intake {
+    Open,
+    /// The server is away.
+    Away,
+    /// The server refuses messages.
+    Refused,
+    /// Too many messages wait to be folded.
+    WaitsForFold,
 }
 
 impl std::fmt::Debug for Shared {
@@ -71,35 +86,55 @@ impl std::fmt::Debug for Shared {
 
 impl Shared {
     fn new(queue: Queue, busy_after: Option<Duration>, tell: Tell) -> Self {
-        let (metrics, begun) = (Metrics::default(), jiff::Timestamp::now().as_second());
-        let (is_away, answers) = (AtomicBool::new(false), AtomicU64::new(0));
-        Self { queue, metrics, busy_after, tell, is_away, answers, begun }
+        let [a, b, c, d, ..] = bson::Uuid::new().bytes();
+        Self {
+            queue,
+            metrics: Metrics::default(),
+            busy_after,
+            tell,
+            intake: AtomicU8::new(Intake::Open as u8),
+            has_foreign: AtomicBool::new(false),
+            answers: AtomicU64::new(0),
+            mark: u32::from_be_bytes([a, b, c, d]),
+        }
     }
 
     fn tell(&self, text: &str) {
         (self.tell)(text);
     }
 
-    /// Notes whether the server is away. Says so when that changes.
-    fn set_away(&self, is_away: bool) {
-        if self.is_away.swap(is_away, Ordering::Relaxed) != is_away {
-            self.tell(if is_away {
-                "the database cannot take messages now; nothing is acknowledged until it can"
-            } else {
-                "the database takes messages again"
-            });
+    /// Notes whether messages are stored. Says so when that changes. `problem` is the cause if the server refuses them.
+    fn note_intake(&self, intake: Intake, problem: &str) {
+        if self.intake.swap(intake as u8, Ordering::Relaxed) == intake as u8 {
+            return;
+        }
+        match intake {
+            Intake::Open => self.tell("messages are stored again"),
+            Intake::Away => self.tell("the database cannot take messages now; nothing is acknowledged until it can"),
+            Intake::Refused => self.tell(&format!("messages cannot be stored and are answered with AR: {problem}")),
+            Intake::WaitsForFold => self.tell(
+                "too many messages wait to be folded, so no more are stored for now; see --fold-lag-max, and whether \
+                 another process folds messages in this database",
+            ),
+        }
+    }
+
+    /// Notes that messages wait too long. Another cause that is known already stays.
+    fn note_busy(&self) {
+        if self.takes_messages() {
+            self.note_intake(Intake::Away, "");
         }
     }
 
     /// Returns true if messages are stored, as far as it is known.
     pub fn takes_messages(&self) -> bool {
-        !self.is_away.load(Ordering::Relaxed)
+        self.intake.load(Ordering::Relaxed) == Intake::Open as u8
     }
 
     /// Returns the time and the number of the next answer.
     fn stamp(&self) -> Stamp {
         let number = self.answers.fetch_add(1, Ordering::Relaxed);
         let at = jiff::Timestamp::now().strftime("%Y%m%d%H%M%S+0000").to_string();
-        Stamp { at, control_id: format!("{:x}-{number:x}", self.begun) }
+        Stamp { at, control_id: format!("{:x}-{number:x}", self.mark) }
     }
 }

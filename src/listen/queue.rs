@@ -35,6 +35,8 @@ pub(super) struct Queue {
     messages: Arc<Semaphore>,
     kibibytes: Arc<Semaphore>,
     kibibytes_max: u32,
+    /// The room for large messages that are not complete.
+    incomplete: Arc<Semaphore>,
 }
 
 impl Queue {
@@ -48,7 +50,15 @@ impl Queue {
             messages: Arc::new(Semaphore::new(messages_max)),
             kibibytes: Arc::new(Semaphore::new(kibibytes_max as usize)),
             kibibytes_max,
+            incomplete: Arc::new(Semaphore::new(kibibytes_max as usize)),
         }
+    }
+
+    /// Takes a place for a message of at most this size that is not complete. Waits until there is one.
+    pub(super) async fn large(&self, bytes_max: usize) -> OwnedSemaphorePermit {
+        let kibibytes = u32::try_from(bytes_max >> 10).unwrap_or(u32::MAX).clamp(1, self.kibibytes_max);
+        let place = Arc::clone(&self.incomplete).acquire_many_owned(kibibytes).await;
+        place.expect("the semaphores are never closed")
     }
 
     /// Adds a message when there is room for it in memory. Returns the receiver of what becomes of it.
@@ -124,6 +134,8 @@ pub(super) struct Pending {
     pub header: Vec<u8>,
     /// When the message had arrived.
     pub arrived: Instant,
+    /// After this time, it is answered with AR. `None` if its sender would not notice.
+    pub busy_after: Option<std::time::Duration>,
     /// What became of it.
     pub outcome: Outcome,
 }

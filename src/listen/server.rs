@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -103,13 +104,13 @@ pub struct Received {
 }
 
 impl Received {
-    fn of(metrics: &Metrics) -> Self {
+    fn of(metrics: &Metrics, folds: bool) -> Self {
         Self {
             stored: metrics.stored.get(),
             already_stored: metrics.repeated.get(),
             rejected: metrics.rejected.get(),
             postponed: metrics.postponed.get(),
-            not_folded: metrics.fold_lag.get(),
+            not_folded: if folds { metrics.fold_lag.get() } else { metrics.stored.get() },
         }
     }
 }
@@ -192,18 +193,26 @@ impl Listener {
     /// The system cannot start a thread.
     pub async fn run(self, interrupt: &Interrupt) -> Result<Received, Error> {
         let Self { socket, acceptor, options, shared, committers, folding, mut run } = self;
+        let folds_messages = folding.is_some();
         let (stop, is_stopped) = watch::channel(false);
         let (mut commits, mut folds) = (Threads::new(), Threads::new());
         committers.into_iter().try_for_each(|committer| commits.run(|| committer.run()))?;
         folding.into_iter().try_for_each(|task| folds.run(|| task.run()))?;
         let mut connections = JoinSet::new();
-        let accept =
-            Accept { shared: Arc::clone(&shared), acceptor, limits: Arc::new(options.limits.clone()), is_stopped };
-        tokio::select! {
-            () = accept.all(&socket, &options, &mut connections) => {}
-            () = note(&mut run, &shared.metrics) => {}
-            () = interrupt.asked() => {}
-        }
+        let accept = Accept {
+            shared: Arc::clone(&shared),
+            acceptor,
+            limits: Arc::new(options.limits.clone()),
+            is_stopped,
+            was_full: AtomicBool::new(false),
+        };
+        let has_failed = tokio::select! {
+            () = accept.all(&socket, &options, &mut connections) => false,
+            () = note(&mut run, &shared.metrics) => false,
+            () = commits.panicked() => true,
+            () = folds.panicked() => true,
+            () = interrupt.asked() => false,
+        };
         drop(socket);
         let _ = stop.send(true);
         end(&mut connections).await;
@@ -211,7 +220,14 @@ impl Listener {
         commits.end(COMMITS_END).await;
         folds.end(FOLD_END).await;
         run.end(&shared.metrics).await;
-        Ok(Received::of(&shared.metrics))
+        if has_failed {
+            return Err(Error::Stopped(
+                "a task of the listener failed, which is a defect of medlift, please report it; start the listener \
+                 again: nothing that was acknowledged is lost"
+                    .into(),
+            ));
+        }
+        Ok(Received::of(&shared.metrics, folds_messages))
     }
 }
 
@@ -220,6 +236,8 @@ fn bound(address: SocketAddr) -> io::Result<TcpSocket> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     // A listener that starts again does not wait for the old connections of its address.
     socket.set_reuseaddr(true)?;
+    // Connections inherit it. The system then notices senders that are gone.
+    socket.set_keepalive(true)?;
     socket.bind(address)?;
     Ok(socket)
 }
@@ -245,6 +263,7 @@ struct Accept {
     acceptor: Option<TlsAcceptor>,
     limits: Arc<ConnectionLimits>,
     is_stopped: watch::Receiver<bool>,
+    was_full: AtomicBool,
 }
 
 impl Accept {
@@ -256,7 +275,11 @@ impl Accept {
                 continue;
             };
             while connections.try_join_next().is_some() {}
-            if connections.len() >= options.connections_max || !is_allowed(&options.allow, peer.ip()) {
+            let is_full = connections.len() >= options.connections_max;
+            if is_full && !self.was_full.swap(true, Ordering::Relaxed) {
+                self.shared.tell("connections are refused, because --connections-max are open; this is said once");
+            }
+            if is_full || !is_allowed(&options.allow, peer.ip()) {
                 metrics.connections_refused.add(1);
                 continue;
             }
@@ -280,7 +303,7 @@ impl Accept {
                 },
             };
             shared.metrics.connections.subtract(1);
-            if end == End::Refused {
+            if end != End::Closed {
                 shared.metrics.connections_failed.add(1);
             }
         }

@@ -1,25 +1,29 @@
 //! Runs tasks on threads of their own. To encode messages takes processor time, which would delay the connections if it
 //! happened on their threads.
 
-use std::time::Duration;
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
-use tokio::sync::{oneshot, watch};
-use tokio::time::timeout;
+use tokio::sync::watch;
 
 use crate::error::Error;
+
+/// How often the threads are looked at.
+const LOOK: Duration = Duration::from_millis(100);
+/// How often they are looked at while their end is awaited.
+const LOOK_AT_END: Duration = Duration::from_millis(10);
 
 /// Tasks that run on threads of their own.
 pub(super) struct Threads {
     abort: watch::Sender<bool>,
-    /// Each is closed when its task has ended.
-    ended: Vec<oneshot::Receiver<()>>,
+    running: Vec<JoinHandle<()>>,
 }
 
 impl Threads {
     /// Makes an empty set.
     pub(super) fn new() -> Self {
-        Self { abort: watch::Sender::new(false), ended: Vec::new() }
+        Self { abort: watch::Sender::new(false), running: Vec::new() }
     }
 
     /// Runs a task on a new thread. Must be called in a Tokio runtime.
@@ -31,7 +35,6 @@ impl Threads {
         task: impl FnOnce() -> F + Send + 'static,
     ) -> Result<(), Error> {
         let (runtime, mut aborted) = (Handle::current(), self.abort.subscribe());
-        let (end, ended) = oneshot::channel::<()>();
         let work = move || {
             runtime.block_on(async {
                 tokio::select! {
@@ -39,21 +42,28 @@ impl Threads {
                     _ = aborted.wait_for(|is_aborted| *is_aborted) => {}
                 }
             });
-            drop(end);
         };
-        std::thread::Builder::new().spawn(work).map_err(|error| Error::no_thread(&error))?;
-        self.ended.push(ended);
+        self.running.push(Builder::new().spawn(work).map_err(|error| Error::no_thread(&error))?);
         Ok(())
+    }
+
+    /// Waits until a task has panicked. Never returns if none does.
+    pub(super) async fn panicked(&mut self) {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let ended = self.running.extract_if(.., |thread| thread.is_finished());
+            if ended.map(JoinHandle::join).any(|result| result.is_err()) {
+                return;
+            }
+        }
     }
 
     /// Waits until all tasks have ended. Ends those that take longer.
     pub(super) async fn end(self, within: Duration) {
-        let all = async {
-            for ended in self.ended {
-                let _ = ended.await;
-            }
-        };
-        let _ = timeout(within, all).await;
+        let until = Instant::now() + within;
+        while Instant::now() < until && !self.running.iter().all(JoinHandle::is_finished) {
+            tokio::time::sleep(LOOK_AT_END).await;
+        }
         self.abort.send_replace(true);
     }
 }
@@ -75,6 +85,20 @@ mod tests {
             threads.run(std::future::pending).expect("a thread");
             threads.end(Duration::from_millis(300)).await;
             assert_eq!(count.load(Ordering::Relaxed), 1);
+        });
+    }
+
+    #[test]
+    fn a_task_that_panicked_is_noticed() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        runtime.expect("a runtime").block_on(async {
+            let mut threads = Threads::new();
+            threads.run(std::future::pending).expect("a thread");
+            threads.run(|| async {}).expect("a thread");
+            assert!(tokio::time::timeout(LOOK * 3, threads.panicked()).await.is_err());
+            threads.run(|| async { panic!("for a test") }).expect("a thread");
+            tokio::time::timeout(Duration::from_secs(20), threads.panicked()).await.expect("noticed");
+            threads.end(Duration::ZERO).await;
         });
     }
 }

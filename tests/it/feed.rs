@@ -1,6 +1,6 @@
 //! Tests of `medlift listen --mllp` and `medlift send`: what is stored and answered, and the limits of connections.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -112,9 +112,17 @@ impl Wire {
     /// Reads to the end of the connection.
     fn rest(mut self) -> Vec<u8> {
         let mut rest = Vec::new();
-        // The other side may reset a connection that it refuses.
-        let _ = self.0.read_to_end(&mut rest);
+        // The other side may reset a connection that it refuses. But it must end it.
+        let end = self.0.read_to_end(&mut rest);
+        let is_open = |error: &std::io::Error| matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
+        assert!(!end.is_err_and(|error| is_open(&error)), "the connection must end");
         rest
+    }
+
+    /// Checks that the connection is ended at once.
+    fn expect_refusal(self) {
+        self.0.set_read_timeout(Some(Duration::from_secs(1))).expect("a time limit");
+        assert!(self.rest().is_empty());
     }
 }
 
@@ -135,7 +143,7 @@ pub(crate) fn stored(server: &Server, database: &str, collection: &str) -> Vec<R
 }
 
 pub(crate) fn wait_for(what: &str, is_met: impl Fn() -> bool) {
-    let until = Instant::now() + Duration::from_secs(60);
+    let until = Instant::now() + Duration::from_mins(1);
     while !is_met() {
         assert!(Instant::now() < until, "expected {what} within a minute");
         std::thread::sleep(Duration::from_millis(30));
@@ -160,38 +168,40 @@ pub(crate) fn skip(reason: &str) {
 
 /// Checks that a feed and a load of the same messages end in the same documents.
 #[track_caller]
-fn check_same(fed: &Place, loaded: &Place) {
+fn check_same(sent_to: &Place, loaded: &Place) {
     for collection in ["messages", "patients", "visits", "results"] {
         let of = |place: &Place| stored(shared(), &place.database, collection);
-        wait_for("the same number of documents", || of(fed).len() == of(loaded).len());
+        wait_for("the same number of documents", || of(sent_to).len() == of(loaded).len());
     }
-    wait_for("the same state", || fed.state() == loaded.state());
+    wait_for("the same state", || sent_to.state() == loaded.state());
     let of = |place: &Place| stored(shared(), &place.database, "messages");
-    assert_eq!(of(fed), of(loaded));
+    assert_eq!(of(sent_to), of(loaded));
 }
 
 #[test]
 fn a_feed_stores_and_folds_as_a_load_does() {
-    let (fed, loaded) = (Place::new("feed"), Place::new("feed_load"));
-    let file = fed.write("all.hl7", stream().join("\r"));
+    let (sent_to, loaded) = (Place::new("feed"), Place::new("feed_load"));
+    let file = sent_to.write("all.hl7", stream().join("\r"));
     loaded.load_folding("all.hl7", &stream(), &[]);
-    let feed = Feed::of(&fed, &[]);
+    let feed = Feed::of(&sent_to, &[]);
     let sent: Json = serde_json::from_str(&feed.send(&file, &[]).expect_code(0).stdout).expect("JSON");
     assert_eq!((number(&sent, "sent"), number(&sent, "accepted")), (11, 11));
-    check_same(&fed, &loaded);
+    check_same(&sent_to, &loaded);
     // The same messages again, in several connections.
     let sent: Json =
         serde_json::from_str(&feed.send(&file, &["--connections", "4"]).expect_code(0).stdout).expect("JSON");
     assert_eq!(number(&sent, "accepted"), 11);
+    // No load drops the collection while a listener writes to it.
+    sent_to.run(&["load", text(&file), "--spec", "hl7v2", "--drop", "--yes"]).expect_code(6);
     let (received, said) = feed.stop();
     let counts = ["stored", "already_stored", "rejected", "postponed"].map(|name| number(&received, name));
     assert_eq!(counts, [11, 11, 0, 0], "{said}");
-    check_same(&fed, &loaded);
-    let runs = medlift(["runs", "list", "--json", "--uri", &shared().uri(), "--db", &fed.database]).run();
+    check_same(&sent_to, &loaded);
+    let runs = medlift(["runs", "list", "--json", "--uri", &shared().uri(), "--db", &sent_to.database]).run();
     let runs: Json = serde_json::from_str(&runs.expect_code(0).stdout).expect("JSON");
     let run = &runs.as_array().expect("a list")[0];
     assert_eq!(run["counts"]["written"], 11, "{run}");
-    let run = fed.run(&["verify", "--json", "--spec", "hl7v2", text(&file)]).expect_code(0);
+    let run = sent_to.run(&["verify", "--json", "--spec", "hl7v2", text(&file)]).expect_code(0);
     assert!(run.stdout.contains("\"not_folded\": 0") || !run.stdout.contains("not_folded"), "{}", run.stdout);
 }
 
@@ -201,19 +211,19 @@ fn real_messages_are_stored_and_folded_as_a_load_does() {
     if files.is_empty() {
         return skip("the feed of real messages: they are not here; set MEDLIFT_HL7V2 to their directory");
     }
-    let (fed, loaded) = (Place::new("feed_real"), Place::new("feed_real_load"));
+    let (sent_to, loaded) = (Place::new("feed_real"), Place::new("feed_real_load"));
     let all: Vec<u8> =
         files.iter().flat_map(|file| [std::fs::read(file).expect("read"), b"\r".to_vec()].concat()).collect();
-    let file = fed.write("all.hl7", &all);
+    let file = sent_to.write("all.hl7", &all);
     let run =
         loaded.run(&[&["load", text(&loaded.write("all.hl7", &all)), "--json", "--no-verify"], &SPEC[..]].concat());
     let summary: Json = serde_json::from_str(&run.stdout).expect("JSON");
     let rejected = summary["counts"]["rejected"].as_u64().expect("a number");
-    let feed = Feed::of(&fed, &[]);
+    let feed = Feed::of(&sent_to, &[]);
     let sent: Json = serde_json::from_str(&feed.send(&file, &["--connections", "3"]).stdout).expect("JSON");
     assert_eq!(number(&sent, "refused") + number(&sent, "unanswered"), 0, "{sent}");
     assert_eq!(number(&sent, "errors"), rejected, "{sent}");
-    check_same(&fed, &loaded);
+    check_same(&sent_to, &loaded);
     let (received, _) = feed.stop();
     assert_eq!(number(&received, "rejected"), rejected);
 }
@@ -230,6 +240,10 @@ fn frames_are_found_wherever_the_bytes_are_divided() {
         wire.write(&both[at..]);
         assert_eq!([wire.answer(), wire.answer()], [ok("M1"), ok("M2")]);
     }
+    // The same message twice in one commit, after a refused one, and what a load passes over before a message.
+    wire.write(&[framed("PID|1"), framed(&one), framed(&one), framed(&format!("\r\n\0BHS|^~\\&|X\r{one}"))].concat());
+    assert_eq!(wire.answer(), ("AR".to_owned(), String::new()));
+    assert_eq!([wire.answer(), wire.answer(), wire.answer()], [ok("M1"), ok("M1"), ok("M1")]);
     // The start byte twice, and a frame without an end.
     let three = message("ADT^A03", 3, "P1", "V1", "");
     wire.write(&[b"\x0b", &framed(&one)[..], b"\x0bMSH|^~\\&|half|", &framed(&three)].concat());
@@ -300,7 +314,8 @@ fn connections_are_limited() {
     let feed = Feed::of(&place, &options);
     let good = message("ADT^A01", 1, "P1", "V1", "");
     let mut wire = feed.connect();
-    wire.write(&framed(&format!("{good}{}", "|".repeat(3_000))));
+    // The sender goes on sending, and still sees the answer.
+    wire.write(&framed(&format!("{good}{}", "|".repeat(3 << 20))));
     let answer = wire.whole_answer();
     assert!(answer.contains("MSA|AE|M1|the message is longer than 2048 bytes"), "{answer}");
     assert!(wire.rest().is_empty(), "the connection is closed");
@@ -312,14 +327,16 @@ fn connections_are_limited() {
     assert!(feed.connect().rest().is_empty());
     // Too many.
     let mut kept: Vec<Wire> = (0..3).map(|_| feed.connect()).collect();
-    kept[2].write(&framed(&good));
-    assert_eq!(kept[2].answer(), ok("M1"));
-    assert!(feed.connect().rest().is_empty());
+    for wire in &mut kept {
+        wire.write(&framed(&good));
+        assert_eq!(wire.answer(), ok("M1"));
+    }
+    feed.connect().expect_refusal();
     drop(kept);
     feed.stop();
     // Not from here.
     let feed = Feed::of(&place, &["--no-fold", "--allow", "10.0.0.0/8", "--allow", "::/0"]);
-    assert!(feed.connect().rest().is_empty());
+    feed.connect().expect_refusal();
     let (received, _) = feed.stop();
     assert_eq!(number(&received, "stored"), 0);
 }
@@ -354,6 +371,7 @@ fn tls_needs_a_trusted_certificate_of_both_sides() {
     feed.stop();
     let feed = Feed::of(&place, &[&tls[..], &["--tls-client-ca", text(&ca)]].concat());
     let refused = feed.send(&file, &["--tls-ca", text(&ca), "--timeout", "2"]);
+    // The sender has no certificate.
     assert_ne!(refused.code, Some(0), "{}", refused.stdout);
     let (received, _) = feed.stop();
     assert_eq!(number(&received, "stored") + number(&received, "already_stored"), 0);

@@ -176,9 +176,24 @@ fn nothing_is_acknowledged_while_the_database_is_away() {
     assert_eq!(stored(&server, "away", "messages").len(), 8);
     let (received, said) = feed.stop();
     assert!(number(&received, "postponed") >= 6, "{received}");
-    for part in ["the database cannot take messages now", "the database takes messages again"] {
+    for part in ["the database cannot take messages now", "messages are stored again"] {
         assert!(said.contains(part), "{said}");
     }
+}
+
+#[test]
+fn a_message_without_a_negative_answer_waits_until_it_is_stored() {
+    let mut server = Server::builder().start().expect("a mongod");
+    let feed = Feed::start(&server.uri(), "unanswered", &["--busy-after", "1", "--no-fold"]);
+    server.stop().expect("stopped");
+    let mut wire = feed.connect();
+    let quiet = numbered(0, 0).replacen("|P|2.5", "|P|2.5|||SU|NE", 1);
+    wire.write(&framed(&quiet));
+    std::thread::sleep(Duration::from_millis(2_500));
+    server.restart().expect("started again");
+    assert_eq!(wire.answer().0, "CA");
+    assert_eq!(stored(&server, "unanswered", "messages").len(), 1);
+    feed.stop();
 }
 
 #[test]
@@ -199,8 +214,11 @@ fn two_listeners_feed_one_database() {
     let place = Place::new("feed_two");
     let feeds = [Feed::of(&place, &[]), Feed::of(&place, &[])];
     let senders: Vec<Sender> = (0..4).map(|sender| Sender::start(feeds[sender as usize % 2].port, sender)).collect();
-    std::thread::sleep(Duration::from_secs(1));
+    // Longer than a turn of the fold.
+    std::thread::sleep(Duration::from_secs(7));
     let acknowledged: Vec<String> = senders.into_iter().flat_map(Sender::stop).collect();
     check(crate::server::shared(), &place.database, &acknowledged);
-    feeds.into_iter().for_each(|feed| drop(feed.stop()));
+    for feed in feeds {
+        feed.stop();
+    }
 }
