@@ -167,6 +167,11 @@ impl ReadError {
         Self::Object { name: name.to_owned(), problem }
     }
 
+    /// Returns true if the operating system could not read the source. The next attempt may succeed.
+    pub const fn is_io(&self) -> bool {
+        matches!(self, Self::Io { .. } | Self::NoPermission { .. } | Self::NotFound { .. })
+    }
+
     /// Returns the exit code. For an object in S3, it is 2 for a wrong address or setting, 3 if the store cannot be
     /// reached, if there are no credentials or if the store refuses them, and 6 if the same command may succeed later.
     /// For all other errors, it is 1.
