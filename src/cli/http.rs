@@ -11,8 +11,8 @@ use medlift::listen::{Network, TlsFiles};
 use medlift::server::{Connection, Target};
 use medlift::spec::Dataset;
 
+use super::address::address;
 use super::connection::destination_for;
-use super::listen::address;
 use super::number::whole;
 use super::reading::identity_key;
 use super::settings;
@@ -51,6 +51,11 @@ pub(super) struct HttpArgs {
 }
 
 impl HttpArgs {
+    /// Returns true if the user wants an HTTP listener.
+    pub(super) const fn is_wanted(&self) -> bool {
+        self.http.is_some()
+    }
+
     /// Binds the listener. Returns `None` if the user wants none. `connection` has the collection that the user gave.
     pub(super) async fn bind(
         self,
@@ -58,6 +63,7 @@ impl HttpArgs {
         target: &Target,
         tls: Option<&TlsFiles>,
         allow: Vec<Network>,
+        folds: bool,
     ) -> Result<Option<HttpListener>, Error> {
         let Some(address) = self.http else { return Ok(None) };
         let datasets = self.datasets()?;
@@ -71,6 +77,8 @@ impl HttpArgs {
         };
         let options = IngestOptions {
             datasets,
+            detects: self.http_spec.is_empty(),
+            folds,
             key: identity_key()?,
             load: options_of_listener(target.is_local),
             target_of: Box::new(target_of),
@@ -93,6 +101,14 @@ impl HttpArgs {
             let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
             Ok((name, Dataset::from_file(path)?))
         };
-        paths.iter().map(dataset).collect()
+        let datasets: Vec<(String, Dataset)> = paths.iter().map(dataset).collect::<Result<_, Error>>()?;
+        let is_same = |at: usize| datasets[..at].iter().any(|(name, _)| *name == datasets[at].0);
+        match (0..datasets.len()).find(|at| is_same(*at)) {
+            Some(at) => Err(Error::Usage(format!(
+                "--http-spec: two specs have the name {}; rename one of the files, because senders name a spec by its file",
+                datasets[at].0
+            ))),
+            None => Ok(datasets),
+        }
     }
 }

@@ -1,11 +1,11 @@
 //! `medlift listen`.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{ArgGroup, Args, ValueEnum};
+use clap::{Args, ValueEnum};
 use medlift::error::Error;
 use medlift::listen::http::HttpListener;
 use medlift::listen::{ConnectionLimits, Listener, Network, Options, Received, TlsFiles};
@@ -13,6 +13,7 @@ use medlift::pipeline::Interrupt;
 use medlift::server::{Connection, Purpose};
 use medlift::spec::{Dataset, Spec};
 
+use super::address::address;
 use super::connection::{DeploymentArgs, connect, destination_for};
 use super::http::HttpArgs;
 use super::number::whole;
@@ -26,7 +27,7 @@ const EXAMPLES: &str = "Examples:
 
 /// Receive HL7 v2 messages over MLLP, and data by HTTP; answer when they are stored durably
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES, group = ArgGroup::new("addresses").required(true).multiple(true).args(["mllp", "http"]))]
+#[command(after_help = EXAMPLES)]
 pub(super) struct ListenArgs {
     /// Address for MLLP. A port alone is one of 127.0.0.1; name 0.0.0.0 to be reached from other machines
     #[arg(long, value_name = "[ADDRESS:]PORT", value_parser = address)]
@@ -127,13 +128,19 @@ struct Latin1;
 impl ListenArgs {
     /// Runs the command.
     pub(super) fn run(self: Box<Self>) -> Result<ExitCode, Error> {
+        if self.mllp.is_none() && !self.http.is_wanted() {
+            return Err(Error::Usage(
+                "give an address to listen to: --mllp [ADDRESS:]PORT or --http [ADDRESS:]PORT".into(),
+            ));
+        }
         let options = self.mllp.map(|address| self.options(address));
-        let Self { spec, json, quiet, deployment, http, network, .. } = *self;
+        let Self { spec, json, quiet, deployment, http, network, behaviour, .. } = *self;
+        let folds = !behaviour.no_fold;
         let (spec, key): (Spec, _) = (Dataset::from_file(&spec)?.into_only()?, identity_key()?);
         let typed = deployment.into_connection_args("to name a spec, use --spec or --http-spec")?;
         let given = typed.collection().map(str::to_owned);
         let connection = typed.in_collection_of(&spec, quiet)?.into_connection(Purpose::Load)?;
-        let received = super::run_gracefully("stopping; what has arrived is settled", async |interrupt| {
+        let received = super::run_gracefully("stopping; messages that arrived are settled", async |interrupt| {
             let target = connect(&destination_for(&connection, &spec)?).await?;
             let mllp = match options {
                 Some(options) => {
@@ -143,11 +150,14 @@ impl ListenArgs {
                 None => None,
             };
             let connection = Connection { collection: given, ..connection.clone() };
-            let http = http.bind(&connection, &target, network.tls().as_ref(), network.allow.clone()).await?;
+            let http = http.bind(&connection, &target, network.tls().as_ref(), network.allow.clone(), folds).await?;
             if !quiet {
-                let name = target.full_name();
-                mllp.iter().for_each(|mllp| output::tell(format_args!("listening on {} for {name}", mllp.address())));
-                http.iter().for_each(|http| output::tell(format_args!("listening on {} for HTTP", http.address())));
+                if let Some(mllp) = &mllp {
+                    output::tell(format_args!("listening on {} for {}", mllp.address(), target.full_name()));
+                }
+                if let Some(http) = &http {
+                    output::tell(format_args!("listening on {} for HTTP", http.address()));
+                }
             }
             run(mllp, http, interrupt).await
         })?;
@@ -214,15 +224,6 @@ async fn run(
     tokio::join!(receiving, serving).0
 }
 
-/// Parses an address, or a port of this machine alone.
-pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
-    let of_port = || text.parse().ok().map(|port: u16| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port));
-    let local =
-        || text.strip_prefix("localhost:")?.parse().ok().map(|port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-    let found = of_port().or_else(local).or_else(|| text.parse().ok());
-    found.ok_or_else(|| "give a port, or an address and a port, for example 2575 or 0.0.0.0:2575".to_owned())
-}
-
 fn network(text: &str) -> Result<Network, String> {
     text.parse()
 }
@@ -239,17 +240,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_port_alone_is_not_reached_from_other_machines() {
-        let check = |text: &str, expected: Option<&str>| {
-            assert_eq!(address(text).ok().map(|address| address.to_string()).as_deref(), expected, "{text}");
-        };
-        check("2575", Some("127.0.0.1:2575"));
-        check("localhost:2575", Some("127.0.0.1:2575"));
-        check("0.0.0.0:2575", Some("0.0.0.0:2575"));
-        check("[::1]:2575", Some("[::1]:2575"));
-        for wrong in ["", "x", "127.0.0.1", "70000", "example.org:2575"] {
-            check(wrong, None);
-        }
+    fn only_one_other_encoding_is_possible() {
         assert!(latin_1("Windows-1252").is_ok() && latin_1("utf-8").is_err());
     }
 }

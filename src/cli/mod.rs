@@ -1,6 +1,7 @@
 //! The commands of the command line. Each command has its own file. The file's code converts the arguments to the
 //! library's types, calls the library, and prints the result.
 
+mod address;
 mod arguments;
 mod completions;
 mod config_file;

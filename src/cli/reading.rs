@@ -181,6 +181,11 @@ impl FormatArgs {
         has_layout || has_format || has_others
     }
 
+    /// Reads the dataset spec, if the user gave one.
+    pub(super) fn dataset(&self) -> Result<Option<Dataset>, Error> {
+        Ok(self.dataset.path.as_deref().map(Dataset::from_file).transpose()?)
+    }
+
     /// Examines these sources and determines their layouts. If the user gave no spec, the format of the sources decides
     /// which built-in spec is used.
     pub(super) fn plan(&self, sources: Vec<String>) -> Result<Plan, Error> {
@@ -192,7 +197,7 @@ impl FormatArgs {
             workers: self.workers.into(),
         };
         let key = identity_key()?;
-        match self.dataset.path.as_deref().map(Dataset::from_file).transpose()? {
+        match self.dataset()? {
             Some(dataset) => Plan::new(dataset, key, &wishes),
             None => Plan::detect(key, &wishes),
         }

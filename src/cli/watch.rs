@@ -10,6 +10,7 @@ use medlift::pipeline::load::{self, LoadOptions};
 use medlift::pipeline::{Interrupt, Plan};
 use medlift::report::Progress;
 use medlift::report::summary::LoadSummary;
+use medlift::s3::is_address;
 use medlift::server::{Connection, Purpose, Secret, Target};
 use medlift::watch::{FileReport, Tally, Watch, watch};
 
@@ -36,7 +37,7 @@ pub(super) struct WatchArgs {
     /// once
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = whole(0_u32, 86_400), help_heading = "Watch")]
     settle: u32,
-    /// End when no file is left, or after a temporary failure
+    /// End when each file was tried once
     #[arg(long, help_heading = "Watch")]
     once: bool,
     #[command(flatten)]
@@ -56,10 +57,20 @@ impl WatchArgs {
         self.connection.take_uri(&mut self.positional)?;
         let path = self.folder()?;
         self.writing.require_limits()?;
-        let json = self.json;
+        let (json, once) = (self.json, self.once);
+        // A wrong spec must not wait for the first file.
+        self.format.dataset()?;
         let options = Watch { path, settle: Duration::from_secs(self.settle.into()), once: self.once };
+        let rejects = self.writing.rejects()?;
+        if let Some(path) = rejects.as_ref().filter(|path| !path.is_dir() && !path.to_str().is_some_and(is_address)) {
+            return Err(Error::Usage(format!(
+                "--rejects {}: a watch needs a directory that exists, or an address such as s3://BUCKET/rejects/; each \
+                 file has its own reject file there",
+                path.display()
+            )));
+        }
         let mut loader = Loader {
-            rejects: self.writing.rejects()?,
+            rejects,
             connection: self.connection.into_connection(Purpose::Load)?,
             writing: self.writing,
             format: self.format,
@@ -70,7 +81,7 @@ impl WatchArgs {
             let load = async |path: String, interrupt: &Interrupt| loader.load(path, interrupt).await;
             watch(&options, load, |report| tell(report, json), interrupt).await
         })?;
-        Ok(exit_code(&tally))
+        Ok(if once { exit_code(&tally) } else { ExitCode::SUCCESS })
     }
 
     fn folder(&self) -> Result<PathBuf, Error> {
@@ -124,11 +135,11 @@ fn tell(report: &FileReport, json: bool) -> Result<(), Error> {
     output::write_stdout(format!("{line}\n").as_bytes())
 }
 
-/// Returns the exit code: that of the temporary failure that ended the command, or 1 if a file could not be loaded, or 4
-/// if rows were rejected.
+/// Returns the exit code: that of the load of a file that stays, or 1 if a file could not be loaded, or 4 if rows were
+/// rejected.
 fn exit_code(tally: &Tally) -> ExitCode {
     match tally {
-        Tally { stopped_by: Some(code), .. } => ExitCode::from(*code),
+        Tally { stays: Some(code), .. } => ExitCode::from(*code),
         Tally { rejected: 1.., .. } => ExitCode::FAILURE,
         Tally { with_rejects: 1.., .. } => ExitCode::from(output::WITH_REJECTS),
         _ => ExitCode::SUCCESS,
@@ -141,8 +152,7 @@ mod tests {
 
     #[test]
     fn the_exit_code_tells_the_worst_that_happened() {
-        let code =
-            |with_rejects, rejected, stopped_by| exit_code(&Tally { loaded: 3, with_rejects, rejected, stopped_by });
+        let code = |with_rejects, rejected, stays| exit_code(&Tally { loaded: 3, with_rejects, rejected, stays });
         let found = [code(0, 0, None), code(1, 0, None), code(1, 1, None), code(1, 1, Some(6))];
         assert_eq!(found, [0, 4, 1, 6].map(ExitCode::from));
     }

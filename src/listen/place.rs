@@ -60,7 +60,7 @@ pub(super) async fn prepare(
 
 /// Fails if the spec describes no messages, or if two different messages could have the same `_id`: the second would
 /// then be acknowledged and lost.
-fn refuse_unfit_spec(spec: &Spec) -> Result<(), Error> {
+pub(super) fn refuse_unfit_spec(spec: &Spec) -> Result<(), Error> {
     match spec.fields.iter().position(Field::is_whole) {
         Some(whole) if spec.is_of_messages() && spec.identity.fields.contains(&whole) => Ok(()),
         _ => Err(Error::Usage(format!(

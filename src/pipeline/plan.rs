@@ -81,6 +81,9 @@ pub struct SourcePlan {
     opened: Mutex<Option<Reader>>,
     /// Whether only a part of the source is read (see [`Plan::cut_to`]).
     is_part: bool,
+    /// The resources behind the full URLs of a stream's Bundles. `None` for other sources, which are read for this
+    /// when they are loaded.
+    bundle_ids: Option<Arc<BundleIds>>,
 }
 
 impl Plan {
@@ -105,10 +108,16 @@ impl Plan {
         stream: StreamOrigin,
     ) -> Result<Self, Error> {
         let origins = vec![Origin::Stream(stream)];
-        match dataset {
+        let plan = match dataset {
             Some(dataset) => Self::of_origins(dataset, key, wishes, origins),
             None => Self::detect_of_origins(key, wishes, origins),
+        }?;
+        let source = &plan.sources[0];
+        if source.layout.format == Format::Fhir(FhirForm::Bundle) && !source.density.is_whole {
+            let source_name = source.origin.name().to_owned();
+            return Err(Error::Layout { source_name, problem: LayoutError::LargeBundle });
         }
+        Ok(plan)
     }
 
     fn of_origins(dataset: Dataset, key: IdentityKey, wishes: &Wishes, origins: Vec<Origin>) -> Result<Self, Error> {
@@ -294,7 +303,10 @@ impl Plan {
         is_stopped: impl Fn() -> bool,
         seen: &AtomicU64,
     ) -> Result<Option<Arc<BundleIds>>, Error> {
-        let SourcePlan { origin, layout, encoding, .. } = &self.sources[index];
+        let SourcePlan { origin, layout, encoding, bundle_ids, .. } = &self.sources[index];
+        if bundle_ids.is_some() {
+            return Ok(bundle_ids.clone());
+        }
         if layout.format != Format::Fhir(FhirForm::Bundle) || origin.is_read_once() {
             return Ok(None);
         }
@@ -425,12 +437,23 @@ impl SourcePlan {
         layout.is_of_resource_rejects = matches!(format, Format::Fhir(_)) && is_reject_path(Path::new(origin.name()));
         let encoding = reader.encoding();
         let density = Density::of(&reader, format);
+        let is_bundle_of_stream = format == Format::Fhir(FhirForm::Bundle) && matches!(origin, Origin::Stream(_));
+        let bundle_ids = is_bundle_of_stream.then(|| ids_in(reader.sample(), format));
         // A reader has its sample in memory until the source is read. So only the first source, and sources that can
         // be read only once, keep their readers.
         let is_kept = origin.is_read_once() || index == 0;
         let opened = Mutex::new(is_kept.then_some(reader));
-        Ok(Self { origin, encoding, layout, density, version: OnceLock::new(), opened, is_part: false })
+        Ok(Self { origin, encoding, layout, density, version: OnceLock::new(), opened, is_part: false, bundle_ids })
     }
+}
+
+/// Returns the resources behind the full URLs of the Bundles in a text.
+fn ids_in(text: &[u8], format: Format) -> Arc<BundleIds> {
+    let mut ids = BundleIds::default();
+    for span in format.rows(text) {
+        ids.add_entry(span.object, &text[span.start as usize..span.end as usize]);
+    }
+    Arc::new(ids)
 }
 
 /// If the error says that columns were not found, the user may have given a wrong delimiter or encoding. Tries the

@@ -42,7 +42,9 @@ struct Entries<'a> {
     refused: RejectCounts,
     /// New lines of the reject files, by source.
     lines: BTreeMap<usize, Vec<Vec<u8>>>,
-    /// The first rejects.
+    /// Whether rejects are listed instead of written to files.
+    lists: bool,
+    /// The first rejects, if they are listed.
     listed: Vec<ListedReject>,
     /// The refused rows that already have a line in `lines`: the block of each row, and its position in the block.
     /// Used only if there are several kinds of documents, because several documents of one row can then be refused.
@@ -111,15 +113,14 @@ impl<'a> Account<'a> {
     pub(super) fn settle(&mut self, settled: &[Settled], load: &LoadDocument) -> Result<LoadDocument, Error> {
         let mut states = load.targets();
         let counts = states.iter().map(|state| state.counts).collect();
-        let entries = Entries::of(self.plan, settled, counts, self.digests.clone());
+        let lists = matches!(self.rejects, RejectWriter::None);
+        let entries = Entries::of(self.plan, settled, counts, self.digests.clone(), lists);
         for (source, files) in &entries.lines {
             self.append(*source, files)?;
         }
         self.refused.add_all(&entries.refused);
-        if matches!(self.rejects, RejectWriter::None) {
-            self.listed.extend(entries.listed);
-            self.listed.truncate(LISTED_MAX);
-        }
+        self.listed.extend(entries.listed);
+        self.listed.truncate(LISTED_MAX);
         for ((state, counts), digest) in states.iter_mut().zip(&entries.counts).zip(&entries.digests) {
             state.counts = *counts;
             state.digest = digest.map_or_else(String::new, |sum| sum.to_string());
@@ -158,10 +159,17 @@ impl<'a> Account<'a> {
 }
 
 impl<'a> Entries<'a> {
-    fn of(plan: &'a Plan, settled: &'a [Settled], counts: Vec<Counts>, digests: Vec<Option<Digest>>) -> Self {
+    fn of(
+        plan: &'a Plan,
+        settled: &'a [Settled],
+        counts: Vec<Counts>,
+        digests: Vec<Option<Digest>>,
+        lists: bool,
+    ) -> Self {
         let (refused, lines, refused_rows) = (RejectCounts::default(), BTreeMap::new(), HashSet::new());
         let listed = Vec::new();
-        let mut entries = Self { plan, settled, counts, digests, refused, lines, listed, refused_rows, by_row: None };
+        let mut entries =
+            Self { plan, settled, counts, digests, refused, lines, lists, listed, refused_rows, by_row: None };
         for row in settled[0].chunk.blocks.iter().flat_map(|block| &block.rejects) {
             entries.count_rejected(row.kinds);
             entries.add_line(row);
@@ -301,8 +309,11 @@ impl<'a> Entries<'a> {
     }
 
     fn add_line(&mut self, row: &RejectedRow) {
-        if self.listed.len() < LISTED_MAX {
-            self.listed.push(ListedReject::new(row, &self.plan.spec));
+        if self.lists {
+            if self.listed.len() < LISTED_MAX {
+                self.listed.push(ListedReject::new(row, &self.plan.spec));
+            }
+            return;
         }
         let lines = lines_of(&self.plan.sources[row.source].layout, row);
         add_lines(self.lines.entry(row.source).or_default(), lines);

@@ -10,11 +10,13 @@ mod names;
 mod report;
 mod settling;
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use self::folder::{Destination, Folder};
+use self::names::is_too_long;
 pub use self::report::{FileReport, Outcome};
 use self::settling::{Found, Settling};
 use crate::error::Error;
@@ -54,19 +56,19 @@ pub struct Tally {
     pub with_rejects: u64,
     /// Files that could not be loaded.
     pub rejected: u64,
-    /// The exit code of the temporary failure that ended the command. `None` if there was none.
-    pub stopped_by: Option<u8>,
+    /// The exit code of the load of a file that stays. `None` if no file stays.
+    pub stays: Option<u8>,
 }
 
 /// Loads files of the folder until `interrupt` is asked, or until no file is left. `load` loads the file with this
 /// path. `tell` receives a report about each file.
 ///
 /// A file that is loaded is moved into `done`. A file that cannot be loaded is moved into `rejected`, together with the
-/// reason. After a temporary failure, the file stays and is tried again, after growing pauses.
+/// reason. If the problem is not in the file, the file stays and is tried again, after growing pauses. If `once` is true,
+/// it is not tried again.
 ///
 /// # Errors
-/// If the problem is not in the file, for example if the user may not write to the collection. The next file would have
-/// the same problem. The file then stays where it is.
+/// If the sign-in is refused, or the folder cannot be used.
 pub async fn watch(
     options: &Watch,
     load: impl AsyncFnMut(String, &Interrupt) -> Result<LoadSummary, Error>,
@@ -74,8 +76,7 @@ pub async fn watch(
     interrupt: &Interrupt,
 ) -> Result<Tally, Error> {
     let folder = Folder::open(&options.path)?;
-    let watcher =
-        Watcher { options, folder, load, tell, interrupt, tally: Tally::default(), pause: PAUSE, last_failed: None };
+    let watcher = Watcher { options, folder, load, tell, interrupt, tally: Tally::default(), failed: HashMap::new() };
     watcher.run().await
 }
 
@@ -86,10 +87,14 @@ struct Watcher<'a, L, T> {
     tell: T,
     interrupt: &'a Interrupt,
     tally: Tally,
-    /// The pause after the next temporary failure.
+    /// The files that stay after a failure. They are tried again later.
+    failed: HashMap<OsString, Retry>,
+}
+
+/// When a file is tried again.
+struct Retry {
+    at: Instant,
     pause: Duration,
-    /// The file whose load failed last, for a temporary reason. Other files are tried first.
-    last_failed: Option<OsString>,
 }
 
 /// What to do with a file after its load.
@@ -101,7 +106,7 @@ enum Verdict {
         problem: String,
         exit_code: u8,
     },
-    /// The problem is not in the file.
+    /// No file can be loaded.
     Stop(Error),
 }
 
@@ -113,19 +118,23 @@ where
     async fn run(mut self) -> Result<Tally, Error> {
         let mut settling = Settling::default();
         let look = (self.options.settle / 4).clamp(LOOK_MIN, LOOK);
-        while !self.interrupt.is_asked() && self.tally.stopped_by.is_none() {
+        while !self.interrupt.is_asked() {
             let found = self.folder.list().map_err(|error| self.cannot_list(&error))?;
-            if found.is_empty() && self.options.once {
+            if self.options.once && found.iter().all(|file| self.failed.contains_key(&file.name)) {
                 return Ok(self.tally);
             }
-            let complete = settling.look(found, Instant::now(), self.options.settle);
-            match self.next(complete) {
-                Some(file) => self.take(&file).await?,
-                None => self.sleep(look).await,
+            self.failed.retain(|name, _| found.iter().any(|file| file.name == *name));
+            let mut complete = settling.look(found, Instant::now(), self.options.settle);
+            complete.retain(|file| self.is_due(file));
+            if complete.is_empty() {
+                self.sleep(look).await;
+            }
+            // The folder is read again only after all files were taken, because it can be large.
+            for file in complete.into_iter().take_while(|_| !self.interrupt.is_asked()) {
+                self.take(&file).await?;
             }
         }
-        let is_unfinished = self.options.once && self.tally.stopped_by.is_none();
-        if is_unfinished { Err(Error::Interrupted) } else { Ok(self.tally) }
+        if self.options.once { Err(Error::Interrupted) } else { Ok(self.tally) }
     }
 
     fn cannot_list(&self, error: &std::io::Error) -> Error {
@@ -133,52 +142,70 @@ where
         Error::Stopped(format!("cannot read the folder {path}: {problem}; correct this and start the command again"))
     }
 
-    /// Returns the first file, but the one that failed last only if there is no other.
-    fn next(&self, mut complete: Vec<Found>) -> Option<Found> {
-        let is_other = |file: &Found| self.last_failed.as_ref() != Some(&file.name);
-        let at = complete.iter().position(is_other).unwrap_or(0);
-        (at < complete.len()).then(|| complete.swap_remove(at))
+    fn is_due(&self, file: &Found) -> bool {
+        self.failed.get(&file.name).is_none_or(|retry| !self.options.once && retry.at <= Instant::now())
     }
 
     /// Loads a file, and moves it.
     async fn take(&mut self, file: &Found) -> Result<(), Error> {
         let begun = Instant::now();
+        if self.folder.stamp(&file.name) != Some(file.stamp) {
+            // The next look decides whether it is complete.
+            return Ok(());
+        }
         let name = file.name.to_string_lossy().into_owned();
         let verdict = match self.folder.path_of(&file.name).to_str() {
+            _ if is_too_long(&file.name) => {
+                Verdict::Rejected("its name is too long; rename it and put it into the folder again".to_owned())
+            }
             Some(path) => verdict(self.load_interruptibly(path.to_owned()).await),
             None => Verdict::Rejected("its name is not UTF-8; rename it and put it into the folder again".to_owned()),
         };
-        let is_loaded = matches!(verdict, Verdict::Loaded(_));
-        if self.interrupt.is_asked() && !is_loaded {
+        if self.interrupt.is_asked() && !matches!(verdict, Verdict::Loaded(_)) {
             // The rows that are committed stay committed, and the next start continues this load.
             return Ok(());
         }
-        let is_changed = self.folder.stamp(&file.name) != Some(file.stamp);
+        let is_same = self.folder.stamp(&file.name) == Some(file.stamp);
         let outcome = match verdict {
             Verdict::Stop(error) => return Err(error),
-            Verdict::Stays { problem, exit_code } => {
-                let again_in_seconds = (!self.options.once).then_some(self.pause.as_secs());
-                self.tally.stopped_by = self.options.once.then_some(exit_code);
-                self.report(name, Outcome::Stays { problem, again_in_seconds }, begun)?;
-                self.last_failed = Some(file.name.clone());
-                self.pause_once().await;
-                return Ok(());
-            }
-            _ if is_changed => Outcome::Changed,
-            Verdict::Loaded(summary) => {
-                let moved = self.folder.put(&file.name, Destination::Done)?;
-                self.tally.loaded += 1;
-                self.tally.with_rejects += u64::from(summary.has_rejects());
-                Outcome::Loaded { moved_to: moved.file, rejects: moved.rejects, summary }
-            }
+            _ if !is_same => Outcome::Changed,
+            Verdict::Stays { problem, exit_code } => return self.keep(file, name, problem, exit_code, begun),
+            Verdict::Loaded(summary) => match self.folder.put(&file.name, file.stamp, Destination::Done)? {
+                None => Outcome::Changed,
+                Some(moved) => {
+                    self.tally.loaded += 1;
+                    self.tally.with_rejects += u64::from(summary.has_rejects());
+                    Outcome::Loaded { moved_to: moved.file, rejects: moved.rejects, summary }
+                }
+            },
             Verdict::Rejected(problem) => {
-                let moved = self.folder.put(&file.name, Destination::Rejected(&problem))?;
-                self.tally.rejected += 1;
-                Outcome::Rejected { moved_to: moved.file, problem }
+                match self.folder.put(&file.name, file.stamp, Destination::Rejected(&problem))? {
+                    None => Outcome::Changed,
+                    Some(moved) => {
+                        self.tally.rejected += 1;
+                        Outcome::Rejected { moved_to: moved.file, problem }
+                    }
+                }
             }
         };
-        (self.pause, self.last_failed) = (PAUSE, None);
+        self.failed.remove(&file.name);
         self.report(name, outcome, begun)
+    }
+
+    /// Lets a file stay in the folder, to be tried again later.
+    fn keep(
+        &mut self,
+        file: &Found,
+        name: String,
+        problem: String,
+        exit_code: u8,
+        begun: Instant,
+    ) -> Result<(), Error> {
+        let pause = self.failed.get(&file.name).map_or(PAUSE, |retry| (retry.pause * 2).min(PAUSE_MAX));
+        self.failed.insert(file.name.clone(), Retry { at: Instant::now() + pause, pause });
+        self.tally.stays.get_or_insert(exit_code);
+        let again_in_seconds = (!self.options.once).then_some(pause.as_secs());
+        self.report(name, Outcome::Stays { problem, again_in_seconds }, begun)
     }
 
     fn report(&mut self, file: String, outcome: Outcome, begun: Instant) -> Result<(), Error> {
@@ -200,14 +227,6 @@ where
         result
     }
 
-    /// Waits until the next attempt.
-    async fn pause_once(&mut self) {
-        if self.tally.stopped_by.is_none() {
-            self.sleep(self.pause).await;
-        }
-        self.pause = (self.pause * 2).min(PAUSE_MAX);
-    }
-
     /// Sleeps for this time, or until the interrupt is asked.
     async fn sleep(&self, time: Duration) {
         let _ = tokio::time::timeout(time, self.interrupt.asked()).await;
@@ -221,15 +240,24 @@ fn verdict(result: Result<LoadSummary, Error>) -> Verdict {
             "it is loaded, but the verification found a difference; medlift verify shows it".to_owned(),
         ),
         Ok(summary) => match &summary.fold {
-            Some(fold) if fold.exit_code == 6 => Verdict::Stays { problem: fold.to_string(), exit_code: 6 },
-            Some(fold) if fold.exit_code != 0 => Verdict::Stop(Error::Stopped(fold.to_string())),
+            Some(fold) if fold.exit_code != 0 => {
+                Verdict::Stays { problem: fold.to_string(), exit_code: fold.exit_code }
+            }
             _ => Verdict::Loaded(Box::new(summary)),
         },
-        Err(error) if error.is_temporary() => {
-            Verdict::Stays { problem: error.to_string(), exit_code: error.exit_code() }
-        }
-        Err(error) if error.is_of_source() => Verdict::Rejected(error.to_string()),
-        Err(error) => Verdict::Stop(error),
+        Err(error) if error.exit_code() == 3 && !error.is_temporary() => Verdict::Stop(error),
+        // The disk or the file server can have a short failure.
+        Err(error) if error.is_of_source() && !is_io(&error) => Verdict::Rejected(error.to_string()),
+        Err(error) => Verdict::Stays { problem: error.to_string(), exit_code: error.exit_code() },
+    }
+}
+
+/// Returns true if the operating system could not read the source.
+fn is_io(error: &Error) -> bool {
+    match error {
+        Error::Read(error) => error.is_io(),
+        Error::Unfinished { cause, .. } => is_io(cause),
+        _ => false,
     }
 }
 
@@ -241,6 +269,7 @@ mod tests {
     use crate::ledger::Counts;
     use crate::read::ReadError;
     use crate::report::fold::FoldSummary;
+    use crate::server::{Failure, ServerError, SignIn};
     use crate::verify::Verification;
 
     /// Watches a folder with these files once. Returns the names of the files that are then in the folder, in `done`
@@ -250,7 +279,9 @@ mod tests {
         load: impl AsyncFnMut(String, &Interrupt) -> Result<LoadSummary, Error>,
     ) -> ([Vec<String>; 3], Result<Tally, Error>) {
         let dir = tempfile::tempdir().unwrap();
-        files.iter().for_each(|name| fs::write(dir.path().join(name), name).unwrap());
+        for name in files {
+            fs::write(dir.path().join(name), name).unwrap();
+        }
         let options = Watch { path: dir.path().to_owned(), settle: Duration::ZERO, once: true };
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap();
         let result = runtime.block_on(watch(&options, load, |_| Ok(()), &Interrupt::default()));
@@ -271,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn each_file_ends_in_done_or_in_rejected_and_a_problem_of_all_files_moves_none() {
+    fn each_file_ends_in_done_or_in_rejected_and_stays_if_the_problem_is_elsewhere() {
         let check = |result: fn() -> Result<LoadSummary, Error>, expected: [&[&str]; 3], tally: Option<Tally>| {
             let (names, found) = once(&["a"], async |_, _| result());
             assert_eq!(names, expected.map(|names| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()));
@@ -293,12 +324,35 @@ mod tests {
             Ok(summary)
         };
         check(differs, [&[], &[], &["a", "a.error.txt"]], rejected);
-        let later = Some(Tally { stopped_by: Some(6), ..Tally::default() });
-        check(|| Err(Error::NoLongerEmpty), [&["a"], &[], &[]], later);
+        let stays = |code| Some(Tally { stays: Some(code), ..Tally::default() });
+        check(|| Err(Error::NoLongerEmpty), [&["a"], &[], &[]], stays(6));
         let unfolded = || Ok(LoadSummary { fold: Some(FoldSummary::not_folded("x", 6)), ..LoadSummary::default() });
-        check(unfolded, [&["a"], &[], &[]], later);
-        check(|| Err(Error::Usage("wrong".into())), [&["a"], &[], &[]], None);
-        check(|| Err(Error::Stopped("no rights".into())), [&["a"], &[], &[]], None);
+        check(unfolded, [&["a"], &[], &[]], stays(6));
+        check(|| Err(Error::Usage("wrong".into())), [&["a"], &[], &[]], stays(2));
+        check(|| Err(Error::Stopped("no rights".into())), [&["a"], &[], &[]], stays(1));
+        check(|| Err(ReadError::NoPermission { name: "a".into() }.into()), [&["a"], &[], &[]], stays(1));
+        let refused = || {
+            let failure = Failure::SignIn(SignIn::Refused);
+            Err(Error::Server(ServerError::Connect { address: "h".into(), failure }))
+        };
+        check(refused, [&["a"], &[], &[]], None);
+    }
+
+    #[test]
+    fn a_file_that_stays_does_not_stop_the_others() {
+        let (names, result) = once(&["a", "b", "c"], async |path: String, _| {
+            if path.ends_with('c') { Ok(LoadSummary::default()) } else { Err(Error::NoLongerEmpty) }
+        });
+        assert_eq!((&names[0], &names[1]), (&vec!["a".to_owned(), "b".to_owned()], &vec!["c".to_owned()]));
+        assert_eq!(result.unwrap(), Tally { loaded: 1, stays: Some(6), ..Tally::default() });
+    }
+
+    #[test]
+    fn a_name_that_is_too_long_is_rejected() {
+        let long = "x".repeat(251) + ".csv";
+        let (names, result) = once(&[&long], async |_, _| Ok(LoadSummary::default()));
+        assert_eq!((names[2].len(), result.unwrap().rejected), (2, 1));
+        assert!(names[2].contains(&long));
     }
 
     #[test]

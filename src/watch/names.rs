@@ -12,14 +12,28 @@ const MARKER: &str = ".done";
 /// Ends of the names that programs give to a file while they write it.
 const UNFINISHED: [&str; 3] = [".part", ".tmp", ".filepart"];
 
-/// Returns true if a file with this name may be a source. Hidden files, unfinished files, markers and the reject files
-/// of loads are not.
+/// The end of the name of a file that says why another file could not be loaded.
+const REASON: &str = ".error.txt";
+
+/// Longest name that file systems accept, in bytes.
+const NAME_BYTES_MAX: usize = 255;
+
+/// Longest name of a source. The names of its reject files must be possible, too.
+const SOURCE_BYTES_MAX: usize = 200;
+
+/// Returns true if a file with this name may be a source. Hidden files, unfinished files, markers, reasons and the reject
+/// files of loads are not.
 pub(super) fn is_source(name: &OsStr) -> bool {
     let bytes = name.as_bytes();
     let is_other = |end: &str| bytes.to_ascii_lowercase().ends_with(end.as_bytes());
     !bytes.starts_with(b".")
-        && !UNFINISHED.iter().chain([&MARKER]).any(|end| is_other(end))
+        && !UNFINISHED.iter().chain(&[MARKER, REASON]).any(|end| is_other(end))
         && source_of_rejects(name).is_none()
+}
+
+/// Returns true if the names of reject files would be too long.
+pub(super) fn is_too_long(name: &OsStr) -> bool {
+    name.len() > SOURCE_BYTES_MAX
 }
 
 /// Returns the name of the file that says that the file `name` is complete.
@@ -29,7 +43,7 @@ pub(super) fn marker_of(name: &OsStr) -> OsString {
 
 /// Returns the name of the file with the reason why the file `name` could not be loaded.
 pub(super) fn reason_of(name: &OsStr) -> OsString {
-    with(name, ".error.txt")
+    with(shortened(name, NAME_BYTES_MAX - REASON.len()), REASON)
 }
 
 /// Returns the name for the file with this number, if several files have the same name: `a.csv`, `a.2.csv`, `a.3.csv`.
@@ -38,13 +52,18 @@ pub(super) fn numbered(name: &OsStr, number: usize) -> OsString {
         return name.to_owned();
     }
     let path = Path::new(name);
-    let mut numbered = path.file_stem().unwrap_or(name).to_owned();
-    numbered.push(format!(".{number}"));
-    if let Some(extension) = path.extension() {
-        numbered.push(".");
-        numbered.push(extension);
-    }
-    numbered
+    let extension = path.extension().map_or_else(OsString::new, |extension| with(OsStr::new("."), extension));
+    // The extension is the shorter part of a name, except of names that nobody uses.
+    let end = with(OsStr::new(&format!(".{number}")), shortened(&extension, NAME_BYTES_MAX / 2));
+    with(shortened(path.file_stem().unwrap_or(name), NAME_BYTES_MAX - end.len()), end)
+}
+
+/// Returns the beginning of a name, of at most `bytes_max` bytes. Cuts between characters.
+fn shortened(name: &OsStr, bytes_max: usize) -> &OsStr {
+    let bytes = name.as_bytes();
+    let is_inside = |at: &usize| bytes.get(*at).is_some_and(|byte| byte & 0xc0 == 0x80);
+    let end = (0..=bytes.len().min(bytes_max)).rev().find(|at| !is_inside(at)).unwrap_or(0);
+    OsStr::from_bytes(&bytes[..end])
 }
 
 /// Returns the name that the reject file `rejects` of the source `name` gets when the source is renamed to `moved`.
@@ -67,12 +86,12 @@ mod tests {
 
     #[test]
     fn only_complete_visible_files_that_medlift_did_not_write_are_sources() {
-        for name in ["a.csv", "a", "a.csv.gz", "done", "part", "a.part.csv", "rejects.csv", "a.hl7.error.txt"] {
+        for name in ["a.csv", "a", "a.csv.gz", "done", "part", "a.part.csv", "rejects.csv", "a.error.csv"] {
             assert!(is_source(OsStr::new(name)), "{name}");
         }
         for name in [".a.csv", "a.csv.part", "a.csv.TMP", "a.filepart", "a.csv.done", "a.csv.rejects.csv"]
             .into_iter()
-            .chain(["a.hl7.rejects.hl7", "a.csv.rejects.2.csv"])
+            .chain(["a.hl7.rejects.hl7", "a.csv.rejects.2.csv", "a.hl7.error.txt"])
         {
             assert!(!is_source(OsStr::new(name)), "{name}");
         }
@@ -84,6 +103,19 @@ mod tests {
             assert_eq!(numbered(OsStr::new(name), 1), OsStr::new(name));
             assert_eq!(numbered(OsStr::new(name), 2), OsStr::new(second));
         }
+    }
+
+    #[test]
+    fn no_name_becomes_too_long() {
+        for name in
+            ["é".repeat(127) + "x", "x".repeat(250) + ".csv", ".".to_owned() + &"y".repeat(254), "z".repeat(255)]
+        {
+            let name = OsStr::new(&name);
+            for made in [numbered(name, 12), reason_of(name)] {
+                assert!(made.len() <= NAME_BYTES_MAX && made.to_str().is_some() && made != name, "{made:?}");
+            }
+        }
+        assert!(is_too_long(OsStr::new(&"x".repeat(201))) && !is_too_long(OsStr::new(&"x".repeat(200))));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The line that the user sees about a file.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -54,7 +54,7 @@ pub enum Outcome {
 
 impl fmt::Display for FileReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.file)?;
+        write!(f, "{}: ", shown(&self.file))?;
         match &self.outcome {
             Outcome::Loaded { moved_to, rejects, summary } => {
                 let sum =
@@ -62,14 +62,15 @@ impl fmt::Display for FileReport {
                 let read = counted(summary.rows_read(), "row", "rows");
                 let (written, present) = (sum(|counts| counts.written), sum(|counts| counts.already_present));
                 write!(f, "loaded, {read} read, {written} written, {present} already present")?;
-                write!(f, ", {} rejected, {:.1} s; moved to {}", summary.rejected(), self.seconds, moved_to.display())?;
-                rejects.iter().try_for_each(|path| write!(f, ", its rejects to {}", path.display()))
+                write!(f, ", {} rejected, {:.1} s", summary.rejected(), self.seconds)?;
+                write!(f, "; moved to {}", shown_path(moved_to))?;
+                rejects.iter().try_for_each(|path| write!(f, ", its rejects to {}", shown_path(path)))
             }
             Outcome::Rejected { moved_to, problem } => {
-                write!(f, "not loaded: {problem}; moved to {}", moved_to.display())
+                write!(f, "not loaded: {}; moved to {}", shown(problem), shown_path(moved_to))
             }
             Outcome::Stays { problem, again_in_seconds } => {
-                write!(f, "not loaded yet: {problem}; the file stays")?;
+                write!(f, "not loaded yet: {}; the file stays", shown(problem))?;
                 again_in_seconds.iter().try_for_each(|seconds| write!(f, " and is tried again in {seconds} s"))
             }
             Outcome::Changed => {
@@ -77,6 +78,15 @@ impl fmt::Display for FileReport {
             }
         }
     }
+}
+
+/// Returns a text without the line ends and escapes that a name can have, so that it does not look like several lines.
+fn shown(text: &str) -> String {
+    text.chars().map(|character| if character.is_control() { '?' } else { character }).collect()
+}
+
+fn shown_path(path: &Path) -> String {
+    shown(&path.to_string_lossy())
 }
 
 #[cfg(test)]
@@ -110,6 +120,8 @@ mod tests {
             Outcome::Stays { problem: "it rains".into(), again_in_seconds: None },
             "a.csv: not loaded yet: it rains; the file stays",
         );
+        let forged = FileReport { file: "a\nb\u{1b}[2J".into(), outcome: Outcome::Changed, seconds: 0.0 };
+        assert!(forged.to_string().starts_with("a?b?[2J: changed"), "{forged}");
         check(Outcome::Changed, "a.csv: changed while it was loaded; it is loaded again when it is complete");
     }
 }

@@ -186,7 +186,7 @@ fn a_file_stays_while_the_server_is_away() {
 }
 
 #[test]
-fn a_problem_of_every_file_ends_the_command_and_moves_none() {
+fn what_cannot_be_used_is_refused_before_the_first_file() {
     let place = Place::new("watch_stop");
     let folder = place.folder();
     fs::write(folder.join("a.csv"), csv(&[good("Ann A")])).expect("written");
@@ -194,5 +194,8 @@ fn a_problem_of_every_file_ends_the_command_and_moves_none() {
     assert!(run.stderr.contains("no-such.toml"), "{}", run.stderr);
     let other = place.watch_once(&place.dir.path().join("none"), &[]).run().expect_code(2);
     assert!(other.stderr.contains("cannot watch ") && other.stderr.contains("it is not a folder"), "{}", other.stderr);
+    let named = place.dir.path().join("r.csv");
+    let rejects = place.watch_once(&folder, &["--rejects", text(&named)]).run().expect_code(2);
+    assert!(rejects.stderr.contains("a watch needs a directory"), "{}", rejects.stderr);
     assert_eq!(names(&folder, ""), ["a.csv"]);
 }

@@ -39,6 +39,8 @@ struct Loaded<'a> {
     rejected: u64,
     /// The first rejects.
     rejects: &'a [ListedReject],
+    /// Number of rejects that are not in the list.
+    rejects_left_off: u64,
 }
 
 /// The answer if something is wrong.
@@ -97,8 +99,9 @@ impl Answer {
         Self::problem(StatusCode::SERVICE_UNAVAILABLE, problem).with(RETRY_AFTER, AWAY_SECONDS)
     }
 
-    /// Returns the answer to a body whose rows all have their outcomes.
-    pub(super) fn of_summary(summary: &LoadSummary) -> Self {
+    /// Returns the answer to a body whose rows all have their outcomes. `lost` is the number of records that were not
+    /// stored, because a stored record with the same identity and other content was kept.
+    pub(super) fn of_summary(summary: &LoadSummary, lost: u64) -> Self {
         let sum = |count: fn(&Counts) -> u64| summary.documents().map(|found| count(&found.counts)).sum();
         let rejected = summary.rejected();
         let loaded = Loaded {
@@ -110,17 +113,23 @@ impl Answer {
             conflicts: sum(|counts| counts.conflicts),
             rejected,
             rejects: &summary.listed_rejects,
+            rejects_left_off: rejected.saturating_sub(summary.listed_rejects.len() as u64),
         };
-        let status = if rejected == 0 { StatusCode::OK } else { StatusCode::BAD_REQUEST };
+        let status = match (rejected, lost) {
+            (0, 0) => StatusCode::OK,
+            (0, _) => StatusCode::CONFLICT,
+            _ => StatusCode::BAD_REQUEST,
+        };
         Self::json(status, &loaded)
     }
 
     /// Returns the answer to a body whose load failed. `end` says how the body ended.
     pub(super) fn of_error(error: &Error, end: End) -> Self {
         let rows_committed = if let Error::Unfinished { settled, .. } = error { *settled } else { 0 };
+        // The end of the body is the cause only if the body could not be read to its end.
         let (status, retry_after) = match end {
-            End::TooLong => (StatusCode::PAYLOAD_TOO_LARGE, None),
-            End::Silent => (StatusCode::REQUEST_TIMEOUT, None),
+            End::TooLong if error.is_of_source() => (StatusCode::PAYLOAD_TOO_LARGE, None),
+            End::Silent if error.is_of_source() => (StatusCode::REQUEST_TIMEOUT, None),
             End::Stopped => (StatusCode::SERVICE_UNAVAILABLE, Some(AWAY_SECONDS)),
             _ if error.is_temporary() || error.is_interrupted() => {
                 (StatusCode::SERVICE_UNAVAILABLE, Some(AWAY_SECONDS))
@@ -157,7 +166,8 @@ mod tests {
     fn rejects_make_the_answer_400_and_have_no_values() {
         let mut summary = LoadSummary { run: Some("l".into()), ..LoadSummary::default() };
         summary.document.counts = Counts { read: 2, written: 2, ..Counts::default() };
-        assert_eq!(Answer::of_summary(&summary).status, StatusCode::OK);
+        assert_eq!(Answer::of_summary(&summary, 0).status, StatusCode::OK);
+        assert_eq!(Answer::of_summary(&summary, 1).status, StatusCode::CONFLICT);
         summary.document.counts = Counts { read: 2, written: 1, rejected: 1, ..Counts::default() };
         summary.listed_rejects = vec![ListedReject {
             line: 2,
@@ -166,9 +176,9 @@ mod tests {
             reason: "not_an_integer",
             message: "expected a whole number".into(),
         }];
-        let answer = Answer::of_summary(&summary);
+        let answer = Answer::of_summary(&summary, 1);
         assert_eq!(answer.status, StatusCode::BAD_REQUEST);
-        let expected = r#"{"load":"l","read":2,"written":1,"already_present":0,"duplicates":0,"conflicts":0,"rejected":1,"rejects":[{"line":2,"byte_offset":9,"field":"Age","reason":"not_an_integer","message":"expected a whole number"}]}"#;
+        let expected = r#"{"load":"l","read":2,"written":1,"already_present":0,"duplicates":0,"conflicts":0,"rejected":1,"rejects":[{"line":2,"byte_offset":9,"field":"Age","reason":"not_an_integer","message":"expected a whole number"}],"rejects_left_off":0}"#;
         assert_eq!(answer.body.trim_end(), expected);
     }
 
@@ -189,6 +199,8 @@ mod tests {
         check(&unfinished(empty()), End::Silent, 408, 4);
         check(&unfinished(empty()), End::Stopped, 503, 4);
         check(&Error::NoLongerEmpty, End::Whole, 503, 0);
+        check(&Error::NoLongerEmpty, End::Silent, 503, 0);
+        check(&Error::Usage("at db.example".into()), End::TooLong, 500, 0);
         check(&unfinished(Error::Interrupted), End::Whole, 503, 4);
         check(&Error::Usage("at db.example".into()), End::Whole, 500, 0);
         let shown = Answer::of_error(&Error::Usage("at db.example".into()), End::Whole).body;

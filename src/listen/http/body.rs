@@ -12,6 +12,8 @@ use hyper::body::{Body, Incoming};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use crate::read::ReadError;
+
 /// Maximum number of pieces in the channel. A piece is what the network gave at once, usually at most 400 KiB.
 const PIECES_MAX: usize = 4;
 
@@ -55,15 +57,20 @@ pub(super) struct Receiver<B> {
 
 /// The bytes of a body, for a thread that may block.
 pub(super) struct BodyReader {
+    /// The name of the source, for errors.
+    name: String,
+    received: u64,
     pieces: mpsc::Receiver<Piece>,
     piece: Bytes,
     is_at_end: bool,
 }
 
 /// Makes the receiver of a body, and the reader of its bytes.
-pub(super) fn receive<B>(body: B, limits: Limits) -> (Receiver<B>, BodyReader) {
+pub(super) fn receive<B>(name: &str, body: B, limits: Limits) -> (Receiver<B>, BodyReader) {
     let (to_reader, pieces) = mpsc::channel(PIECES_MAX);
-    (Receiver { body, pieces: to_reader, limits }, BodyReader { pieces, piece: Bytes::new(), is_at_end: false })
+    let (piece, name) = (Bytes::new(), name.to_owned());
+    let reader = BodyReader { name, received: 0, pieces, piece, is_at_end: false };
+    (Receiver { body, pieces: to_reader, limits }, reader)
 }
 
 /// Returns the length of a body, if its sender has said it.
@@ -79,6 +86,7 @@ impl<B: Body<Data = Bytes> + Unpin> Receiver<B> {
         let end = loop {
             let frame = tokio::select! {
                 frame = timeout(self.limits.silence_max, self.body.frame()) => frame,
+                () = self.pieces.closed() => return End::NotRead,
                 () = &mut stop => break End::Stopped,
             };
             let frame = match frame {
@@ -110,14 +118,25 @@ impl Read for BodyReader {
             match self.pieces.blocking_recv() {
                 Some(Piece::Bytes(bytes)) => self.piece = bytes,
                 Some(Piece::End(End::Whole)) => self.is_at_end = true,
-                Some(Piece::End(end)) => return Err(broken(end)),
+                Some(Piece::End(end)) => return Err(self.broken(end)),
                 // The task that serves the request has ended, because the connection is closed.
-                None => return Err(broken(End::Broken)),
+                None => return Err(self.broken(End::Broken)),
             }
         }
         let length = self.piece.len().min(into.len());
         self.piece.copy_to_slice(&mut into[..length]);
+        self.received += length as u64;
         Ok(length)
+    }
+}
+
+impl BodyReader {
+    /// Returns the error for a body without an end. It contains a `ReadError`, so that a decompressor does not take it
+    /// for damaged data.
+    fn broken(&self, end: End) -> io::Error {
+        let error = broken(end);
+        let (kind, name) = (error.kind(), self.name.clone());
+        io::Error::new(kind, ReadError::Io { name, offset: self.received, error })
     }
 }
 
@@ -163,7 +182,7 @@ mod tests {
 
     fn run(pieces: &[&'static str], last: End) -> (End, io::Result<String>) {
         let limits = Limits { bytes_max: 10, silence_max: Duration::from_millis(20) };
-        let (receiver, mut reader) = receive(Pieces(pieces.iter().copied().collect(), last), limits);
+        let (receiver, mut reader) = receive("x", Pieces(pieces.iter().copied().collect(), last), limits);
         let reading = std::thread::spawn(move || {
             let mut text = String::new();
             reader.read_to_string(&mut text).map(|_| text)
@@ -187,7 +206,7 @@ mod tests {
     #[test]
     fn a_closed_connection_is_not_the_end_of_a_body() {
         let limits = Limits { bytes_max: 10, silence_max: Duration::from_secs(9) };
-        let (receiver, mut reader) = receive((), limits);
+        let (receiver, mut reader) = receive("x", (), limits);
         drop(receiver);
         let error = reader.read(&mut [0; 9]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionAborted);
@@ -196,7 +215,7 @@ mod tests {
     #[test]
     fn a_body_that_nobody_reads_is_not_received() {
         let limits = Limits { bytes_max: 10, silence_max: Duration::from_secs(9) };
-        let (receiver, reader) = receive(Pieces(["ab"].into(), End::Whole), limits);
+        let (receiver, reader) = receive("x", Pieces(["ab"].into(), End::Whole), limits);
         drop(reader);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         assert_eq!(runtime.block_on(receiver.run(|_| (), std::future::pending())), End::NotRead);

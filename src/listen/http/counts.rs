@@ -18,7 +18,7 @@ pub(super) struct HttpCounts {
     rows: [Count; OUTCOMES.len()],
 }
 
-const STATUSES: [u16; 11] = [200, 400, 401, 404, 405, 408, 413, 415, 429, 500, 503];
+const STATUSES: [u16; 12] = [200, 400, 401, 404, 405, 408, 409, 413, 415, 429, 500, 503];
 
 const OUTCOMES: [&str; 5] = ["written", "already_present", "duplicate", "conflict", "rejected"];
 

@@ -1,12 +1,14 @@
 //! `POST /ingest`: loads the body of a request like a file. The answer is sent when the rows are durable.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, EXPECT, HeaderMap};
 use hyper::{Request, StatusCode};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -26,16 +28,24 @@ use crate::read::StreamOrigin;
 use crate::report::Progress;
 use crate::report::summary::LoadSummary;
 use crate::server::Target;
-use crate::spec::{Dataset, Spec};
+use crate::spec::{Dataset, OnConflict, Spec};
+
+/// How much of a body is read that is not loaded.
+const DISCARDED_BYTES_MAX: usize = 16 << 20;
+const DISCARDING_MAX: Duration = Duration::from_secs(2);
 
 /// Finds the database and the collection for the documents of a spec.
 pub type FindTarget = Box<dyn Fn(&Spec) -> Result<Target, Error> + Send + Sync>;
 
 /// What is loaded, and how.
 pub struct IngestOptions {
-    /// The datasets that a sender can name, with their names. If a sender names none, the format of the body decides,
-    /// unless there is only one.
+    /// The datasets that a sender can name, with their names.
     pub datasets: Vec<(String, Dataset)>,
+    /// Whether the format of a body decides which built-in spec is used, if the sender names none. Otherwise the sender
+    /// must name a dataset if there are several.
+    pub detects: bool,
+    /// Whether HL7 v2 messages are folded.
+    pub folds: bool,
     /// The secret key of the `_id`s.
     pub key: IdentityKey,
     /// The options of each load. The first rejects are in the answer, so `lists_rejects` must be true.
@@ -62,6 +72,24 @@ pub(super) struct Ingest {
     /// Asked when the listener must end soon. Loads then commit the rows that they have read.
     pub(super) interrupt: Interrupt,
     requests: AtomicU64,
+    /// The notes of loads that the log has already.
+    told: Mutex<HashSet<String>>,
+}
+
+/// Counts a body that is being loaded, until it is dropped.
+struct InProgress(Arc<Ingest>);
+
+impl InProgress {
+    fn new(ingest: &Arc<Ingest>) -> Self {
+        ingest.counts.in_progress.add(1);
+        Self(Arc::clone(ingest))
+    }
+}
+
+impl Drop for InProgress {
+    fn drop(&mut self) {
+        self.0.counts.in_progress.subtract(1);
+    }
 }
 
 /// A request that will be loaded.
@@ -76,8 +104,9 @@ impl Ingest {
         let places = Arc::new(Semaphore::new(options.requests_max));
         let (interrupt, readiness) = (Interrupt::default(), Readiness::new(target));
         let folder = Folder::new(options.key.clone(), interrupt.clone());
+        let told = Mutex::default();
         let (counts, requests) = (HttpCounts::default(), AtomicU64::new(0));
-        Self { options, places, counts, readiness, folder, interrupt, requests }
+        Self { options, places, counts, readiness, folder, interrupt, requests, told }
     }
 
     /// Answers a request. `name` is the name of the dataset in its path, if there is one. `is_trusted` is true if the
@@ -90,24 +119,26 @@ impl Ingest {
         is_trusted: bool,
     ) -> Answer {
         let accepted = match self.accept(request.headers(), request.body(), name, is_trusted) {
-            Ok(accepted) => accepted,
-            Err(answer) => return answer,
+            Ok(_) if !self.readiness.is_ready().await => Err(Answer::away()),
+            accepted => accepted,
         };
-        if !self.readiness.is_ready().await {
-            return Answer::away();
-        }
+        let accepted = match accepted {
+            Ok(accepted) => accepted,
+            Err(answer) => {
+                discard_some(request).await;
+                return answer;
+            }
+        };
         let length = stated_length(request.body());
         let limits = Limits { bytes_max: self.options.body_bytes_max, silence_max: self.options.silence_max };
-        let (receiver, reader) = receive(request.into_body(), limits);
         let number = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
         let source = format!("HTTP request {number} from {sender}");
-        let this = Arc::clone(self);
+        let (receiver, reader) = receive(&source, request.into_body(), limits);
+        let this = InProgress::new(self);
         // The load reads the body with calls that block. It must go on if the sender closes the connection, because the
         // rows that were read may be written already.
         let loading = tokio::task::spawn_blocking(move || {
-            this.counts.in_progress.add(1);
-            let result = this.load(&accepted, &source, length, reader);
-            this.counts.in_progress.subtract(1);
+            let result = this.0.load(&accepted, &source, length, reader);
             if let Err(error) = &result {
                 Progress::default().say(&format!("{source}: {error}"));
             }
@@ -117,7 +148,7 @@ impl Ingest {
         let receiving = receiver.run(|bytes| self.counts.bytes.add(bytes), self.interrupt.asked());
         let (end, result) = tokio::join!(receiving, loading);
         match result {
-            Ok(Ok(summary)) => Answer::of_summary(&summary),
+            Ok(Ok((summary, lost))) => Answer::of_summary(&summary, lost),
             Ok(Err(error)) => Answer::of_error(&error, end),
             Err(_) => Answer::of_error(&Error::Stopped("the load ended early".into()), end),
         }
@@ -154,33 +185,32 @@ impl Ingest {
         Ok(Accepted { dataset, format, place })
     }
 
-    /// Returns the dataset with this name. Without a name, returns the only one, or `None` if the format of the body
+    /// Returns the dataset with this name. Without a name, returns the only one. Returns `None` if the format of the body
     /// decides.
     fn dataset(&self, name: Option<&str>) -> Result<Option<Dataset>, Answer> {
-        let datasets = &self.options.datasets;
-        match (name, datasets.as_slice()) {
-            (None, [(_, only)]) => Ok(Some(only.clone())),
-            (None, _) => Ok(None),
-            (Some(name), _) => match datasets.iter().find(|(known, _)| known == name) {
-                Some((_, dataset)) => Ok(Some(dataset.clone())),
-                None => {
-                    let known: Vec<&str> = datasets.iter().map(|(name, _)| name.as_str()).collect();
-                    let known = known.join(", ");
-                    let problem = format!("this listener has no such spec; send to /ingest/NAME with one of: {known}");
-                    Err(Answer::problem(StatusCode::NOT_FOUND, &problem))
-                }
-            },
+        let datasets = self.options.datasets.as_slice();
+        if name.is_none() && self.options.detects {
+            return Ok(None);
         }
+        let is_meant = |known: &str| name.map_or(datasets.len() == 1, |name| known == name);
+        let found = datasets.iter().find(|(known, _)| is_meant(known)).map(|(_, dataset)| dataset.clone());
+        found.map(Some).ok_or_else(|| {
+            let known: Vec<&str> = datasets.iter().map(|(name, _)| name.as_str()).collect();
+            let known = known.join(", ");
+            let problem = format!("this listener has no such spec; send to /ingest/NAME with one of: {known}");
+            Answer::problem(StatusCode::NOT_FOUND, &problem)
+        })
     }
 
-    /// Loads a body. Blocks until the outcome of each row is known.
+    /// Loads a body. Blocks until the outcome of each row is known. Returns the summary, and the number of records that
+    /// were not stored, because a stored record with the same identity and other content was kept.
     fn load(
         &self,
         Accepted { dataset, format, .. }: &Accepted,
         source: &str,
         length: Option<u64>,
         reader: BodyReader,
-    ) -> Result<LoadSummary, Error> {
+    ) -> Result<(LoadSummary, u64), Error> {
         let stream = StreamOrigin::new(source, length, Box::new(reader));
         let wishes =
             Wishes { layout: LayoutOptions { format: *format, ..LayoutOptions::default() }, ..Wishes::default() };
@@ -189,12 +219,60 @@ impl Ingest {
         let progress = Progress::default();
         let loading = load(&plan, &target, &self.options.load, &self.interrupt, &progress);
         let result = Handle::current().block_on(loading);
-        if let Ok(summary) = &result {
-            summary.documents().for_each(|found| self.counts.note_rows(&found.counts));
+        if self.options.folds {
+            self.folder.note(&plan.kinds, &target);
         }
-        self.folder.note(&plan, &target);
-        result
+        let summary = result?;
+        let mut lost = 0;
+        for (found, spec) in summary.documents().zip(&plan.kinds) {
+            self.counts.note_rows(&found.counts);
+            if spec.identity.on_conflict == OnConflict::KeepFirst {
+                lost += found.counts.conflicts;
+            }
+        }
+        self.tell_notes(&summary);
+        Ok((summary, lost))
     }
+
+    /// Writes the notes of a load to the log, each once.
+    fn tell_notes(&self, summary: &LoadSummary) {
+        let of_kinds = summary.documents().flat_map(|found| &found.collection_notes);
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        for note in of_kinds.chain(&summary.notes) {
+            if told.insert(note.clone()) {
+                Progress::default().say(note);
+            }
+        }
+    }
+
+    /// Folds what an earlier listener left.
+    pub(super) fn fold_what_is_left(&self) {
+        for (_, dataset) in self.options.datasets.iter().filter(|_| self.options.folds) {
+            let target = dataset.columns.is_of_messages().then(|| (self.options.target_of)(&dataset.kinds[0]));
+            if let Some(Ok(target)) = target {
+                self.folder.note(&dataset.kinds, &target);
+            }
+        }
+    }
+}
+
+/// Reads the beginning of a body that is not loaded. If a connection is closed with data that were not read, its sender
+/// may not see the answer. A sender that waits for the answer before it sends the body needs none of this.
+async fn discard_some(request: Request<Incoming>) {
+    if request.headers().contains_key(EXPECT) {
+        return;
+    }
+    let mut body = request.into_body();
+    let discarding = async {
+        let mut bytes = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            bytes += frame.into_data().map_or(0, |data| data.len());
+            if bytes > DISCARDED_BYTES_MAX {
+                break;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(DISCARDING_MAX, discarding).await;
 }
 
 /// Returns the format that the header `Content-Type` says. Returns `None` if it says nothing, or nothing certain. The

@@ -36,6 +36,7 @@ use self::ingest::Ingest;
 pub use self::ingest::{FindTarget, IngestOptions};
 pub use self::token::Token;
 use super::allow::is_allowed;
+use super::place::refuse_unfit_spec;
 use super::{Network, Shared, TlsFiles};
 use crate::error::Error;
 use crate::pipeline::Interrupt;
@@ -45,9 +46,8 @@ use crate::server::Target;
 /// Maximum number of open connections. More connections wait until one is closed.
 const CONNECTIONS_MAX: usize = 256;
 
-/// How long a client may take for a TLS handshake, or for the head of a request. An open connection without a request is
-/// closed after this time.
-const HEAD_MAX: Duration = Duration::from_secs(30);
+/// How long a client may take for a TLS handshake, or for the head of a request.
+const HEAD_MAX: Duration = Duration::from_secs(10);
 
 /// How long a stopping listener waits for the loads under way before it interrupts them.
 const STOP_PATIENCE: Duration = Duration::from_secs(4);
@@ -76,8 +76,11 @@ impl HttpListener {
     /// Binds a listener to its address. `target` is the database whose readiness is reported.
     ///
     /// # Errors
-    /// The address cannot be used.
+    /// The address cannot be used, or a spec of messages could lose messages.
     pub async fn bind(address: SocketAddr, options: IngestOptions, target: &Target) -> Result<Self, Error> {
+        let of_messages =
+            options.datasets.iter().flat_map(|(_, dataset)| &dataset.kinds).filter(|spec| spec.is_of_messages());
+        of_messages.into_iter().try_for_each(refuse_unfit_spec)?;
         let socket = TcpListener::bind(address).await.map_err(|error| cannot_listen(address, &error))?;
         let address = socket.local_addr().unwrap_or(address);
         let ingest = Arc::new(Ingest::new(options, target));
@@ -114,6 +117,7 @@ impl HttpListener {
     /// Serves requests until `interrupt` is asked. Then accepts no more connections, and waits for the answers to the
     /// requests under way. If this takes too long, interrupts their loads, which commit the rows that they have read.
     pub async fn serve(self, interrupt: &Interrupt) {
+        self.ingest.fold_what_is_left();
         let (stop, stopping) = watch::channel(false);
         let (this, places) = (Arc::new(self), Arc::new(Semaphore::new(CONNECTIONS_MAX)));
         let mut connections = JoinSet::new();
@@ -172,7 +176,8 @@ impl HttpListener {
     ) {
         let service = service_fn(|request| self.respond(request, peer));
         let mut builder = http1::Builder::new();
-        builder.timer(TokioTimer::new()).header_read_timeout(HEAD_MAX);
+        // Each connection has one request. Otherwise a client that does not read its answers could keep its connection.
+        builder.timer(TokioTimer::new()).header_read_timeout(HEAD_MAX).keep_alive(false);
         let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
         tokio::select! {
             _ = connection.as_mut() => return,
