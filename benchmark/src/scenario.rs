@@ -117,7 +117,15 @@ pub(crate) fn run(scenario: Scenario, mut rows: u64, options: &Options, inputs: 
     if scenario == Scenario::Feed {
         let findings = feed::findings(&mut stand, &tools, rows, options)?;
         let (server, note) = (stand.version()?, "; medians of all runs".to_owned());
-        return Ok(Outcome { scenario: scenario.name(), rows, cache_mb, server, note, results: Vec::new(), findings });
+        return Ok(Some(Outcome {
+            scenario: scenario.name(),
+            rows,
+            cache_mb,
+            server,
+            note,
+            results: Vec::new(),
+            findings,
+        }));
     }
     let source = match scenario {
         _ if bundles.is_some() => bundles.unwrap_or_default(),
