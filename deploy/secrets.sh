@@ -1,11 +1,11 @@
 #!/bin/sh
-# Writes the passwords of each service to the volume that only this service mounts. A password in .env is read at every
-# start, so that a changed password takes effect. A password that is not in .env is generated. When a password is removed
-# from .env, a new one is generated, and `medlift provision` changes it in the database.
+# Writes the passwords of each service to the service's own volume. A password in .env is read at every start, so that
+# a changed password takes effect. A password that is not in .env is generated. When a password is removed from .env, a
+# new one is generated, and `medlift provision` changes it in the database.
 #
-# The root password is an exception, because the database reads it only at its first start. Another password in .env is
-# refused, unless the argument is `accept-root-password`. The password in use then stays, and the service `app` prints
-# the reason and loads nothing.
+# The root password is an exception, because the database reads it only at its first start. If .env contains another
+# one, this script keeps the password in use, and the service `app` prints the reason and loads nothing. With the
+# argument `accept-root-password`, the script takes the root password from .env.
 set -eu
 umask 077
 

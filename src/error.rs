@@ -79,8 +79,8 @@ pub enum Error {
     OtherIdentity {
         /// Database and collection, as `database.collection`.
         collection: String,
-        /// The difference, as a part of the message. For example, if the stored `_id`s were also made from the field
-        /// `Name`: "the identity field `Name` as well".
+        /// How the stored `_id`s were made, as a part of the message. For example, if they were also made from the
+        /// field `Name`: "the identity field `Name` as well".
         stored: String,
     },
     /// A reject file cannot be used, for example because it contains rows of another load.
@@ -209,7 +209,7 @@ impl Error {
     }
 
     /// Returns true if the same command may succeed later, which is so in these cases:
-    /// - Another process uses the same sources, collection or reject file.
+    /// - Another process uses the same sources, collection or reject file, or folds the same messages.
     /// - A temporary failure of the server stopped a load that is registered in the ledger.
     /// - A temporary failure of the server, or a request to stop, ended a worker of a load in parts.
     fn is_passing(&self) -> bool {
@@ -267,9 +267,11 @@ impl Error {
     /// - 2 if the command line, a setting or the spec is wrong, or if the stored `_id`s were made from other identity
     ///   fields or with another key.
     /// - 3 if the server or the S3 store of a source cannot be reached, or refuses the sign-in.
-    /// - 6 if the same command may succeed later. Examples: another process loads the same sources, fills the same
-    ///   collection or writes the same reject file; the S3 store of a source fails temporarily; a load lost the server
-    ///   after it had begun; or a worker of a load in parts could not reach the server or was asked to stop.
+    /// - 6 if the same command may succeed later. Examples:
+    ///   - Another process loads the same sources, fills the same collection or writes the same reject file.
+    ///   - The S3 store of a source fails temporarily.
+    ///   - A load lost the server after it had begun.
+    ///   - A worker of a load in parts could not reach the server or was asked to stop.
     /// - 1 for all other errors. One of them is a connection that fails during a verification or an export.
     pub fn exit_code(&self) -> u8 {
         match self {

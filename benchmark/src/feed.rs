@@ -22,7 +22,7 @@ const RATE: u64 = 2_000;
 const RATE_SECONDS: u64 = 10;
 /// The share of the messages that one connection sends.
 const ONE_SHARE: u64 = 10;
-const START_TIMEOUT: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// A program that receives messages, and the arguments before its port.
 struct Receiver {
@@ -79,8 +79,10 @@ fn receivers(tools: &Tools<'_>) -> Result<Vec<Receiver>> {
     };
     let (python, script) =
         (tools.inputs.python()?.display().to_string(), inputs::program("feed.py").display().to_string());
-    let script =
-        move |port: u16| [&python, &script, &port.to_string(), &uri, DATABASE, COLLECTION].map(str::to_owned).into();
+    let script = {
+        let uri = uri.clone();
+        move |port: u16| [&python, &script, &port.to_string(), &uri, DATABASE, COLLECTION].map(str::to_owned).into()
+    };
     Ok(vec![
         Receiver { name: "medlift listen", command: Box::new(listen(&[])) },
         Receiver { name: "medlift listen --no-fold", command: Box::new(listen(&["--no-fold"])) },

@@ -25,7 +25,7 @@ const TYPED_COLUMNS: &[(&str, &str)] = &[
 pub(crate) struct Inputs {
     pub(crate) dir: PathBuf,
     pub(crate) medlift: PathBuf,
-    /// This program, built for release. With the argument `replay`, it only sends encoded documents.
+    /// The benchmark program itself. With the argument `replay` or `ledger`, it is a contender.
     pub(crate) replay: PathBuf,
     dump: PathBuf,
     pub(crate) measure: PathBuf,

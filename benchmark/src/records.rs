@@ -17,7 +17,8 @@ const PATIENTS_TOGETHER: u64 = 1_000;
 /// Results in one laboratory message.
 const OBSERVATIONS: u64 = 7;
 
-/// A message or a resource: which one of its patient it is, and who the patient is.
+/// The place of a message or a resource: its number in the file, the number of its patient, and its number among the
+/// messages or resources of this patient (`step`).
 #[derive(Debug, Clone, Copy)]
 struct Place {
     number: u64,
@@ -38,8 +39,8 @@ pub(crate) fn messages(tools: &Tools<'_>, source: &Path) -> Result<Vec<Contender
     let spec = ["--spec", "hl7v2"];
     let python = tools.inputs.python()?;
     Ok(vec![
-        tools.medlift("medlift load --no-fold", source, &["--spec", "hl7v2", "--no-fold"]),
-        tools.verify(source, &[&spec[..], &["--no-fold"]].concat()),
+        tools.medlift("medlift load --no-fold", source, &[&spec[..], &["--no-fold"]].concat()),
+        tools.verify(source, &spec),
         tools.medlift("medlift load (stored and folded)", source, &spec),
         tools.python("script (python-hl7, pymongo)", &python, "messages.py", source),
     ])

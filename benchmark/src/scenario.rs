@@ -42,7 +42,7 @@ pub(crate) enum Scenario {
     Cache,
     /// A load that is divided into parts. First one process loads all parts, then several workers share them.
     Workers,
-    /// HL7 v2 messages: stored, and stored and folded.
+    /// HL7 v2 messages. One load only stores them, another one also folds them.
     Messages,
     /// FHIR resources.
     Resources,
@@ -145,8 +145,8 @@ enum Order {
     Random,
 }
 
-/// Measures A, B, C, A, B, C, …: a temporary disturbance of the machine then affects all contenders. If the order is
-/// random, each turn has another order.
+/// Measures the contenders in turns: A, B, C, A, B, C, …. A temporary disturbance of the machine then affects all
+/// contenders. With [`Order::Random`], each turn has a random order of its own.
 fn take_turns(
     stand: &mut Stand<'_>,
     contenders: &[Contender],

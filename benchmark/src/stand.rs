@@ -157,8 +157,8 @@ impl<'a> Stand<'a> {
         self.wire.command(&doc! { "dropDatabase": 1, "writeConcern": durable, "$db": DATABASE }).map(drop)
     }
 
-    /// Counts the documents that a contender has written: those of the common collection, or else those of all
-    /// collections except the ledger.
+    /// Counts the documents that a contender has written: those in [`COLLECTION`]. If it is empty, counts the documents
+    /// of all collections except the ledger.
     fn count(&mut self) -> Result<i64> {
         let count = self.count_of(COLLECTION)?;
         if count > 0 {

@@ -1,5 +1,5 @@
-//! The scenario `workers`: loads one table in parts, by one process and by several workers that start at the same
-//! moment. Each of them loads once with as many parts as there are workers, and once with many small parts. The
+//! The scenario `workers`: loads one table in parts, in two ways: by one process, and by several workers that start at
+//! the same moment. Each way is measured with as many parts as there are workers, and with many small parts. The
 //! difference shows how much time a part costs in addition to its rows.
 
 use std::path::{Path, PathBuf};
@@ -25,7 +25,8 @@ pub(crate) fn contenders(tools: &Tools<'_>, csv: &Path) -> Result<Vec<Contender>
     Ok(contenders)
 }
 
-/// Returns a worker that loads one row. Its time is that of a start, one part and the end of a load.
+/// Returns a worker that loads one row. A row takes almost no time, so the measured time is that of the start, one part
+/// and the end of a load.
 pub(crate) fn one_row(tools: &Tools<'_>) -> Result<Contender> {
     let (manifest, _) = tools.inputs.manifest(&tools.inputs.csv(1)?, &tools.inputs.plain_spec()?, 1)?;
     Ok(tools.workers("worker with one row", &manifest, &rejects(tools), 1))

@@ -107,8 +107,8 @@ impl DeploymentArgs {
     /// Returns the connection options. If there is a positional argument, it becomes their connection string.
     ///
     /// # Errors
-    /// A positional argument is not a connection string, or there are two connection strings. The message about such a
-    /// positional argument ends with `file_hint`. It says how the user names a file in this command.
+    /// A positional argument is not a connection string, or there are two connection strings. The message about such
+    /// a positional argument ends with `file_hint`, which says how the user names a file in this command.
     pub(super) fn into_connection_args(self, file_hint: &str) -> Result<ConnectionArgs, Error> {
         let Self { mut connection, positional } = self;
         connection.take_only_uri(positional, file_hint)?;
@@ -195,8 +195,9 @@ impl ConnectionArgs {
     }
 
     /// Uses the collection of the spec if the spec [has its own](Spec::has_own_collection) and the user gave no
-    /// `--collection`. Without this, messages would be loaded into the collection `admissions` of an `.env`. Says so if
-    /// `COLLECTION_NAME` names another collection, unless `is_quiet` is true.
+    /// `--collection`. Otherwise HL7 messages would be loaded into the collection that `COLLECTION_NAME` names in
+    /// `.env`, for example `admissions`. If `COLLECTION_NAME` names another collection than the spec, tells the user
+    /// that this variable is ignored. Tells nothing if `is_quiet` is true.
     pub(super) fn in_collection_of(self, spec: &Spec, is_quiet: bool) -> Result<Self, Error> {
         if self.collection.is_some() || !spec.has_own_collection() {
             return Ok(self);
@@ -213,8 +214,8 @@ impl ConnectionArgs {
         refuse_collection(self.collection.as_deref(), plan)
     }
 
-    /// Connects to the deployment for `purpose`. `collection` is used if neither the user nor the environment names
-    /// one.
+    /// Connects to the deployment for `purpose`. `collection` is used if neither the options nor the settings name a
+    /// collection.
     pub(super) async fn connect(self, purpose: Purpose, collection: &str) -> Result<Target, Error> {
         let destination = Destination::settle(&self.into_connection(purpose)?, &settings::load()?, collection)?;
         connect(&destination).await
@@ -259,8 +260,9 @@ pub(super) async fn connect(destination: &Destination) -> Result<Target, Error> 
     Ok(destination.connect_telling(&|text| output::tell(text)).await?)
 }
 
-/// Returns the value that is given, or `None` if none is given. Returns an error if several are given. Its message
-/// contains `what`, for example "password is given", and lists the `places` where the value may be given.
+/// Returns the value that is given, or `None` if none is given. Returns an error if several are given. Its message is
+/// made from `what`, for example "password is given" ("the password is given twice"), and from `places`, which names
+/// everything that can give the value.
 fn only_one<const N: usize>(given: [Option<Secret>; N], what: &str, places: &str) -> Result<Option<Secret>, Error> {
     let mut given = given.into_iter().flatten();
     match (given.next(), given.next()) {

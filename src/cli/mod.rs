@@ -74,7 +74,7 @@ enum Command {
     Plan(Box<plan::PlanArgs>),
     /// Check that the collection contains exactly the data of a source
     Verify(Box<verify::VerifyArgs>),
-    /// Write the collection as CSV or NDJSON; loading the file again writes nothing new
+    /// Write the collection as CSV, NDJSON, HL7 messages or FHIR resources; loading the file again writes nothing new
     Export(Box<export::ExportArgs>),
     /// Bring patients, visits and results up to date with the stored HL7 v2 messages
     Fold(Box<fold::FoldArgs>),

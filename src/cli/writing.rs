@@ -42,7 +42,7 @@ pub(super) struct WritingArgs {
     /// Store the load id and the row number in each document
     #[arg(long, help_heading = "Load")]
     pub(super) lineage: bool,
-    /// Seconds after which another process may continue this load if this process no longer reports that it is alive
+    /// Seconds without a sign of life from this process after which another process may continue this load
     #[arg(long, value_name = "SECONDS", default_value_t = LEASE_DEFAULT.as_secs() as u32, value_parser = whole(1_u32, 86_400), help_heading = "Load")]
     lease_seconds: u32,
     /// Store HL7 v2 messages without folding them into patients, visits and results; medlift fold does it later

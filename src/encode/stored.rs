@@ -75,7 +75,6 @@ const LINEAGE_HEAD: &[u8] = b"\x03_medlift\0\x2c\0\0\0\x05run\0\x10\0\0\0\x04";
 /// enough to find it.
 const LINEAGE_BYTES: usize = 1 + 9 + 44;
 
-/// Returns the elements without the lineage.
 fn without_lineage(elements: &[u8]) -> &[u8] {
     let Some(at) = elements.len().checked_sub(LINEAGE_BYTES) else { return elements };
     if elements[at..].starts_with(LINEAGE_HEAD) { &elements[..at] } else { elements }
@@ -142,9 +141,9 @@ fn items_of(name: &str, value: &[u8]) -> Option<Vec<Vec<Leaf>>> {
     Some(items.into_iter().flatten().enumerate().map(leaves).collect())
 }
 
-/// Returns the whole record in the field `name` of a document as the source had it: the bytes of a message, or a FHIR
-/// resource as JSON in one line. A resource without an id of its own is in an entry of a Bundle, whose URL has the id.
-/// Returns `None` if the document has no such field.
+/// Returns the whole record that the field `name` of a document contains. A message has the bytes that it had in the
+/// source. A FHIR resource becomes JSON in one line. If the resource itself has no id, the result is an entry of a
+/// Bundle: `{"fullUrl":"urn:uuid:ID","resource":{…}}`. Returns `None` if the document has no such field.
 pub(crate) fn whole_of<'a>(document: &'a [u8], name: &str) -> Option<Cow<'a, [u8]>> {
     let document = RawDocument::from_bytes(document).ok()?;
     match value_at(document, name)? {

@@ -1,5 +1,5 @@
-//! Exports a collection to a file: CSV with the columns that the spec names, NDJSON, or the original HL7 messages. If
-//! the documents fit the spec, loading the file with the same spec makes the same documents again.
+//! Exports a collection to a file: CSV with the columns that the spec names, NDJSON, the original HL7 messages, or the
+//! FHIR resources. If the documents fit the spec, loading the file with the same spec makes the same documents again.
 //!
 //! The documents are read in `_id` order by the same [`Scan`] that `verify` uses. If a cursor fails, the scan continues
 //! with a new one. This module has no connection to a server: it receives documents from the scan and writes bytes.
@@ -31,8 +31,8 @@ pub struct ExportOptions {
     pub dates: Vec<Option<DateFormat>>,
     /// Largest number of documents to write. `None` means all.
     pub limit: Option<u64>,
-    /// True if documents that do not fit the spec are left out. If false, such a document is an error for CSV and
-    /// HL7, and is written unchanged to NDJSON.
+    /// True if documents that do not fit the spec are left out. If false, such a document is written unchanged to
+    /// NDJSON, and is an error in the other formats.
     pub skip_foreign: bool,
 }
 
@@ -50,8 +50,8 @@ pub enum ExportFormat {
     Ndjson,
     /// The whole records, byte for byte as they were loaded: HL7 messages, one after another.
     Hl7,
-    /// The whole FHIR resources, one per line. They are equal to those that were loaded as JSON, with the same texts of
-    /// numbers.
+    /// The whole FHIR resources, one per line. Each line is equal, as JSON, to the resource that was loaded. Its
+    /// numbers have the same text, for example `1.50`.
     Fhir,
 }
 
@@ -100,8 +100,8 @@ pub enum ExportError {
         /// The error of the operating system.
         cause: io::Error,
     },
-    /// Documents do not fit the spec and cannot be written. A CSV or HL7 file has only documents that fit the spec. An
-    /// NDJSON file also has other documents, if they are valid BSON.
+    /// Some documents do not fit the spec, and a file of the wanted format cannot contain them. Only an NDJSON file can
+    /// contain such documents, if they are valid BSON.
     #[error(
         "cannot export: {} the spec; leave such documents out with --skip-foreign, export as NDJSON, or give the spec with \
          which they were loaded; the first: {}",

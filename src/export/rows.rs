@@ -1,4 +1,4 @@
-//! Converts documents to the lines of a CSV or NDJSON file.
+//! Converts documents to the text of the exported file.
 
 use bson::RawDocument;
 
@@ -22,7 +22,7 @@ pub(super) struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    /// Creates the lines of an empty file: the header for CSV, nothing for NDJSON.
+    /// Creates the lines of an empty file: the header for CSV, nothing for other formats.
     pub(super) fn new(spec: &'a Spec, options: &'a ExportOptions) -> Self {
         let mut ready = Vec::new();
         let columns = spec.columns();
@@ -102,8 +102,8 @@ impl<'a> Rows<'a> {
         Ok(())
     }
 
-    /// Adds the whole record of a document, and after it what `end` returns for it. A message ends with the segment end
-    /// that its first segment has.
+    /// Adds the whole record of a document: an HL7 message or a FHIR resource. Then adds the end of the record, which
+    /// `end` returns. For a message, this is the segment end that its first segment has.
     fn push_whole(&mut self, document: &[u8], end: impl Fn(&[u8]) -> &'static [u8]) -> Result<(), Misfit> {
         fit(document, self.spec)?;
         let none = || Misfit { field: String::new(), problem: "it does not contain the whole record" };

@@ -10,6 +10,7 @@ use tokio::time::{timeout, timeout_at};
 
 use super::Shared;
 use super::answer::{Reason, Verdict, answer, header_of, is_readable};
+use super::metrics::Count;
 use super::mllp::{Frame, Splitter, put_frame};
 use super::queue::{Outcome, Pending};
 
@@ -20,7 +21,7 @@ const READ_BYTES: usize = 8 << 10;
 /// A larger buffer is given back when it is empty.
 const KEPT_BYTES: usize = 64 << 10;
 /// How long an answer may take after the listener was asked to stop.
-const STOPPING: Duration = Duration::from_secs(5);
+const STOPPING: Duration = Duration::from_secs(4);
 
 /// The limits of a connection.
 #[derive(Debug, Clone)]
@@ -54,36 +55,54 @@ where
 {
     let (from, to) = tokio::io::split(stream);
     let (to_answer, pending) = mpsc::channel(PIPELINED_MAX);
-    let reading = Receiving { shared: &shared, limits: &limits, to_answer }.run(from, stop.clone());
-    let mut writing = std::pin::pin!(write(to, pending, &shared, &limits, stop));
-    tokio::select! {
+    // The messages of this connection that have no answer yet.
+    let open = Count::default();
+    let side = Side { shared: &shared, limits: &limits, open: &open };
+    let reading = Receiving { side, to_answer }.run(from, stop.clone());
+    let mut writing = std::pin::pin!(side.write(to, pending, stop));
+    let end = tokio::select! {
         end = reading => if writing.await.is_ok() { end } else { End::Refused },
         written = &mut writing => if written.is_ok() { End::Closed } else { End::Refused },
-    }
+    };
+    shared.metrics.in_flight.subtract(open.get());
+    end
+}
+
+/// What both sides of a connection use.
+#[derive(Clone, Copy)]
+struct Side<'c> {
+    shared: &'c Shared,
+    limits: &'c ConnectionLimits,
+    open: &'c Count,
 }
 
 /// The reading side of a connection.
 struct Receiving<'c> {
-    shared: &'c Shared,
-    limits: &'c ConnectionLimits,
+    side: Side<'c>,
     to_answer: mpsc::Sender<Pending>,
 }
 
 impl Receiving<'_> {
     async fn run(self, from: impl AsyncRead, stop: watch::Receiver<bool>) -> End {
-        let mut splitter = Splitter::new(self.limits.message_bytes_max);
+        let mut splitter = Splitter::new(self.side.limits.message_bytes_max);
         let end = self.receive_all(from, &mut splitter, stop).await;
-        let metrics = &self.shared.metrics;
-        metrics.bytes_ignored.add(splitter.ignored);
-        metrics.frames_unfinished.add(splitter.unfinished + u64::from(splitter.is_inside()));
+        self.note(&mut splitter);
+        self.side.shared.metrics.frames_unfinished.add(u64::from(splitter.is_inside()));
         end
+    }
+
+    /// Counts what the frames had besides messages.
+    fn note(&self, splitter: &mut Splitter) {
+        let metrics = &self.side.shared.metrics;
+        metrics.bytes_ignored.add(std::mem::take(&mut splitter.ignored));
+        metrics.frames_unfinished.add(std::mem::take(&mut splitter.unfinished));
     }
 
     async fn receive_all(&self, from: impl AsyncRead, splitter: &mut Splitter, mut stop: watch::Receiver<bool>) -> End {
         let mut from = std::pin::pin!(from);
         let mut begun = None;
         loop {
-            while let Some(frame) = splitter.next() {
+            while let Some(frame) = splitter.next_frame() {
                 begun = None;
                 let (pending, is_last) = match frame {
                     Frame::Whole(message) => (self.receive(message.to_vec()).await, false),
@@ -96,9 +115,10 @@ impl Receiving<'_> {
                     return End::Refused;
                 }
             }
+            self.note(splitter);
             let until = match begun {
-                None if !splitter.is_inside() => Instant::now() + self.limits.idle,
-                _ => *begun.get_or_insert_with(Instant::now) + self.limits.slow,
+                None if !splitter.is_inside() => Instant::now() + self.side.limits.idle,
+                _ => *begun.get_or_insert_with(Instant::now) + self.side.limits.slow,
             };
             let buffer = splitter.buffer();
             if buffer.is_empty() && buffer.capacity() > KEPT_BYTES {
@@ -119,73 +139,87 @@ impl Receiving<'_> {
     /// Hands a message to the queue. If there is no room in memory for too long, the answer is known already.
     async fn receive(&self, message: Vec<u8>) -> Pending {
         let arrived = Instant::now();
-        self.shared.metrics.received.add(1);
-        self.shared.metrics.in_flight.add(1);
+        self.side.begin();
         let header = header_of(&message).to_vec();
-        let adding = self.shared.queue.add(message);
-        let outcome = match self.shared.busy_after {
+        let adding = self.side.shared.queue.add(message);
+        let outcome = match self.side.shared.busy_after {
             None => Outcome::Awaited(adding.await),
             Some(after) => match timeout(after, adding).await {
                 Ok(receiver) => Outcome::Awaited(receiver),
-                Err(_) => Outcome::Known(busy()),
+                Err(_) => Outcome::Known(busy(self.side.shared)),
             },
         };
         Pending { header, arrived, outcome }
     }
 
     fn refuse_long(&self, beginning: &[u8]) -> Pending {
-        let text = format!("the message is longer than {} bytes", self.limits.message_bytes_max);
+        let text = format!("the message is longer than {} bytes", self.side.limits.message_bytes_max);
         let (header, reason) = (header_of(beginning).to_vec(), Reason::internal(text));
-        self.shared.metrics.received.add(1);
-        self.shared.metrics.in_flight.add(1);
+        self.side.begin();
         let verdict = if is_readable(&header) { Verdict::Refused(reason) } else { Verdict::Unreadable(reason) };
         Pending { header, arrived: Instant::now(), outcome: Outcome::Known(verdict) }
     }
 }
 
-/// Writes the answers until no more messages can arrive.
-async fn write(
-    to: impl AsyncWrite,
-    mut pending: mpsc::Receiver<Pending>,
-    shared: &Shared,
-    limits: &ConnectionLimits,
-    mut stop: watch::Receiver<bool>,
-) -> io::Result<()> {
-    let mut to = std::pin::pin!(to);
-    let mut out = Vec::new();
-    loop {
-        let next = match pending.try_recv() {
-            Ok(next) => Some(next),
-            Err(mpsc::error::TryRecvError::Disconnected) => None,
-            Err(mpsc::error::TryRecvError::Empty) => {
-                flush(&mut to, &mut out, limits).await?;
-                pending.recv().await
-            }
-        };
-        let Some(Pending { header, arrived, outcome }) = next else { break };
-        let verdict = match outcome {
-            Outcome::Known(verdict) => verdict,
-            Outcome::Awaited(mut receiver) => match receiver.try_recv() {
-                Ok(verdict) => verdict,
-                Err(oneshot::error::TryRecvError::Closed) => stopping(),
-                Err(oneshot::error::TryRecvError::Empty) => {
-                    // Answers that are ready do not wait for this one.
-                    flush(&mut to, &mut out, limits).await?;
-                    settled(receiver, arrived, shared, &mut stop).await
-                }
-            },
-        };
-        shared.metrics.in_flight.subtract(1);
-        if matches!(verdict, Verdict::Later(_)) {
-            shared.metrics.postponed.add(1);
-        }
-        if let Some(answer) = answer(&header, &verdict, &shared.stamp()) {
-            put_frame(&answer, &mut out);
-        }
-        shared.metrics.note_answer(arrived.elapsed());
+impl Side<'_> {
+    /// Counts a message that has arrived.
+    fn begin(self) {
+        self.shared.metrics.received.add(1);
+        self.shared.metrics.in_flight.add(1);
+        self.open.add(1);
     }
-    flush(&mut to, &mut out, limits).await?;
-    timeout(limits.slow, to.shutdown()).await?
+
+    /// Counts a message that is answered.
+    fn end(self, verdict: &Verdict, arrived: Instant) {
+        let metrics = &self.shared.metrics;
+        metrics.in_flight.subtract(1);
+        self.open.subtract(1);
+        if matches!(verdict, Verdict::Later(_)) {
+            metrics.postponed.add(1);
+        }
+        metrics.note_answer(arrived.elapsed());
+    }
+
+    /// Writes the answers until no more messages can arrive.
+    async fn write(
+        self,
+        to: impl AsyncWrite,
+        mut pending: mpsc::Receiver<Pending>,
+        mut stop: watch::Receiver<bool>,
+    ) -> io::Result<()> {
+        let Self { shared, limits, .. } = self;
+        let mut to = std::pin::pin!(to);
+        let mut out = Vec::new();
+        loop {
+            let next = match pending.try_recv() {
+                Ok(next) => Some(next),
+                Err(mpsc::error::TryRecvError::Disconnected) => None,
+                Err(mpsc::error::TryRecvError::Empty) => {
+                    flush(&mut to, &mut out, limits).await?;
+                    pending.recv().await
+                }
+            };
+            let Some(Pending { header, arrived, outcome }) = next else { break };
+            let verdict = match outcome {
+                Outcome::Known(verdict) => verdict,
+                Outcome::Awaited(mut receiver) => match receiver.try_recv() {
+                    Ok(verdict) => verdict,
+                    Err(oneshot::error::TryRecvError::Closed) => stopping(),
+                    Err(oneshot::error::TryRecvError::Empty) => {
+                        // Answers that are ready do not wait for this one.
+                        flush(&mut to, &mut out, limits).await?;
+                        settled(receiver, arrived, shared, &mut stop).await
+                    }
+                },
+            };
+            if let Some(answer) = answer(&header, &verdict, &shared.stamp()) {
+                put_frame(&answer, &mut out);
+            }
+            self.end(&verdict, arrived);
+        }
+        flush(&mut to, &mut out, limits).await?;
+        timeout(limits.slow, to.shutdown()).await?
+    }
 }
 
 async fn flush(
@@ -225,7 +259,7 @@ async fn settled(
     let verdict = tokio::select! {
         biased;
         verdict = receiver => return verdict.unwrap_or_else(|_| stopping()),
-        () = waited => busy(),
+        () = waited => busy(shared),
         () = stopped => stopping(),
     };
     // The message need not be committed any more, if its commit has not begun.
@@ -233,7 +267,8 @@ async fn settled(
     verdict
 }
 
-fn busy() -> Verdict {
+fn busy(shared: &Shared) -> Verdict {
+    shared.set_away(true);
     Verdict::Later(Reason::internal("the database cannot take the message now; send it again later"))
 }
 

@@ -17,8 +17,8 @@ use crate::spec::Spec;
 const TURN: Duration = Duration::from_secs(5);
 /// How long a listener waits for more messages before it ends its turn. To take the lease again costs two calls.
 const LINGER: Duration = Duration::from_millis(200);
-/// Messages that are folded together.
-const TOGETHER_MAX: usize = 5_000;
+/// Messages that are folded together. With more of them, the commands of the fold would delay the commits.
+const TOGETHER_MAX: usize = 1_000;
 /// How long a listener waits before it tries again to take its turn.
 const RETRY: Duration = Duration::from_millis(250);
 
@@ -63,6 +63,7 @@ pub(super) struct FoldTask {
     identity: IdentityKey,
     ids: mpsc::UnboundedReceiver<Vec<Id>>,
     room: Arc<Notify>,
+    lag_max: u64,
     /// Messages that were received and are not folded yet.
     left: VecDeque<Id>,
 }
@@ -78,7 +79,7 @@ pub(super) fn folding(
     let ((sender, ids), room) = (mpsc::unbounded_channel(), Arc::<Notify>::default());
     let queue = FoldQueue { shared: Arc::clone(shared), ids: sender, room: Arc::clone(&room), lag_max };
     let (target, spec, identity) = (target.clone(), spec.clone(), identity.clone());
-    (queue, FoldTask { shared: Arc::clone(shared), target, spec, identity, ids, room, left: VecDeque::new() })
+    (queue, FoldTask { shared: Arc::clone(shared), target, spec, identity, ids, room, lag_max, left: VecDeque::new() })
 }
 
 impl FoldTask {
@@ -90,7 +91,13 @@ impl FoldTask {
                 return;
             }
             match self.turn(is_first).await {
-                Ok(()) => is_first = false,
+                Ok(()) => {
+                    is_first = false;
+                    if !self.left.is_empty() {
+                        // Another listener waits perhaps.
+                        tokio::time::sleep(RETRY + RETRY / 4).await;
+                    }
+                }
                 Err(error) if is_passing(&error) => {
                     is_first |= matches!(error, FoldError::Changed(_));
                     tokio::time::sleep(RETRY).await;
@@ -109,7 +116,12 @@ impl FoldTask {
         let mut result = Ok(());
         loop {
             while !self.left.is_empty() && result.is_ok() {
+                let started = Instant::now();
                 result = self.fold_some(&mut turn).await;
+                if self.shared.metrics.fold_lag.get() < self.lag_max / 2 {
+                    // Commits come first: their senders wait.
+                    tokio::time::sleep(started.elapsed()).await;
+                }
             }
             if result.is_err() || begun.elapsed() > TURN || !self.receive(Some(LINGER)).await {
                 break;

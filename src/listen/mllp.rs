@@ -70,7 +70,7 @@ impl Splitter {
         }
     }
 
-    /// Returns the buffer to which the caller appends what it has received. Call [`next`](Self::next) afterwards until
+    /// Returns the buffer to which the caller appends what it has received. Call [`next_frame`](Self::next_frame) afterwards until
     /// it returns `None`.
     pub fn buffer(&mut self) -> &mut Vec<u8> {
         if self.start > 0 {
@@ -87,7 +87,7 @@ impl Splitter {
     }
 
     /// Returns the next frame that has ended, or that is too long.
-    pub fn next(&mut self) -> Option<Frame<'_>> {
+    pub fn next_frame(&mut self) -> Option<Frame<'_>> {
         if self.is_too_long {
             return None;
         }
@@ -187,7 +187,7 @@ mod tests {
         let (mut splitter, mut found) = (Splitter::new(bytes_max), Vec::new());
         for piece in pieces {
             splitter.buffer().extend_from_slice(piece);
-            while let Some(frame) = splitter.next() {
+            while let Some(frame) = splitter.next_frame() {
                 found.push(match frame {
                     Frame::Whole(content) => Some(content.to_vec()),
                     Frame::TooLong(_) => None,

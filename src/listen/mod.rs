@@ -56,7 +56,7 @@ pub struct Shared {
     /// After this time, a message that is not stored is answered with AR. `None` if it is not answered.
     busy_after: Option<Duration>,
     tell: Tell,
-    /// Whether the last commit failed because the server was away.
+    /// Whether the last message could not be stored in time, or the last commit failed, because the server was away.
     is_away: AtomicBool,
     answers: AtomicU64,
     /// Distinguishes the answers of this listener from those of others.
@@ -91,7 +91,7 @@ impl Shared {
         }
     }
 
-    /// Returns true if the last commit did not fail because the server was away.
+    /// Returns true if messages are stored, as far as it is known.
     pub fn takes_messages(&self) -> bool {
         !self.is_away.load(Ordering::Relaxed)
     }

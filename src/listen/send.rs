@@ -103,7 +103,7 @@ impl fmt::Display for Sent {
             }
         }
         let Self { per_second, p50_ms, p99_ms, max_ms, .. } = self;
-        write!(formatter, "\n{per_second:.0} accepted per second; answers: p50 {p50_ms:.2} ms, p99 {p99_ms:.2} ms")?;
+        write!(formatter, "\n{per_second:.0} accepted per second, answers: p50 {p50_ms:.2} ms, p99 {p99_ms:.2} ms")?;
         write!(formatter, ", longest {max_ms:.2} ms")?;
         self.not_accepted.iter().try_for_each(|line| write!(formatter, "\n{line}"))
     }
@@ -174,12 +174,12 @@ pub async fn send(messages: Vec<Outgoing>, options: SendOptions, interrupt: &Int
     let seconds = job.begun.elapsed().as_secs_f64();
     let Tally { mut sent, mut micros } = std::mem::take(&mut *job.tally());
     micros.sort_unstable();
-    let quantile = |share: f64| {
-        let at = ((micros.len() as f64 * share).ceil() as usize).saturating_sub(1);
+    let quantile = |percent: usize| {
+        let at = (micros.len() * percent).div_ceil(100).saturating_sub(1);
         micros.get(at).map_or(0.0, |micros| f64::from(*micros) / 1_000.0)
     };
     (sent.seconds, sent.per_second) = (seconds, sent.accepted as f64 / seconds.max(1e-9));
-    (sent.p50_ms, sent.p99_ms, sent.max_ms) = (quantile(0.5), quantile(0.99), quantile(1.0));
+    (sent.p50_ms, sent.p99_ms, sent.max_ms) = (quantile(50), quantile(99), quantile(100));
     Ok(sent)
 }
 
@@ -281,13 +281,11 @@ impl Job {
             }
             let due = self.due(number).await;
             let message = &self.messages[(number % self.messages.len() as u64) as usize];
-            let answered = match self.exchange(&mut line, message).await {
-                Ok(answered) => answered,
-                Err(_) => {
-                    line = None;
-                    Answered::No
-                }
-            };
+            let exchanged = self.exchange(&mut line, message).await;
+            if exchanged.is_err() {
+                line = None;
+            }
+            let answered = exchanged.unwrap_or(Answered::No);
             self.note(message, answered, due.elapsed());
         }
     }
@@ -312,7 +310,7 @@ impl Job {
                 return Ok(Answered::NotWanted);
             }
             loop {
-                match line.answers.next() {
+                match line.answers.next_frame() {
                     Some(Frame::Whole(answer)) => return Ok(Answered::of(answer, &message.control_id)),
                     Some(Frame::TooLong(_)) => return Err(io::ErrorKind::InvalidData.into()),
                     None => {}

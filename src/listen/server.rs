@@ -1,12 +1,13 @@
 //! Accepts connections, and begins and ends the tasks of a listener.
 
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -37,8 +38,10 @@ use crate::wording::counted;
 const NOTE_EVERY: Duration = Duration::from_secs(10);
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 1_024;
 /// The end of a listener: connections end within this time, then commits, then the fold.
-const CONNECTIONS_END: Duration = Duration::from_secs(6);
+const CONNECTIONS_END: Duration = Duration::from_secs(5);
 const COMMITS_END: Duration = Duration::from_secs(1);
 const FOLD_END: Duration = Duration::from_millis(500);
 /// The pause after a failure to accept a connection, for example because too many files are open.
@@ -140,11 +143,14 @@ impl Listener {
     ) -> Result<Self, Error> {
         let acceptor = options.tls.as_ref().map(TlsFiles::acceptor).transpose()?;
         let Place { destination, is_empty, folds } = prepare(target, spec, key, options.folds, &tell).await?;
-        let socket = TcpListener::bind(options.address).await.map_err(|error| {
+        let unusable = |error: io::Error| {
             Error::Stopped(format!("cannot listen to {}: {error}; give another address with --mllp", options.address))
-        })?;
+        };
+        // The address is taken first. Connections are accepted when everything else is ready.
+        let socket = bound(options.address).map_err(unusable)?;
         let address = socket.local_addr().unwrap_or(options.address);
         let run = Run::begin(target, spec, key, is_empty, format!("mllp {address}")).await?;
+        let socket = socket.listen(BACKLOG).map_err(unusable)?;
         let queue = Queue::new(options.messages_max, options.bytes_max);
         let shared = Arc::new(Shared::new(queue, options.busy_after, tell));
         let (fold_queue, folding) = if folds {
@@ -207,6 +213,15 @@ impl Listener {
         run.end(&shared.metrics).await;
         Ok(Received::of(&shared.metrics))
     }
+}
+
+/// Takes an address.
+fn bound(address: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A listener that starts again does not wait for the old connections of its address.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    Ok(socket)
 }
 
 /// Records the counts in the ledger again and again.

@@ -47,8 +47,8 @@ impl Columns {
         }
     }
 
-    /// Returns the indices of the spec's columns that have this name. Several kinds of documents can read the same
-    /// column of the source.
+    /// Returns the indices of the spec's columns that have this name. There can be several, because several kinds of
+    /// documents can read the same column of the source.
     pub(super) fn of(&self, name: &str) -> &[usize] {
         if name == ID_COLUMN {
             return &self.with_id;
@@ -91,7 +91,7 @@ pub(super) fn sources_of(columns: &[Column<'_>], names: &Columns, header: &[Stri
     sources
 }
 
-/// Checks that the source has every column that is not optional. `spec` is the name of the spec's text.
+/// Checks that the source has every column that is not optional. `spec` is the name of the spec's text, for messages.
 pub(super) fn check_columns(
     spec: &str,
     columns: &[Column<'_>],

@@ -19,7 +19,7 @@ pub enum LayoutError {
     /// The source has HL7 v2 messages, and the spec describes rows of tables or JSON objects.
     #[error(
         "the source has HL7 v2 messages, but the spec {spec} does not describe messages; give a spec whose [source] has \
-         type = \"hl7\", e.g. --spec hl7v2; if it is a table, add --type csv"
+         type = \"hl7\", e.g. --spec hl7v2; if the source is a table, add --type csv"
     )]
     NotForMessages {
         /// The name of the spec's text.
@@ -36,8 +36,8 @@ pub enum LayoutError {
     },
     /// The spec describes FHIR resources, and the source has another format.
     #[error(
-        "the spec {spec} describes FHIR resources, but there is no JSON object in the first {bytes} bytes; check the \
-         source, or give its own spec with --spec"
+        "the spec {spec} describes FHIR resources, but there is no JSON object in the first {bytes} bytes; check the source, \
+         or give the spec that describes this source with --spec"
     )]
     NoResources {
         /// The name of the spec's text.
@@ -45,10 +45,11 @@ pub enum LayoutError {
         /// Number of bytes that were examined.
         bytes: usize,
     },
-    /// The source is decoded as a whole, but HL7 v2 messages are expected.
+    /// One encoding was given or detected for a whole source of HL7 v2 messages. This is an error, because each message
+    /// names its own character set.
     #[error(
-        "HL7 messages cannot be read as {encoding}: each message names its character set, in the field MSH-18; with \
-         --encoding windows-1252, messages without that field may be in windows-1252"
+        "HL7 messages cannot be read as {encoding}: each message names its character set, in the field MSH-18; use \
+         --encoding windows-1252 only if the messages without that field are in windows-1252"
     )]
     EncodingOfMessages {
         /// The name of the encoding.
@@ -57,7 +58,7 @@ pub enum LayoutError {
     /// The spec describes HL7 v2 messages, and the source has another format.
     #[error(
         "the spec {spec} describes HL7 v2 messages, but no segment of the first {bytes} bytes begins with `MSH` and a separator; \
-         check the source, or give its own spec with --spec"
+         check the source, or give the spec that describes this source with --spec"
     )]
     NoMessages {
         /// The name of the spec's text.
@@ -180,8 +181,8 @@ pub enum LayoutError {
     /// Several kinds of documents read the same column of a JSON source, but in different notations. For example, one
     /// field needs the JSON number 1.5 as `1.5`, and another as `1,5`.
     #[error(
-        "the documents of the spec read the column `{column}` in different notations. A number or boolean of JSON has no notation, \
-         so no text of it is right for all of these documents. Give the fields of this column the same `decimal`, or a common word \
+        "the documents of the spec read the column `{column}` in different notations. JSON numbers and booleans have no notation, so Medlift cannot \
+         write a text that all these documents read. Give the fields of this column the same `decimal`, or a common word \
          in `truthy` and in `falsy`"
     )]
     TwoNotations {
@@ -228,8 +229,8 @@ pub enum LayoutError {
         values: u64,
         /// Number of values that fit no format.
         unfit: u64,
-        /// How these values are probably written: descriptions, each with its number of values. The most frequent is
-        /// first.
+        /// How the unfit values are probably written: descriptions, each with its number of values. The most frequent
+        /// is first.
         shapes: Vec<(&'static str, u64)>,
     },
     /// A date format was given for a column that is not a date column of the spec.

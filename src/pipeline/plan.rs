@@ -36,7 +36,8 @@ pub struct Plan {
     /// The fields of all kinds of documents together. The columns of the sources are bound to these fields. If the spec
     /// has only one kind, this is the spec of that kind.
     pub spec: Spec,
-    /// The kinds of documents. Each row of a source gives one document of each kind.
+    /// The kinds of documents. A FHIR resource gives one document, of its own kind. A row of any other source gives one
+    /// document of each kind.
     pub kinds: Vec<Spec>,
     /// The secret key of the `_id`s, if the user gave one. Only a person who knows this key can compute an `_id` from
     /// the content of its document. Without a key, everybody can.
@@ -48,7 +49,7 @@ pub struct Plan {
     /// The user's options for reading the sources, as the ledger stores them. They are part of the load's key.
     pub reading: Reading,
     options: ReadOptions,
-    /// Whether the spec was chosen by the format of the sources, because the user gave none.
+    /// True if the user gave no spec, and the format of the sources needs another spec than the default one.
     is_spec_detected: bool,
 }
 
@@ -71,7 +72,8 @@ pub struct SourcePlan {
     /// The format, columns and date formats of the source.
     pub layout: Layout,
     density: Density,
-    /// The version of the source, once it is known. To find out that of a file, Medlift reads the file to its end.
+    /// The version of the source, once it is known. The version of a file is a hash, so Medlift must read the whole
+    /// file to compute it.
     version: OnceLock<Version>,
     /// The reader that read the first bytes. Kept open only for the first source, and for a source that can be opened
     /// only once.
@@ -163,7 +165,7 @@ impl Plan {
                 )));
             }
             let (spec, layout) = (&dataset.columns, wishes.layout.or(&dataset.columns.source));
-            // The spec may say more about the format than the content does.
+            // If the spec contains settings of the format, detect the format again with these settings.
             let says_nothing = spec.source == SourceFormat::default();
             let format = if says_nothing { format } else { detect(&origin, &reader, &layout)? };
             sources.push(SourcePlan::new((origin, index), reader, format, spec, &options, &layout)?);
@@ -175,7 +177,7 @@ impl Plan {
     }
 
     /// Returns the message that says which spec was chosen by the format of the sources. Returns `None` if the user
-    /// gave a spec, or if it is the spec that is used by default.
+    /// gave a spec, or if the default spec was chosen.
     pub fn detected_spec(&self) -> Option<String> {
         self.is_spec_detected.then(|| format!("spec {} (detected)", self.spec.option().unwrap_or(&self.spec.name)))
     }
@@ -262,9 +264,9 @@ impl Plan {
         self.sources.iter().any(|plan| plan.origin.is_read_once())
     }
 
-    /// Returns the number of threads that encode. If the user gave no number, this is the number of cores. During a
-    /// load (`is_server_busy`) it is half of that. Reason: the server may be on this machine, and the threads that
-    /// read and write need cores too.
+    /// Returns the number of threads that encode: the number that the user gave, or else the number of cores. During a
+    /// load (`is_server_busy`), half of the cores are used instead of all. Reason: the server may be on this machine,
+    /// and the threads that read and write need cores too.
     pub(super) fn workers(&self, is_server_busy: bool) -> usize {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         match self.workers {
@@ -291,9 +293,9 @@ impl Plan {
         Ok(reader)
     }
 
-    /// Reads source `index` for the resources behind the full URLs of its Bundles. A reference in a Bundle can lead to
-    /// a resource that comes later, so this is done before its rows are read. Returns `None` if the source has no
-    /// Bundles, if it can be read only once, or as soon as `is_stopped` returns true.
+    /// Reads source `index`, and returns which resource each full URL of its Bundles names. A Bundle can refer to a
+    /// resource that follows later in it, so call this function before the rows are read. Returns `None` if the source
+    /// has no Bundles with such URLs, if it can be read only once, or as soon as `is_stopped` returns true.
     pub fn bundle_ids(&self, index: usize, is_stopped: impl Fn() -> bool) -> Result<Option<Arc<BundleIds>>, Error> {
         let SourcePlan { origin, layout, encoding, bundle_ids, .. } = &self.sources[index];
         if bundle_ids.is_some() {
@@ -320,8 +322,8 @@ impl Plan {
     }
 }
 
-/// Returns the counts to which the limit of rejects applies: those of each kind of document. If each row belongs to one
-/// kind only, returns their sum.
+/// Returns the counts to which the limit of rejects applies. If each row belongs to one kind of document only, this is
+/// the sum of all kinds. Otherwise the limit applies to the counts of each kind.
 pub(super) fn limited(spec: &Spec, counts: Vec<Counts>) -> Vec<Counts> {
     if !spec.is_divided() {
         return counts;
@@ -493,8 +495,8 @@ impl Density {
         let is_whole = reader.sample_is_whole();
         let Some((records, last)) = last else { return Self { records: 1, bytes: 1, is_whole } };
         let text_bytes = u64::from(last.end).max(1);
-        // `records` is the estimated number of records in the whole sample. `bytes` is the size of the sample on disk.
-        // If the source is compressed, this is less than `sample.len()`.
+        // `records` is the estimated number of records in the whole sample. `bytes` is the size of the sample on disk,
+        // which is less than `sample.len()` if the source is compressed.
         Self { records: records * sample.len() as u64 / text_bytes, bytes: reader.consumed_bytes().max(1), is_whole }
     }
 

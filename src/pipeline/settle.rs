@@ -259,8 +259,8 @@ impl<'a> Entries<'a> {
     /// row's own text is no longer in memory.
     ///
     /// Several kinds of documents can read the same cell by different rules. For example, one kind changes the cell to
-    /// lower case. Its document then does not have the text that the other kind needs. Therefore the original text
-    /// of such a cell was stored, and is used here.
+    /// lower case. Its document then does not contain the text of the source. Therefore the original text of such a
+    /// cell was stored, and is used here.
     fn cells(&mut self, kind: usize, entry: &Entry, source: usize) -> Vec<Vec<u8>> {
         let layout = &self.plan.sources[source].layout;
         if layout.format.keeps_whole() {
@@ -292,7 +292,7 @@ impl<'a> Entries<'a> {
     /// Returns the record of a row as it was in the source. A document of the row contains it.
     fn whole(&mut self, kind: usize, entry: &Entry) -> Vec<Vec<u8>> {
         let mut kinds = self.plan.kinds.iter().enumerate();
-        // A resource has no documents of other kinds.
+        // A FHIR resource gives a document of one kind only.
         let is_able = |index: usize| !self.plan.spec.is_divided() || index == kind;
         let found = kinds.find_map(|(index, spec)| Some((index, &spec.whole().filter(|_| is_able(index))?.name)));
         let Some((index, name)) = found else { return Vec::new() };
@@ -333,7 +333,7 @@ fn documents_by_row(settled: &Settled) -> HashMap<(u32, u32), Entry> {
     all.map(|entry| ((entry.block, entry.row), *entry)).collect()
 }
 
-/// Adds what a rejected row adds to each file of its source.
+/// Adds the lines of a rejected row to the lines of each file of its source.
 fn add_lines(files: &mut Vec<Vec<u8>>, lines: Vec<Vec<u8>>) {
     files.resize(lines.len(), Vec::new());
     files.iter_mut().zip(lines).for_each(|(file, lines)| file.extend(lines));

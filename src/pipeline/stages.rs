@@ -59,7 +59,8 @@ impl Interrupt {
 /// A block to be encoded.
 struct Task {
     block: Block,
-    /// The resources of the Bundles of its source. The memory is freed with the last block of the source.
+    /// The resource that each full URL in the Bundles of the source names (see [`Plan::bundle_ids`]). The memory is
+    /// freed with the last block of the source.
     ids: Option<Arc<BundleIds>>,
 }
 
@@ -78,8 +79,8 @@ pub(super) struct Stages<'a> {
 }
 
 impl Stages<'_> {
-    /// Passes each encoded block to `take`, in the order of the sources. When a block is no longer needed, give its
-    /// memory back to `spares`.
+    /// Passes each encoded block to `take`, in the order of the sources. The caller gives the memory of a block back to
+    /// `spares` when it no longer needs the block.
     ///
     /// # Errors
     /// If `take` fails, a source cannot be read, or no thread can be started. If both `take` and a reader fail,
@@ -150,7 +151,8 @@ impl Stages<'_> {
                 other => other.insert(Bench::new(self.plan, block.source, self.lineage).with_bundle_ids(ids)),
             };
             unsorted.resize_with(self.plan.kinds.len(), Vec::new);
-            // Of many types of resources, a block has few. Their buffers grow when they are needed.
+            // A block of FHIR resources has only a few of the many types. So no memory is reserved for each type: a
+            // buffer grows when it is needed.
             let documents_bytes = if self.plan.spec.is_divided() { 0 } else { block.bytes.len() * GROWTH };
             let mut encoded = if self.sorts {
                 for memory in &mut unsorted {
@@ -273,7 +275,7 @@ impl Bench {
         Self { source: 0, run: None, parser, cells: Cells::default(), contested, keeps_whole, kinds, ids }
     }
 
-    /// Sets the resources of the source's Bundles, to which references lead (see [`Plan::bundle_ids`]).
+    /// Sets which resource each full URL in the Bundles of the source names (see [`Plan::bundle_ids`]).
     #[must_use]
     pub fn with_bundle_ids(mut self, ids: Option<Arc<BundleIds>>) -> Self {
         self.parser.set_bundle_ids(ids);
@@ -285,7 +287,8 @@ impl Bench {
     pub fn encode(&mut self, block: &Block, memory: Vec<Vec<u8>>) -> EncodedBlock {
         debug_assert!(memory.len() == self.kinds.len() && memory.iter().all(Vec::is_empty));
         let first = block.rows.first().copied();
-        // Of many types of resources, a block has few.
+        // A block of FHIR resources has only a few of the many types, so reserve no memory for the entries of each
+        // type.
         let entries_max = if self.keeps_whole && self.kinds.len() > 1 { 0 } else { block.rows.len() };
         let kind = |(documents, bench): (Vec<u8>, &KindBench)| EncodedKind {
             documents,
@@ -335,8 +338,8 @@ impl Bench {
         }
     }
 
-    /// Appends the row's documents: one of each kind, or none if the row is rejected. A resource gives one document.
-    /// [`name`](Self::name) computes their `_id`s later, for several documents at once.
+    /// Appends the row's documents: one of each kind, or for a FHIR resource only one of its own kind. If the row is
+    /// rejected, appends none. [`name`](Self::name) computes their `_id`s later, for several documents at once.
     fn encode_row(&mut self, block: &Block, span: RowSpan, row: usize, into: &mut EncodedBlock) -> Result<(), Reject> {
         let bytes = block.row(span);
         self.parser.parse(bytes, span, &mut self.cells)?;
@@ -351,7 +354,7 @@ impl Bench {
             ..Entry::default()
         };
         let text = self.parser.text(bytes);
-        // A parsed row has a kind, so the kinds that count it are those of its documents.
+        // The kinds of the row's documents. The row was parsed, so its kinds are known.
         let kinds = self.parser.kinds().counting(self.kinds.len());
         for kind in &mut self.kinds[kinds.clone()] {
             let cleaned = kind.cleaner.clean_only(text, &self.cells, &mut kind.record);
@@ -383,8 +386,8 @@ impl Bench {
         }
     }
 
-    /// Removes the documents that were already made from a rejected row. The row has a document in each of the kinds
-    /// `kinds`. It is the last document of the kind.
+    /// Removes the documents that were already made from a rejected row. The document of the row is the last one in
+    /// each of the kinds `kinds`.
     fn take_back(&mut self, kinds: Range<usize>, encoded: &mut EncodedBlock) {
         for (bench, kind) in self.kinds[kinds.clone()].iter_mut().zip(&mut encoded.kinds[kinds]) {
             if let Some(entry) = kind.entries.pop() {

@@ -1,8 +1,9 @@
 //! Reads the bytes of files, of objects in S3 and of standard input. Decompresses them, decodes them to UTF-8 and
 //! divides them into rows.
 //!
-//! The reader reports the position of each row in its source. This module knows quotes, line ends and JSON brackets,
-//! but no columns, fields or types. `docs/sources.md` tells users which sources Medlift can read.
+//! The reader reports the position of each row in its source. This module knows what divides rows, such as quotes, line
+//! ends, JSON brackets and the first segments of HL7 messages. It knows no columns, fields or types. `docs/sources.md`
+//! tells users which sources Medlift can read.
 
 mod archive;
 mod binary;

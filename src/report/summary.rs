@@ -22,8 +22,8 @@ pub struct LoadSummary {
     /// What the command did, for example `loaded`, `already loaded, verified instead` or `dry run, nothing was
     /// written`.
     pub outcome: String,
-    /// The reason for which most rows were rejected, and the setting with which they are accepted. Empty if at most
-    /// half of the rows were rejected, or if they have different reasons.
+    /// The reason for which most rows were rejected, and the setting with which Medlift accepts these rows. Empty if at
+    /// most half of the rows were rejected, or if they have different reasons.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub advice: Vec<String>,
     /// The documents of the first kind. Most datasets have only one kind.
@@ -61,8 +61,8 @@ pub struct LoadSummary {
     /// Messages about the ledger and about files. For example, why an interrupted load was not resumed, or which file
     /// was not changed.
     pub notes: Vec<String>,
-    /// The times of the command. `None` if the load is divided into parts. The result of the worker that ended the load
-    /// has the times then, because this worker may also have loaded parts.
+    /// The times of the command. `None` if the load is divided into parts: the times of each worker are then in the
+    /// worker's own result.
     #[serde(flatten)]
     pub times: Option<Times>,
     /// The reason why the load was not verified, if it was not.
@@ -82,9 +82,9 @@ pub struct DocumentSummary {
     pub target: Option<String>,
     /// Number of rows and documents for each outcome.
     pub counts: Counts,
-    /// Sum of the digests of all records of this load that the collection contains. The order of the records does not
-    /// matter. Empty if the sum is not known: a record replaced an earlier record of the same load, or the load has
-    /// several parts and no verification could determine the sum.
+    /// Sum of the digests of all records of this load that the collection contains. Empty if the sum is not known. That
+    /// is so if a record replaced an earlier record of the same load. It is also so if the load has several parts and
+    /// no verification determined the sum.
     pub digest: String,
     /// Messages about indexes and validator: what was done, or why nothing was done.
     pub collection_notes: Vec<String>,
@@ -333,7 +333,8 @@ impl LoadSummary {
             && found.verification.as_ref().is_none_or(|proof| proof.is_clean() && proof.found == 0)
     }
 
-    /// Writes one line for each kind that has rows, and one line with the sums.
+    /// Writes one line for each kind that has rows, one line for the rows that belong to no kind, and one line with the
+    /// sums.
     fn divided_table(&self, f: &mut fmt::Formatter<'_>, total: &Counts) -> fmt::Result {
         writeln!(
             f,
@@ -348,7 +349,8 @@ impl LoadSummary {
             )
         };
         for found in self.documents() {
-            // The first kind counts the rows that belong to no kind. They have a line of their own.
+            // The rows that belong to no kind are included in the counts of the first kind. They are subtracted here,
+            // because they get a line of their own.
             let of_no_kind = found.counts.of_no_kind;
             let Counts { read, rejected, .. } = found.counts;
             let counts = Counts { read: read - of_no_kind, rejected: rejected - of_no_kind, ..found.counts };
@@ -409,8 +411,8 @@ impl DocumentSummary {
 
     fn doubts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.counts.in_doubt == 0 && self.counts.repeats_in_doubt == 0 {
-            // No lost reply and no killed process made the counts of this kind uncertain. They may still be sums of the
-            // counts of several parts. `notes` then says so.
+            // No lost reply and no killed process made the counts of this kind uncertain. They may still be uncertain
+            // because they are sums of the counts of several parts. In that case, `notes` says so.
             return Ok(());
         }
         writeln!(

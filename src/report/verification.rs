@@ -20,8 +20,8 @@ impl fmt::Display for Verification {
 }
 
 impl Verification {
-    /// Writes the result without the number of rejected rows and without references to nothing. Reason: the summary of
-    /// a load already has these numbers. Its number of rejected rows also includes the records that the server or the
+    /// Writes the result without two numbers: the rejected rows, and the references to documents that do not exist.
+    /// Reason: the summary of a load already has these numbers. Its number of rejected rows also includes the records that the server or the
     /// conflict rule refused.
     pub(super) fn write_in_summary(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.headline())?;
@@ -34,12 +34,12 @@ impl Verification {
             (true, 0, 0) => "verified: the collection contains exactly the accepted rows of the source",
             (true, 0, _) => "verified: the collection contains all accepted rows of the source, and other documents",
             (true, _, 0) => {
-                "verified: the collection equals the source, except for the records counted as refused, kept as stored or \
-                 superseded"
+                "verified: the collection equals the source, except for the records that are counted below as refused, kept as \
+                 stored or superseded"
             }
             (true, _, _) => {
-                "verified: the collection contains all accepted rows of the source, except for the records counted as \
-                 refused, kept as stored or superseded, and other documents"
+                "verified: the collection contains all accepted rows of the source, except for the records that are counted \
+                 below as refused, kept as stored or superseded; it also contains other documents"
             }
             (false, _, _) => "verification found differences",
         }
@@ -73,7 +73,8 @@ impl Verification {
         self.write_other_loads(f)
     }
 
-    /// Names the loads of other sources that may have written the extra documents, and the option for this case.
+    /// Names the loads of other sources that may have written the extra documents. If these loads explain all extra
+    /// documents, also proposes `--ignore-extra`.
     fn write_other_loads(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.extra == 0 || self.other_loads.is_empty() {
             return Ok(());
@@ -157,8 +158,8 @@ mod tests {
             Verification { others: 3, ..none() },
             "verified: the collection contains all accepted rows of the source, and other documents",
         );
-        let excused = "verified: the collection equals the source, except for the records counted as refused, kept as \
-                       stored or superseded";
+        let excused = "verified: the collection equals the source, except for the records that are counted below as refused, \
+                       kept as stored or superseded";
         check(Verification { refused: 1, ..none() }, excused);
         check(Verification { kept_out: 1, ..none() }, excused);
         check(Verification { superseded: 1, ..none() }, excused);

@@ -37,9 +37,9 @@ pub use secret::Secret;
 pub use settings::{Account, Settings};
 pub use uri::{is_connection_string, may_hold_password};
 
-/// Returns the name of the ledger's second collection. This collection contains leases, the identities of collections,
-/// the documents of parts, and the `_id`s of records that were refused or kept out. `ledger` is the name of the
-/// ledger's first collection.
+/// Returns the name of the ledger's second collection. This collection contains leases, the identities of
+/// collections, the documents of parts, and the `_id`s of records that the server refused or that were not stored
+/// because of a conflict. `ledger` is the name of the ledger's first collection.
 pub fn leases_of(ledger: &str) -> String {
     format!("{ledger}.leases")
 }
@@ -60,7 +60,7 @@ pub fn collection_of_view(view: &str) -> Option<&str> {
     view.strip_suffix(VIEW_SUFFIX).filter(|collection| !collection.is_empty())
 }
 
-/// The reason why the server cannot be used. No variant contains a password or a text from the server.
+/// The reason why the server cannot be used. No variant contains a password or a message of the server.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     /// The connection string cannot be used.

@@ -68,7 +68,7 @@ impl Account {
         }
     }
 
-    /// Returns the user's name if its variable is not set. The template of `.env` has the same names.
+    /// Returns the name that the user has if its variable is not set. The template of `.env` has the same names.
     pub const fn default_name(self) -> &'static str {
         match self {
             Self::Root | Self::Admin => "admin",

@@ -4,8 +4,8 @@
 //!
 //! Commands are built as raw BSON and sent with the driver's `run_raw_command`. The driver's `insert_many` is slower:
 //! it would serialize every document a second time and store all `_id`s in a map. `insert_many` may also split a call
-//! into several commands. In this module, one call is one command, so the position of an error is the position of its
-//! document.
+//! into several commands. With `run_raw_command`, one call is one command, so the position of an error is the position
+//! of its document.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -131,7 +131,8 @@ pub struct Bulk {
     documents: Collection<RawDocumentBuf>,
     wtimeout_ms: Option<i64>,
     guard: Option<Guard>,
-    /// True if the number of documents in the collection's metadata is never too high. Only then is it used.
+    /// True if the number of documents in the collection's metadata is never too high. If false, this number is not
+    /// used.
     has_estimate: bool,
 }
 
@@ -196,7 +197,8 @@ impl Bulk {
         patiently(|| self.documents.drop().into_future()).await
     }
 
-    /// Sends the records of a batch as one command. Of each error, the result contains only the position and the cause.
+    /// Sends the records of a batch: in one command, or in several if the queries are too long for one. For each record
+    /// that the server did not accept, the result contains its position and the cause, and no other part of the error.
     ///
     /// # Errors
     /// If no answer arrives, the server refuses the whole command, or the deployment cannot acknowledge writes at a
@@ -361,8 +363,8 @@ fn push_decimal(key: &mut String, number: usize) {
     write!(key, "{number}").expect("writing to a String cannot fail");
 }
 
-/// Keeps only the position and the code of each error. Error texts, `keyValue` and `errInfo` are discarded, because
-/// they may quote patients' data.
+/// Converts the server's answer. Of each error, the result contains only the position and the cause. Error texts,
+/// `keyValue` and `errInfo` are discarded, because they may quote patients' data.
 fn reply_of(answer: &Document) -> Reply {
     let errors = answer.get_array("writeErrors").map_or(&[][..], Vec::as_slice);
     let errors = errors.iter().filter_map(bson::Bson::as_document);

@@ -202,5 +202,7 @@ fn two_listeners_feed_one_database() {
     std::thread::sleep(Duration::from_secs(1));
     let acknowledged: Vec<String> = senders.into_iter().flat_map(Sender::stop).collect();
     check(crate::server::shared(), &place.database, &acknowledged);
-    feeds.into_iter().for_each(|feed| drop(feed.stop()));
+    for feed in feeds {
+        feed.stop();
+    }
 }

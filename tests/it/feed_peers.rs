@@ -67,7 +67,8 @@ fn simple_hl7_sends_messages_and_gets_their_answers() {
             callback: (error, ack) => {{
                 if (error) {{ console.error(error); process.exit(1); }}
                 console.log(ack.log ? ack.log() : ack.toString());
-                sendNext();
+                // Only after this function does the client accept the next message.
+                setImmediate(sendNext);
             }} }});
         const parser = new hl7.Parser();
         const messages = {messages};

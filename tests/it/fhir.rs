@@ -131,7 +131,8 @@ fn a_bundle_of_each_kind_gives_the_resources_of_its_entries() {
         let exported = place.write("all.ndjson", export(&place, &[]));
         assert_eq!(fs::read_to_string(&exported).unwrap().lines().count(), 2);
         if kind == "batch" {
-            // Without the Bundle, the reference of the Condition leads to nothing, so the stored version stays.
+            // The exported Condition is not in a Bundle, so its reference `urn:uuid:…` leads to no resource. It must
+            // not replace the stored Condition, whose reference leads to the patient.
             let again = place.load(&exported, &[&SPEC[..], &["--no-verify"]].concat(), 0);
             assert_eq!(total(&again), [2, 0, 1, 0, 1, 0], "{}", again["total"]);
             assert_eq!(find(&place, "Condition", doc! { "id": UUIDS[1] }), condition);
@@ -303,7 +304,7 @@ fn refused_resources_are_kept_and_loaded_after_their_correction() {
     let summary = place.load(&rejects, &[&SPEC[..], &["--no-verify"]].concat(), 0);
     assert_eq!(total(&summary), [3, 3, 0, 0, 0, 0], "{}", summary["total"]);
 
-    // An entry of several lines is one line of the reject file.
+    // A rejected entry has several lines in the Bundle, but one line in the reject file.
     let bundle = bundle("batch", "p9").replace("\"Condition\",", "\"Unknown\",");
     let source = place.write("b.json", bundle);
     let summary = place.load(&source, &[&SPEC[..], &["--no-verify"]].concat(), 4);
@@ -343,7 +344,8 @@ fn the_same_id_in_two_systems_is_two_resources() {
     assert_eq!(load(&["--source-system", "north"]), [1, 0, 1, 0, 0, 0]);
     let [north, south] = ["north", "south"].map(|system| find(&place, "Patient", doc! { "source": system }));
     assert_ne!(north.get("patientReference"), south.get("patientReference"));
-    // A Patient without an identifier is known by its references.
+    // A Patient without an identifier has only one key, which is computed from its id. References to it have the same
+    // key.
     assert_eq!(north.get("patient"), north.get("patientReference"));
     let table = place.write("a.csv", "Name,Age\nann,1\n");
     let wrong = place.run(&["load", text(&table), "--source-system", "north"]).expect_code(2);

@@ -213,8 +213,8 @@ fn a_load_with_counts_that_are_sums_is_known_again() {
 fn a_limit_of_rejects_applies_to_all_parts_together() {
     let bad = ["x1", "x2", "x3"].map(|age| row("Ann Lee", age, "A+", "2024-01-31", "2024-02-02")).join("\n");
     let problem = "6 rows rejected of 9806 read, more than allowed";
-    // A limit in percent is checked only after 10,000 rows and at the end. Both parts together have fewer rows, so both
-    // are loaded first.
+    // A limit in percent is checked after 10,000 rows and at the end. Both parts together have fewer rows, so both are
+    // loaded before the limit is checked.
     for (limit, code, parts_loaded) in [("5", 1, 1), ("0.061%", 1, 2), ("0.062%", 4, 2)] {
         let place = Place::new("parts_limit");
         let good = fs::read(place.sample("a.csv", 4_900, "none")).unwrap();
@@ -400,7 +400,7 @@ fn a_manifest_is_replaced_only_if_the_user_asks_for_it() {
     let (first, second) = (place.sample("a.csv", 20, "none"), place.sample("b.csv", 30, "none"));
     let manifest = plan(&place, &[&first], &[]);
     let content = fs::read(&manifest).unwrap();
-    // The same manifest again replaces nothing, so it needs no option.
+    // The new manifest is equal to the existing one, so `--overwrite` is not needed.
     plan(&place, &[&first], &[]);
     let again = |options: &[&str], code: i32| {
         medlift([&["plan", text(&second), "--out", text(&manifest)], options].concat()).run().expect_code(code).stderr

@@ -85,7 +85,8 @@ impl Folder {
             let mut scan = self.store.scan_of(ids);
             while let Some(documents) = scan.next_batch().await? {
                 for document in documents.documents().filter_map(|bytes| RawDocument::from_bytes(bytes).ok()) {
-                    // A document of another program is no message. It is noted as folded, so that it is not read again.
+                    // A document of another program is not a message. Its `_id` is noted as folded, so that it is not
+                    // read again.
                     let Some((id, bytes)) = self.store.message(document) else { continue };
                     self.folded.messages += 1;
                     let Ok(event) = self.reader.event(id, bytes) else {
@@ -129,8 +130,9 @@ impl Folder {
         self.write(made, new).await
     }
 
-    /// Returns the keys that have no document and that no earlier message touches. If an earlier message touches a key
-    /// without a document, somebody removed the document.
+    /// Returns the keys that have no document and that no earlier message touches. If an earlier message touches a
+    /// key without a document, somebody removed the document. The key is then not returned, and all its messages are
+    /// folded again.
     async fn fresh_keys(&self, group: &Group) -> Result<HashSet<Id>, FoldError> {
         let mut fresh = HashSet::new();
         for kind in Kind::ALL {

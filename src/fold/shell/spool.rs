@@ -22,7 +22,8 @@ const PIECE_BYTES: usize = 1024 * 1024;
 pub(super) struct Spool {
     /// One entry for each event of each document: the key, the time of the event, and the place of the packed event.
     sorter: Sorter,
-    /// The packed events that are not in the file yet, and their entries. Their places begin at the start of `packed`.
+    /// The packed events that are not in the file yet, and their entries. In these entries, places are positions in
+    /// `packed`.
     packed: Vec<u8>,
     waiting: Vec<SpilledEntry>,
     file: Option<File>,
@@ -99,8 +100,8 @@ enum Events {
 }
 
 impl Spooled {
-    /// Returns the next events of a document, in any order among themselves. The events of a document can be returned
-    /// in several pieces. Each piece is then later than the one before.
+    /// Returns the next events of a document, not sorted. The events of a document can be returned in several pieces.
+    /// All events of a piece are then later than those of the piece before.
     pub(super) fn next_piece(&mut self) -> Result<Option<(Key, Vec<Event>)>, SpillError> {
         let Some(first) = self.next.take().map_or_else(|| self.entries.next().transpose(), |next| Ok(Some(next)))?
         else {
@@ -114,7 +115,7 @@ impl Spooled {
             events.push(self.read(key, place)?);
             let last = entry;
             match self.entries.next().transpose()? {
-                // Events of the same time must be in the same piece.
+                // Events of the same time must be in the same piece, because their order is not known yet.
                 Some(next) if next.id == key.id && (bytes < PIECE_BYTES || next.row == last.row) => entry = next,
                 next => {
                     self.next = next;
@@ -146,7 +147,7 @@ impl Spooled {
     }
 }
 
-/// Where a packed event is. An entry has it in place of the digest.
+/// The place of a packed event in the file, or in memory. A [`SpilledEntry`] contains it in its field `digest`.
 #[derive(Debug, Clone, Copy)]
 struct Place {
     offset: u64,

@@ -47,9 +47,9 @@ pub struct Checked {
 pub struct StateCounts {
     /// Documents that are as the messages say.
     pub equal: u64,
-    /// Documents that the messages support, but that are not stored.
+    /// Documents that follow from the messages, but are not stored.
     pub missing: u64,
-    /// Documents that no message supports.
+    /// Documents that follow from no message.
     pub extra: u64,
     /// Documents with another content.
     pub different: u64,
@@ -150,8 +150,8 @@ impl Folder {
         Ok(())
     }
 
-    /// Reads all messages. Returns their events, sorted, and all merges. If the state is corrected, notes the messages
-    /// as folded: only those that were read.
+    /// Reads all messages. Returns their events, sorted, and all merges. If `repair` is true, also notes as folded
+    /// the messages that were read.
     async fn spool_all(&mut self, repair: bool) -> Result<(Spooled, Merges), FoldError> {
         let (mut spool, mut merges) = (Spool::new(), Merges::default());
         let (mut batches, _reading) = read_ahead(self.store.scan());
@@ -281,7 +281,7 @@ impl Range<'_> {
                         checked.note(kind, id, "different");
                         wrong.push(Put { document, replaces: Replaces::of(stored) });
                     }
-                    // A document without a last message is of another program.
+                    // A document without a last message is of another program, so it does not count.
                     None if last_message(stored).is_some() => {
                         checked.note(kind, id, "extra");
                         extra.push(id);
@@ -331,7 +331,7 @@ impl Checked {
         self.counts.iter().map(|counts| counts.missing + counts.different).sum()
     }
 
-    /// Returns the number of documents that no message supports.
+    /// Returns the number of documents that follow from no message.
     pub(super) fn extra(&self) -> u64 {
         self.counts.iter().map(|counts| counts.extra).sum()
     }

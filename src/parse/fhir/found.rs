@@ -135,7 +135,8 @@ impl Found {
         }
     }
 
-    /// Returns the types and ids of the resources to which the resource refers. A URL of another server has no type.
+    /// Returns the types and ids of the resources to which the resource refers. A URL of another server gives its
+    /// scheme as the type, for example `https:`. No resource has this type.
     pub(super) fn references(&self) -> impl Iterator<Item = (&str, &str)> {
         self.references.iter().filter_map(|text| self.text[text.clone()].split_once('/'))
     }

@@ -261,7 +261,7 @@ fn entry(converter: &mut Converter<'_>, root: &Node) -> Result<(Range<usize>, Op
                 full_url = String::from_utf8(converter.out[start..].to_vec()).ok();
             }
             _ => {
-                // Only the resource refers to others.
+                // References outside of the resource do not count.
                 let known = converter.found.references_len();
                 converter.value(None, false)?;
                 converter.found.forget_references(known);

@@ -137,8 +137,8 @@ fn a_row_that_is_not_a_resource_is_refused_with_the_reason() {
     };
     check("{\"id\":\"a\"}", Reason::NotFhir, "no `resourceType`");
     check("{}", Reason::NotFhir, "no `resourceType`");
-    check("}", Reason::NotFhir, "beside the resources");
-    check("[1]", Reason::NotFhir, "beside the resources");
+    check("}", Reason::NotFhir, "not part of a resource");
+    check("[1]", Reason::NotFhir, "not part of a resource");
     check("{\"resourceType\":\"Other\",\"id\":\"a\"}", Reason::NotFhir, "does not describe");
     check("{\"resourceType\":\"Patient\"}", Reason::NotFhir, "no `id`");
     check("{\"resourceType\":\"Patient\",\"id\":\" \"}", Reason::NotFhir, "no `id`");

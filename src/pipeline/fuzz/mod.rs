@@ -2,8 +2,8 @@
 //! source. `cargo xtask fuzz` runs these tests. They are no ordinary tests, because they have no fixed number of cases.
 //!
 //! If a check fails, the source is written to the directory `fuzz` in the target directory, and the test prints the
-//! command that checks this source again. The seed alone makes the same sources only with the same files beside the
-//! repository.
+//! command that checks this source again. A run with the same seed makes the same sources only if the files beside the
+//! repository are the same.
 
 mod mutate;
 
@@ -34,9 +34,9 @@ const SOURCE_BYTES_MAX: usize = 4_000;
 struct Target {
     name: &'static str,
     spec: &'static str,
-    /// How the names of its sources end.
+    /// Extension of the file names of its sources.
     extension: &'static str,
-    /// Sources that are always there.
+    /// Sources that are part of this program, so that every run has some.
     seeds: &'static [&'static str],
     /// Pieces that have a meaning in the format.
     tokens: &'static [&'static str],
@@ -185,7 +185,8 @@ const FHIR: Target = Target {
 
 const TARGETS: [Target; 3] = [HL7, JSON, FHIR];
 
-/// Checks that a text is JSON. Strings are not decoded: an escape such as `\ud800` is valid where nobody reads it.
+/// Checks that a text is JSON. Does not decode strings, because a load accepts an escape such as `\ud800` in values
+/// that it does not read.
 fn check_json(text: &[u8]) {
     assert!(serde_json::from_slice::<&RawValue>(text).is_ok(), "a row that is not rejected must be JSON");
 }
@@ -204,7 +205,7 @@ fn resource_of(text: &[u8]) -> String {
     normal(row.resource.filter(|_| row.kind.is_none()).map_or(text, RawValue::get))
 }
 
-/// A short spec, so that most of the time is for the sources.
+/// A short spec, because a long one would take time that is needed for the sources.
 const FHIR_SPEC: &str = "name = 'x'\n[source]\ntype = 'fhir'\n\
     [[document]]\nresource = 'Patient'\npatient = { identifier = 'identifier', prefer = ['MR'] }\n\
     [document.search]\nidentifier = { identifier = 'identifier', privacy = 'direct-identifier' }\n\
@@ -245,7 +246,7 @@ impl Target {
         corpus
     }
 
-    /// Reads a source like a load, in one block, and checks every row.
+    /// Reads a source like a load, and checks every row.
     fn check(&self, dataset: &Dataset, path: &Path) {
         let wishes = Wishes { sources: vec![path.display().to_string()], ..Wishes::default() };
         let plan = match Plan::new(dataset.clone(), IdentityKey::default(), &wishes) {
@@ -319,7 +320,7 @@ impl Target {
     }
 }
 
-/// Returns the beginning of a file, which is unpacked if it is compressed.
+/// Returns the beginning of a file. If the file is compressed, returns the beginning of its unpacked content.
 fn start_of(path: &Path) -> std::io::Result<Vec<u8>> {
     let file = fs::File::open(path)?;
     let is_compressed = path.extension().is_some_and(|extension| extension == "gz");

@@ -90,8 +90,10 @@ impl<'a> Load<'a> {
     }
 
     /// Takes the lease and looks in the ledger for an earlier load with the same key (collection, sources, spec and
-    /// options). Returns true if that load is complete. A load then only has to be verified, and a part needs nothing.
-    /// Otherwise returns false: documents have to be written. If that load was interrupted, prepares to resume it.
+    /// options). Returns true if that load is complete and only has to be verified. For a part, returns true if that
+    /// part is complete. In all other cases, returns false: documents have to be written. For example, `--reload` and
+    /// `--no-verify` write a complete load again. If the earlier load was interrupted and can be resumed, prepares to
+    /// resume it.
     ///
     /// If the sources are not hashed yet, does nothing and returns false. Reason: all collections were then empty, so
     /// no earlier load can be resumed or verified.
@@ -149,7 +151,8 @@ impl<'a> Load<'a> {
             {
                 return Ok(Some("the collection was dropped and created again after that load"));
             }
-            // If the load is divided into parts and was not verified, two parts may both count a record as present.
+            // If the load is divided into parts and was not verified, two parts may both count the same record as
+            // present. So these counts are not used for such a load.
             let present = if prior.manifest.is_some() { 0 } else { state.counts.already_present };
             let brought = state.counts.written + present;
             if !lane.bulk.holds_at_least(brought).await.map_err(writing)? {

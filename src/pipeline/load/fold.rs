@@ -78,7 +78,8 @@ pub(crate) async fn missing_right_to_fold(target: &Target) -> Result<Option<Stri
 }
 
 impl LoadTarget<'_> {
-    /// Returns true if the load makes the collection. The UUID of an emptied collection stays, and with it the state.
+    /// Returns true if the load creates the collection. An existing collection is not new, even if it is empty: an
+    /// earlier fold may have made a state from it, and the load must then follow the rule of that fold.
     async fn is_new(&self, options: &LoadOptions) -> Result<bool, Error> {
         let is_empty = self.bulk.is_empty().await.map_err(writing)?;
         Ok(options.drop || is_empty && collection_uuid(&self.target).await?.is_none())

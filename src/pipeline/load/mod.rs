@@ -118,8 +118,8 @@ pub async fn load(
             _ => return result,
         };
         let lease = Some((held.lease.owner.id, held.lease.fence));
-        // After the waiting time, the same process still has the lease. So that process is alive and has renewed it.
-        // Do not wait a second time.
+        // If the same process still has the lease after the waiting time, that process is alive and has renewed the
+        // lease. Then do not wait a second time.
         if waited_for == lease || !is_patient(interrupt, held.left, progress, &held.to_string()).await {
             return result;
         }

@@ -16,8 +16,8 @@ use crate::pipeline::stages::{Interrupt, Stages};
 use crate::report::Progress;
 use crate::write::{CHUNKS_MAX, ChunkBuilder, Policy, Settled, Writer, write_all};
 
-/// Maximum number of `_id`s in one ledger document that lists records that were not written. This number of `_id`s
-/// has 8 MB. A document can have at most 16 MiB.
+/// Maximum number of `_id`s in one ledger document that lists records that were not written. So many `_id`s take 8 MB.
+/// A document can have at most 16 MiB.
 const EXCEPTIONS_MAX: usize = 500_000;
 
 impl Load<'_> {
@@ -34,7 +34,8 @@ impl Load<'_> {
         let write = async move {
             let _closed = places.closed_at_end();
             self.register().await?;
-            // With many types of resources, most types have few.
+            // FHIR resources are spread unevenly: most types have few, some have many. So estimate for each type four
+            // times the average.
             let divisor = if plan.spec.is_divided() { (plan.kinds.len() as u64 / 4).max(1) } else { 1 };
             let records_guess = plan.records_guess() / divisor;
             // Another load may have written to a collection before this load had its lease. So the policies are

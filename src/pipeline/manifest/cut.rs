@@ -19,23 +19,23 @@ use crate::pipeline::plan::SourcePlan;
 use crate::read::{Dialect, Encoding, Ending, Framing, RowSpan, records};
 use crate::spec::Spec;
 
-/// Maximum number of bytes that are searched for one place.
+/// Maximum number of bytes that are searched for one place at which the file can be cut.
 const WINDOW_BYTES: usize = 4 << 20;
 
 /// Maximum number of rows after a line end that are examined.
 const ROWS_EXAMINED: usize = 100;
 
-/// At most one in this number of examined rows may be damaged. The first row must not be damaged.
+/// A text counts as well formed if at most one in this number of examined rows is damaged, and the first row is not.
 const DAMAGED_SHARE: usize = 5;
 
-/// Maximum number of line ends that are tried for one place.
+/// Maximum number of line ends that are tried to find one place for a cut.
 const TRIES_MAX: usize = 200;
 
 /// Divides a source into ranges of about `part_bytes` bytes that begin and end between rows.
 ///
 /// Returns no range if the source has at most `part_bytes` bytes, or if it cannot be cut. A source cannot be cut if it
 /// is compressed, if its encoding is UTF-16, if it is CSV with an escape character, if it is JSON but not NDJSON, or if
-/// it contains HL7 messages. A source in which no place is found cannot be cut either.
+/// it contains HL7 messages. A source in which no place for a cut is found cannot be cut either.
 ///
 /// # Errors
 /// The source cannot be read.
@@ -72,8 +72,8 @@ fn is_divided_by_lines(format: Format) -> bool {
     }
 }
 
-/// Returns the first accepted place after the byte `wanted`. Returns `None` if none of the first line ends is followed
-/// by such a place.
+/// Returns the first place after the byte `wanted` at which the source can be cut. Returns `None` if there is none in
+/// the bytes that are searched.
 fn place_after(source: &SourcePlan, spec: &Spec, wanted: u64, size: u64) -> Result<Option<u64>, Error> {
     let Some(window) = source.origin.part(wanted..size) else { return Ok(None) };
     let window = window.first_bytes(WINDOW_BYTES)?;
@@ -109,9 +109,8 @@ fn is_outside_quotes(text: &[u8], dialect: Dialect, parser: &mut Parser) -> bool
     examined > 0 && is_well_formed && !can_be_inside()
 }
 
-/// Parses the first rows of `text`, except the last of them, because the text may end inside that row. Returns the
-/// number of parsed rows. Also returns true if the first row is well formed, and enough of the others are
-/// ([`DAMAGED_SHARE`]).
+/// Parses the first rows of `text`, except the last of them, because the text may end inside that row. Returns two
+/// values: the number of parsed rows, and whether the text counts as well formed (see [`DAMAGED_SHARE`]).
 fn examine(text: &[u8], dialect: Dialect, parser: &mut Parser) -> (usize, bool) {
     let mut found: Vec<_> = records(text, Framing::Delimited(dialect)).take(ROWS_EXAMINED + 1).collect();
     found.pop();

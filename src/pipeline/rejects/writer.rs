@@ -32,8 +32,8 @@ impl<'a> RejectWriter<'a> {
         }
     }
 
-    /// Says which load writes the rejects, under which fence. Call it before the load writes documents. `left` are the
-    /// reject files of earlier loads with the same key.
+    /// Sets the load that writes the rejects, and its fence. Call this function before the load writes documents.
+    /// `left` are the reject files of earlier loads with the same key.
     ///
     /// # Errors
     /// The same as for [`Rejects::check_named`].
@@ -81,7 +81,8 @@ impl<'a> RejectWriter<'a> {
         }
     }
 
-    /// Opens the file of a slot. Returns true if the ledger must record the file before rows are appended.
+    /// Opens the reject file with the index `slot`. Returns true if the ledger must record the file before rows are
+    /// appended.
     ///
     /// # Errors
     /// The same as for [`Rejects::prepare`].
@@ -93,7 +94,7 @@ impl<'a> RejectWriter<'a> {
         }
     }
 
-    /// Appends lines to the file of a slot, and waits until they are durable.
+    /// Appends lines to the reject file with the index `slot`, and waits until they are durable.
     ///
     /// # Errors
     /// If the lines cannot be written.
@@ -124,7 +125,7 @@ impl<'a> RejectWriter<'a> {
         }
     }
 
-    /// Removes files without rows. There are no such objects.
+    /// Removes files without rows. In S3 there are none, because an object is created only for rejects.
     pub(in crate::pipeline) fn remove_empty(&mut self) {
         if let Self::Files(files) = self {
             files.remove_empty();

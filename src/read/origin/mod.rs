@@ -152,9 +152,9 @@ impl Origin {
     }
 
     /// Returns the path with which the names of the source's reject files begin. For a file, it is the path of the
-    /// file. For an object, it is the last part of the key, and for standard input, it is `stdin`. These two are
-    /// relative to the working directory. For a part of a source, the position of the part is added to the path of the
-    /// source.
+    /// file. For an object, it is the last part of the key, and for standard input, it is `stdin`. The files of objects
+    /// and of standard input are in the working directory. For a part of a source, the position of the part is added to
+    /// the path of the source.
     pub fn rejects_base(&self) -> PathBuf {
         match self {
             Self::File(file) => file.path().to_owned(),

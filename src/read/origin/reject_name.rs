@@ -58,8 +58,8 @@ pub(crate) fn segment_stem(path: &Path, load: &str, file: usize) -> String {
     format!("{name}.rejects.{load}-s{file}-")
 }
 
-/// Returns the name of a segment. `fence` is the fence of the lease under which it is written. Two processes therefore
-/// never write segments with the same name.
+/// Returns the name of a segment. `fence` is the number of the lease under which it is written. Each lease has another
+/// number, so two processes never write segments with the same name.
 pub(crate) fn segment_name(stem: &str, fence: i64, number: u32, kind: RejectKind) -> String {
     format!("{stem}f{fence}-{number:06}.{}", kind.extension())
 }
@@ -101,8 +101,8 @@ fn base_and_number(name: &[u8]) -> Option<(&[u8], usize)> {
     Some((base, number))
 }
 
-/// Returns true for the part of a segment's name between `.rejects.` and the extension: the load, the number of the
-/// reject file, the fence, and the number of the segment.
+/// Returns true if `text` is the part of a segment's name between `.rejects.` and the extension. This part contains the
+/// load, the number of the reject file, the fence, and the number of the segment.
 fn is_segment(text: &str) -> bool {
     let mut parts = text.rsplitn(4, '-');
     let is_number = |part: Option<&str>, letter: &str| {

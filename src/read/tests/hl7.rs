@@ -173,7 +173,7 @@ fn a_message_that_is_too_long_is_cut() {
     );
 }
 
-/// Random text with much of what divides messages.
+/// Random text with many segment names, line ends and frame bytes, which divide messages.
 fn source() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         6 => prop_oneof![

@@ -86,7 +86,7 @@ fn read(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect("a file of the repository")
 }
 
-/// Checks that `cargo xtask` lists the command, and that the source has its options.
+/// Checks that `cargo xtask` lists the command, and that the source code contains the command's options.
 fn xtask(arguments: &[&str]) -> Result<Kind, String> {
     let usage = read("xtask/src/main.rs");
     let sources = [read("xtask/src/mutants.rs"), read("benchmark/src/options.rs")].concat();

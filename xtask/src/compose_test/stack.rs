@@ -106,7 +106,7 @@ impl Stack {
         wait_until(&format!("service {service} is healthy"), healthy)
     }
 
-    /// The passwords that were generated at the first start, read from the volume that only provisioning mounts.
+    /// The passwords that were generated at the first start, read from the volume that contains all of them.
     pub(super) fn passwords(&self) -> Result<Passwords> {
         let script = "cd /run/medlift && for name in *; do echo \"$name $(cat \"$name\")\"; done";
         let lines = self.compose(&["run", "--rm", "--no-deps", "--entrypoint", "sh", "provision", "-c", script])?;
