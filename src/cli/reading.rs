@@ -37,7 +37,8 @@ pub(super) struct ReadingArgs {
     #[arg(long, help_heading = "Output")]
     pub quiet: bool,
     /// Report each step on standard error
-    // The Database Tools count the repetitions of -v. Here, more of them report no more.
+    // In the Database Tools, each repetition of -v shows more messages. Medlift accepts repetitions, but shows no
+    // more.
     #[arg(short, long, action = ArgAction::Count, conflicts_with = "quiet", help_heading = "Output")]
     verbose: u8,
     /// Print the result as JSON

@@ -503,8 +503,8 @@ impl Density {
         let is_whole = reader.sample_is_whole();
         let Some((records, last)) = last else { return Self { records: 1, bytes: 1, is_whole } };
         let text_bytes = u64::from(last.end).max(1);
-        // `records` is the estimated number of records in the whole sample. `bytes` is the size of the sample on disk.
-        // If the source is compressed, this is less than `sample.len()`.
+        // `records` is the estimated number of records in the whole sample. `bytes` is the size of the sample on disk,
+        // which is less than `sample.len()` if the source is compressed.
         Self { records: records * sample.len() as u64 / text_bytes, bytes: reader.consumed_bytes().max(1), is_whole }
     }
 
