@@ -8,6 +8,7 @@
 //! them.
 
 mod advice;
+mod density;
 pub mod dry_run;
 #[cfg(test)]
 mod fuzz;

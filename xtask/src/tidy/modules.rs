@@ -123,7 +123,7 @@ const MODULES: &[Module] = &[
             "write",
         ],
     },
-    Module { name: "watch", uses: &["error", "ledger", "outputs", "pipeline", "read", "report", "wording"] },
+    Module { name: "watch", uses: &["error", "ledger", "pipeline", "read", "report", "wording"] },
     Module { name: "generate", uses: &["parse"] },
     Module { name: "fold", uses: &["encode", "ledger", "parse", "server", "spec", "spill", "verify"] },
     Module { name: "patient", uses: &["encode", "fold", "ledger", "server", "spec"] },
