@@ -59,7 +59,7 @@ impl Verification {
             }
             (true, _, _) => {
                 "verified: the collection contains all accepted rows of the source, except for the records that are counted \
-                 below as refused, kept as stored or superseded; it also contains other documents"
+                 below as refused, kept as stored or superseded. It also contains other documents"
             }
             (false, _, _) => "verification found differences",
         }
