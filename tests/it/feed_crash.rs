@@ -111,6 +111,15 @@ fn some_time(round: u32) {
     std::thread::sleep(Duration::from_millis(u64::from(200 + round * 7_919 % 700)));
 }
 
+/// Stops the senders and the feed, and expects that every acknowledged message is stored.
+fn expect_all_stored(server: &Server, feed: Feed, senders: Vec<Sender>) {
+    some_time(0);
+    let acknowledged: Vec<String> = senders.into_iter().flat_map(Sender::stop).collect();
+    assert!(acknowledged.len() > 20, "{} messages are too few for this test", acknowledged.len());
+    check(server, "killed", &acknowledged);
+    feed.stop();
+}
+
 #[test]
 fn no_acknowledged_message_is_lost_when_the_listener_is_killed() {
     let server = Server::builder().start().expect("a mongod");
@@ -123,11 +132,7 @@ fn no_acknowledged_message_is_lost_when_the_listener_is_killed() {
         feed.wait();
         feed = Feed::start_at(port, &server.uri(), "killed", &[]);
     }
-    some_time(0);
-    let acknowledged: Vec<String> = senders.into_iter().flat_map(Sender::stop).collect();
-    assert!(acknowledged.len() > 20, "{} messages are too few for this test", acknowledged.len());
-    check(&server, "killed", &acknowledged);
-    feed.stop();
+    expect_all_stored(&server, feed, senders);
 }
 
 #[test]
@@ -140,11 +145,7 @@ fn no_acknowledged_message_is_lost_when_the_database_is_killed() {
         server.kill().expect("killed");
         server.restart().expect("started again");
     }
-    some_time(0);
-    let acknowledged: Vec<String> = senders.into_iter().flat_map(Sender::stop).collect();
-    assert!(acknowledged.len() > 20, "{} messages are too few for this test", acknowledged.len());
-    check(&server, "killed", &acknowledged);
-    feed.stop();
+    expect_all_stored(&server, feed, senders);
 }
 
 #[test]
