@@ -47,9 +47,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         seen: HashSet::new(),
     };
     if plan.kinds.len() > 1 {
-        dump.write_kinds(&plan, policy)?
+        dump.write_kinds(&plan, policy)?;
     } else {
-        dump.write_all(&plan, policy)?
+        dump.write_all(&plan, policy)?;
     }
     dump.out.flush()?;
     Ok(())
