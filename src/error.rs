@@ -226,8 +226,24 @@ impl Error {
         }
     }
 
+    /// Returns true if the same command may succeed later although nobody changes anything. In contrast to the exit code
+    /// 6, this is also so if the server could not be reached before the load began.
+    pub fn is_temporary(&self) -> bool {
+        self.exit_code() == 6 || self.failure().is_some_and(Failure::is_retryable)
+    }
+
+    /// Returns true if the cause is in the source: it cannot be read, it does not fit the spec, or too many of its rows
+    /// are rejected.
+    pub fn is_of_source(&self) -> bool {
+        match self {
+            Self::Read(_) | Self::Layout { .. } | Self::Rejects { .. } => true,
+            Self::Unfinished { cause, .. } => cause.is_of_source(),
+            _ => false,
+        }
+    }
+
     /// Returns true if the user, or the scheduler of a worker, asked to stop.
-    fn is_interrupted(&self) -> bool {
+    pub(crate) fn is_interrupted(&self) -> bool {
         match self {
             Self::Interrupted => true,
             Self::Unfinished { cause, .. } => cause.is_interrupted(),
@@ -303,6 +319,26 @@ mod tests {
         }
         let others = [Error::Interrupted, Error::NotConserved { read: 1, accounted: 2 }, Error::Stopped(String::new())];
         assert_eq!(others.map(|error| error.exit_code()), [1; 3]);
+    }
+
+    #[test]
+    fn a_server_that_is_away_is_temporary_and_a_damaged_file_is_of_the_source() {
+        let unfinished = |cause| Error::Unfinished { cause: Box::new(cause), written: 1, settled: 2, afterwards: "x" };
+        let refused = || ServerError::Connect { address: "h".into(), failure: Failure::TlsRequired };
+        let away = || ServerError::Connect { address: "h".into(), failure: Failure::Unreachable(Unreachable::Lost) };
+        let empty = || Error::Read(ReadError::Empty { name: "a".into() });
+        let rejects = || Error::Rejects { problem: String::new(), hint: String::new() };
+        for (error, is_temporary, is_of_source) in [
+            (Error::Server(away()), true, false),
+            (Error::NoLongerEmpty, true, false),
+            (unfinished(Error::Server(away())), true, false),
+            (Error::Server(refused()), false, false),
+            (Error::Usage(String::new()), false, false),
+            (empty(), false, true),
+            (unfinished(rejects()), false, true),
+        ] {
+            assert_eq!((error.is_temporary(), error.is_of_source()), (is_temporary, is_of_source), "{error:?}");
+        }
     }
 
     #[test]

@@ -48,4 +48,8 @@ pub mod error;
 
 pub mod pipeline;
 
+pub mod watch;
+
+pub mod listen;
+
 pub mod generate;

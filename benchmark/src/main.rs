@@ -6,6 +6,7 @@
 //! equally.
 
 mod contender;
+mod feed;
 mod inputs;
 mod ledger;
 mod machine;

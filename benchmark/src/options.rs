@@ -8,10 +8,10 @@ use testkit::{Doing, Error, Result, root};
 
 const USAGE: &str = "usage: cargo xtask bench [OPTION…]
   --rows N,…             numbers of rows [load: 55500,1000000,10000000; upsert, ready, workers: 1000000;
-                         messages, resources: 200000; constants: 500000]; cache always has 4000000, bundles as
-                         many as Synthea makes
+                         messages, resources: 200000; feed: 100000; constants: 500000]; cache always has 4000000,
+                         bundles as many as Synthea makes
   --runs N               number of measurements of each contender [3]
-  --only NAME,…          scenarios: load, upsert, ready, cache, workers, messages, resources, bundles, constants
+  --only NAME,…          scenarios: load, upsert, ready, cache, workers, messages, resources, bundles, feed, constants
                          [all]
   --contenders NAME,…    contenders whose names begin with one of these names [all]
   --duplicates yes|no    whether the synthetic tables contain equal rows [yes, about 1 %]

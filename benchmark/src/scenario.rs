@@ -4,6 +4,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 
 use crate::contender::{Contender, Step, Tools, empty_collection, index_on};
+use crate::feed;
 use crate::inputs::{self, Inputs};
 use crate::options::Options;
 use crate::outcome::{self, Outcome};
@@ -47,12 +48,14 @@ pub(crate) enum Scenario {
     Resources,
     /// FHIR Bundles of Synthea, with resources of many types that refer to each other by UUID.
     Bundles,
+    /// HL7 v2 messages over MLLP, each acknowledged when it is durable.
+    Feed,
     /// The constants of the model of large loads (`cargo xtask model`).
     Constants,
 }
 
 impl Scenario {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Load,
         Self::Upsert,
         Self::Ready,
@@ -61,6 +64,7 @@ impl Scenario {
         Self::Messages,
         Self::Resources,
         Self::Bundles,
+        Self::Feed,
         Self::Constants,
     ];
 
@@ -74,6 +78,7 @@ impl Scenario {
             Self::Messages => "messages",
             Self::Resources => "resources",
             Self::Bundles => "bundles",
+            Self::Feed => "feed",
             Self::Constants => "constants",
         }
     }
@@ -84,6 +89,7 @@ impl Scenario {
             Self::Load => &[55_500, 1_000_000, 10_000_000],
             Self::Upsert | Self::Ready | Self::Workers => &[1_000_000],
             Self::Messages | Self::Resources => &[200_000],
+            Self::Feed => &[100_000],
             Self::Constants => &[500_000],
             Self::Cache => &[4_000_000],
             // The generator decides how many there are.
@@ -108,6 +114,19 @@ pub(crate) fn run(scenario: Scenario, mut rows: u64, options: &Options, inputs: 
     let cache_mb = if scenario == Scenario::Cache { CACHE_SCENARIO_MB } else { options.cache_mb };
     let mut stand = Stand::start(cache_mb, inputs)?;
     let tools = Tools { inputs, uri: stand.uri(), address: stand.address() };
+    if scenario == Scenario::Feed {
+        let findings = feed::findings(&mut stand, &tools, rows, options)?;
+        let (server, note) = (stand.version()?, "; medians of all runs".to_owned());
+        return Ok(Some(Outcome {
+            scenario: scenario.name(),
+            rows,
+            cache_mb,
+            server,
+            note,
+            results: Vec::new(),
+            findings,
+        }));
+    }
     let source = match scenario {
         _ if bundles.is_some() => bundles.unwrap_or_default(),
         Scenario::Messages => inputs.messages(rows)?,
@@ -131,6 +150,7 @@ pub(crate) fn run(scenario: Scenario, mut rows: u64, options: &Options, inputs: 
         Scenario::Resources => records::resources(&tools, &source)?,
         Scenario::Bundles => records::bundles(&tools, &source),
         Scenario::Constants => constants(&tools, &source)?,
+        Scenario::Feed => Vec::new(),
     };
     contenders.retain(|contender| options.admits(&contender.name));
     let order = if scenario == Scenario::Workers { Order::Random } else { Order::Given };

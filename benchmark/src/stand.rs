@@ -151,7 +151,8 @@ impl<'a> Stand<'a> {
         }
     }
 
-    fn drop_database(&mut self) -> Result<()> {
+    /// Drops the database of the data.
+    pub(crate) fn drop_database(&mut self) -> Result<()> {
         let durable = doc! { "w": "majority", "j": true };
         self.wire.command(&doc! { "dropDatabase": 1, "writeConcern": durable, "$db": DATABASE }).map(drop)
     }

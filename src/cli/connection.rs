@@ -211,13 +211,7 @@ impl ConnectionArgs {
     /// Returns an error if the user gave `--collection` but the spec describes several kinds of documents. Each kind
     /// has its own collection.
     pub(super) fn refuse_collection(&self, plan: &Plan) -> Result<(), Error> {
-        if self.collection.is_none() || plan.kinds.len() == 1 {
-            return Ok(());
-        }
-        Err(Error::Usage(
-            "the spec describes several kinds of documents and names a collection for each; leave out --collection"
-                .into(),
-        ))
+        refuse_collection(self.collection.as_deref(), plan)
     }
 
     /// Connects to the deployment for `purpose`. `collection` is used if neither the options nor the settings name a
@@ -226,6 +220,16 @@ impl ConnectionArgs {
         let destination = Destination::settle(&self.into_connection(purpose)?, &settings::load()?, collection)?;
         connect(&destination).await
     }
+}
+
+/// Does the same as [`ConnectionArgs::refuse_collection`] for the value of `--collection`.
+pub(super) fn refuse_collection(collection: Option<&str>, plan: &Plan) -> Result<(), Error> {
+    if collection.is_none() || plan.kinds.len() == 1 {
+        return Ok(());
+    }
+    Err(Error::Usage(
+        "the spec describes several kinds of documents and names a collection for each; leave out --collection".into(),
+    ))
 }
 
 /// Tells the user that `COLLECTION_NAME` is ignored, because the spec has its own collection. Does not show the value
@@ -238,6 +242,16 @@ pub(super) fn tell_ignored_name(spec: &Spec, settings: &Settings) {
             spec.name, spec.collection
         ));
     }
+}
+
+/// Returns the database and the collection for the documents of a spec: that of `--collection`, or else the spec's own, or
+/// else that of `COLLECTION_NAME`. For a command that loads sources of several specs.
+pub(super) fn destination_for(connection: &Connection, spec: &Spec) -> Result<Destination, Error> {
+    let mut connection = connection.clone();
+    if connection.collection.is_none() && spec.has_own_collection() {
+        connection.collection = Some(spec.collection.clone());
+    }
+    Ok(Destination::settle(&connection, &settings::load()?, &spec.collection)?)
 }
 
 /// Connects and signs in. If all addresses refuse the connection, first prints a message that the command waits for the

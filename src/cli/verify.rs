@@ -16,10 +16,10 @@ use medlift::verify::{Share, Verification};
 use serde::Serialize;
 
 use super::connection::ConnectionArgs;
-use super::load::LoadMode;
 use super::number::any_whole;
 use super::reading::{ReadingArgs, identity_key};
 use super::workers::ShareArgs;
+use super::writing::LoadMode;
 use super::{limits, output};
 
 const EXAMPLES: &str = "Examples:

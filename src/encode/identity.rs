@@ -37,6 +37,11 @@ impl IdentityKey {
         Id::from_hash(&self.hash(&bytes))
     }
 
+    /// Returns the `_id` of a thing that is its bytes, for example of a refused message.
+    pub(crate) fn id_of(&self, kind: &str, bytes: &[u8]) -> Id {
+        Id::from_hash(&self.hash(&[kind.as_bytes(), &[0], bytes].concat()))
+    }
+
     /// Returns the key of the patient with this identifier. All formats use this function, so the documents of a person
     /// have the same key.
     pub fn patient(&self, value: &str, authority: &str) -> Id {

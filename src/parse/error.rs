@@ -7,6 +7,12 @@ use super::dates::DateFormat;
 /// The reason why the rows of a source cannot be read. The caller adds the name of the source.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LayoutError {
+    /// The source is a Bundle that can be read only once, and it is larger than the sample.
+    #[error(
+        "a Bundle larger than 8 MiB cannot be received, because its references can lead to entries that arrive later; send \
+         its entries as NDJSON, or load it from a file"
+    )]
+    LargeBundle,
     /// The source contains only empty lines.
     #[error("there is no header, only empty lines")]
     NoHeader,

@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use crate::encode::IdentityKey;
 use crate::ledger::{Counts, Reading, SourceIdentity};
 use crate::parse::{BundleIds, Charset, DateFormat, FhirForm, Format, FormatName, Layout, LayoutError, LayoutOptions};
-use crate::read::{self, Block, Encoding, Origin, ReadError, ReadOptions, Reader, Version, is_reject_path};
+use crate::read::{
+    self, Block, Encoding, Origin, ReadError, ReadOptions, Reader, StreamOrigin, Version, is_reject_path,
+};
 use crate::server::Target;
 use crate::spec::{Dataset, Sign, SourceFormat, Spec};
 
@@ -58,6 +60,8 @@ pub struct Plan {
 struct Density {
     records: u64,
     bytes: u64,
+    /// Whether the first part is the whole source.
+    is_whole: bool,
 }
 
 /// One source. Only its first bytes have been read, to detect its encoding, format and columns.
@@ -77,6 +81,9 @@ pub struct SourcePlan {
     opened: Mutex<Option<Reader>>,
     /// Whether only a part of the source is read (see [`Plan::cut_to`]).
     is_part: bool,
+    /// The resources behind the full URLs of a stream's Bundles. `None` for other sources, which are read for this
+    /// when they are loaded.
+    bundle_ids: Option<Arc<BundleIds>>,
 }
 
 impl Plan {
@@ -87,10 +94,37 @@ impl Plan {
     /// If a source cannot be read, if it has a header but no rows, if its format cannot be determined, or if its
     /// columns or dates do not match the spec.
     pub fn new(dataset: impl Into<Dataset>, key: IdentityKey, wishes: &Wishes) -> Result<Self, Error> {
-        let Dataset { columns: spec, kinds } = wishes.with_system(dataset.into())?;
+        Self::of_origins(dataset.into(), key, wishes, read::expand(&wishes.sources)?)
+    }
+
+    /// Makes a plan like [`new`](Self::new) or [`detect`](Self::detect), whose only source is a stream.
+    ///
+    /// # Errors
+    /// The same as for [`new`](Self::new).
+    pub(crate) fn of_stream(
+        dataset: Option<Dataset>,
+        key: IdentityKey,
+        wishes: &Wishes,
+        stream: StreamOrigin,
+    ) -> Result<Self, Error> {
+        let origins = vec![Origin::Stream(stream)];
+        let plan = match dataset {
+            Some(dataset) => Self::of_origins(dataset, key, wishes, origins),
+            None => Self::detect_of_origins(key, wishes, origins),
+        }?;
+        let source = &plan.sources[0];
+        if source.layout.format == Format::Fhir(FhirForm::Bundle) && !source.density.is_whole {
+            let source_name = source.origin.name().to_owned();
+            return Err(Error::Layout { source_name, problem: LayoutError::LargeBundle });
+        }
+        Ok(plan)
+    }
+
+    fn of_origins(dataset: Dataset, key: IdentityKey, wishes: &Wishes, origins: Vec<Origin>) -> Result<Self, Error> {
+        let Dataset { columns: spec, kinds } = wishes.with_system(dataset)?;
         let options = wishes.read_options();
         let layout = wishes.layout.or(&spec.source);
-        let sources = read::expand(&wishes.sources)?
+        let sources = origins
             .into_iter()
             .enumerate()
             .map(|(index, origin)| {
@@ -109,10 +143,14 @@ impl Plan {
     /// # Errors
     /// The same as for [`new`](Self::new). Also if two sources need different specs.
     pub fn detect(key: IdentityKey, wishes: &Wishes) -> Result<Self, Error> {
+        Self::detect_of_origins(key, wishes, read::expand(&wishes.sources)?)
+    }
+
+    fn detect_of_origins(key: IdentityKey, wishes: &Wishes, origins: Vec<Origin>) -> Result<Self, Error> {
         let options = wishes.read_options();
         let mut chosen: Option<(&'static str, Dataset)> = None;
         let mut sources: Vec<SourcePlan> = Vec::new();
-        for (index, origin) in read::expand(&wishes.sources)?.into_iter().enumerate() {
+        for (index, origin) in origins.into_iter().enumerate() {
             let reader = Reader::open(&origin, index, &options)?;
             let format = detect(&origin, &reader, &wishes.layout)?;
             let name = format.built_in_spec(reader.sample());
@@ -211,10 +249,13 @@ impl Plan {
         self.sources.iter().map(|plan| plan.origin.size_bytes()).sum()
     }
 
-    /// Returns the estimated number of records in all sources. `u64::MAX` if one of them is standard input, a pipe or
-    /// a device.
+    /// Returns the estimated number of records in all sources. `u64::MAX` if it is not known, because one of them is
+    /// standard input, a pipe or a device, and larger than its sample.
     pub(super) fn records_guess(&self) -> u64 {
-        let records = |plan: &SourcePlan| Some(plan.density.records(plan.origin.size_bytes()?));
+        let records = |plan: &SourcePlan| match plan.density {
+            Density { records, is_whole: true, .. } => Some(records),
+            density => Some(density.records(plan.origin.size_guess()?)),
+        };
         self.sources.iter().map(records).sum::<Option<u64>>().unwrap_or(u64::MAX)
     }
 
@@ -262,7 +303,10 @@ impl Plan {
         is_stopped: impl Fn() -> bool,
         seen: &AtomicU64,
     ) -> Result<Option<Arc<BundleIds>>, Error> {
-        let SourcePlan { origin, layout, encoding, .. } = &self.sources[index];
+        let SourcePlan { origin, layout, encoding, bundle_ids, .. } = &self.sources[index];
+        if bundle_ids.is_some() {
+            return Ok(bundle_ids.clone());
+        }
         if layout.format != Format::Fhir(FhirForm::Bundle) || origin.is_read_once() {
             return Ok(None);
         }
@@ -393,12 +437,23 @@ impl SourcePlan {
         layout.is_of_resource_rejects = matches!(format, Format::Fhir(_)) && is_reject_path(Path::new(origin.name()));
         let encoding = reader.encoding();
         let density = Density::of(&reader, format);
+        let is_bundle_of_stream = format == Format::Fhir(FhirForm::Bundle) && matches!(origin, Origin::Stream(_));
+        let bundle_ids = is_bundle_of_stream.then(|| ids_in(reader.sample(), format));
         // A reader has its sample in memory until the source is read. So only the first source, and sources that can
         // be read only once, keep their readers.
         let is_kept = origin.is_read_once() || index == 0;
         let opened = Mutex::new(is_kept.then_some(reader));
-        Ok(Self { origin, encoding, layout, density, version: OnceLock::new(), opened, is_part: false })
+        Ok(Self { origin, encoding, layout, density, version: OnceLock::new(), opened, is_part: false, bundle_ids })
     }
+}
+
+/// Returns the resources behind the full URLs of the Bundles in a text.
+fn ids_in(text: &[u8], format: Format) -> Arc<BundleIds> {
+    let mut ids = BundleIds::default();
+    for span in format.rows(text) {
+        ids.add_entry(span.object, &text[span.start as usize..span.end as usize]);
+    }
+    Arc::new(ids)
 }
 
 /// If the error says that columns were not found, the user may have given a wrong delimiter or encoding. Tries the
@@ -445,11 +500,12 @@ impl Density {
         const LOOKED_AT: usize = 1000;
         let sample = reader.sample();
         let last = (1..).zip(format.rows(sample).take(LOOKED_AT)).last();
-        let Some((records, last)) = last else { return Self { records: 1, bytes: 1 } };
+        let is_whole = reader.sample_is_whole();
+        let Some((records, last)) = last else { return Self { records: 1, bytes: 1, is_whole } };
         let text_bytes = u64::from(last.end).max(1);
         // `records` is the estimated number of records in the whole sample. `bytes` is the size of the sample on disk,
         // which is less than `sample.len()` if the source is compressed.
-        Self { records: records * sample.len() as u64 / text_bytes, bytes: reader.consumed_bytes().max(1) }
+        Self { records: records * sample.len() as u64 / text_bytes, bytes: reader.consumed_bytes().max(1), is_whole }
     }
 
     fn records(self, bytes: u64) -> u64 {

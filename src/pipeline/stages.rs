@@ -13,11 +13,11 @@ use super::plan::Plan;
 use super::spares::{Spares, empty};
 use crate::clean::{Cleaner, Record};
 use crate::encode::{
-    EncodedBlock, EncodedKind, Encoder, Entry, HASHED_TOGETHER, Id, Lineage, OrderField, Originals, PatientKey,
-    Reference, ResourceIds,
+    EncodedBlock, EncodedKind, Encoder, Entry, HASHED_TOGETHER, Id, IdentityKey, Lineage, OrderField, Originals,
+    PatientKey, Reference, ResourceIds,
 };
 use crate::error::Error;
-use crate::parse::{BundleIds, Cells, Parser};
+use crate::parse::{BundleIds, Cells, Layout, Parser};
 use crate::read::{Block, RowSpan};
 use crate::reject::{Reason, Reject, RejectedRow};
 use crate::report::Progress;
@@ -249,6 +249,11 @@ impl Bench {
     /// document contains its lineage: this id and the row number.
     pub fn new(plan: &Plan, source: usize, run: Option<[u8; 16]>) -> Self {
         let layout = &plan.sources[source].layout;
+        Self { source, run, ..Self::of_layout(&plan.spec, &plan.kinds, &plan.key, layout) }
+    }
+
+    /// Makes them for rows that are no source of a plan. `columns` has the fields of all kinds of documents.
+    pub(crate) fn of_layout(columns: &Spec, kinds: &[Spec], key: &IdentityKey, layout: &Layout) -> Self {
         let mut first_field = 0;
         let kind = |spec: &Spec| {
             let fields = first_field..first_field + spec.fields.len();
@@ -256,18 +261,18 @@ impl Bench {
             KindBench {
                 first_field: fields.start,
                 cleaner: Cleaner::new(spec, &layout.of_fields(fields)),
-                encoder: Encoder::new(spec, plan.key.clone()),
+                encoder: Encoder::new(spec, key.clone()),
                 record: Record::default(),
                 has_whole: spec.whole().is_some(),
-                patient: PatientKey::new(spec, &plan.key),
+                patient: PatientKey::new(spec, key),
                 order_field: OrderField::of(spec),
             }
         };
-        let kinds = plan.kinds.iter().map(kind).collect();
-        let (parser, contested) = (Parser::new(layout, &plan.spec), layout.contested_cells(&plan.spec).into());
+        let (parser, contested) = (Parser::new(layout, columns), layout.contested_cells(columns).into());
         let keeps_whole = layout.format.keeps_whole();
-        let ids = ResourceIds::new(&plan.kinds, &plan.key);
-        Self { source, run, parser, cells: Cells::default(), contested, keeps_whole, kinds, ids }
+        let ids = ResourceIds::new(kinds, key);
+        let kinds = kinds.iter().map(kind).collect();
+        Self { source: 0, run: None, parser, cells: Cells::default(), contested, keeps_whole, kinds, ids }
     }
 
     /// Sets which resource each full URL in the Bundles of the source names (see [`Plan::bundle_ids`]).

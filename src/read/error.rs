@@ -167,6 +167,11 @@ impl ReadError {
         Self::Object { name: name.to_owned(), problem }
     }
 
+    /// Returns true if the operating system could not read the source. The next attempt may succeed.
+    pub const fn is_io(&self) -> bool {
+        matches!(self, Self::Io { .. } | Self::NoPermission { .. } | Self::NotFound { .. })
+    }
+
     /// Returns the exit code. It is 1, except for these problems with an object in S3:
     /// - 2 if the address or a setting is wrong.
     /// - 3 if the store cannot be reached, if there are no credentials, or if the store refuses them.

@@ -28,5 +28,8 @@ pub use encoding::Encoding;
 pub use error::ReadError;
 pub(crate) use frame::{Framing, TrailerCount, begins_batch_segment, begins_message, begins_with_header};
 pub use origin::Version;
-pub(crate) use origin::{Origin, RejectKind, expand, is_reject_path, reject_path, segment_name, segment_stem};
+pub(crate) use origin::{
+    Origin, RejectKind, StreamOrigin, expand, is_reject_path, reject_path, segment_name, segment_stem,
+    source_of_rejects,
+};
 pub use reader::{ReadOptions, Reader, records};

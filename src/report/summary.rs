@@ -12,7 +12,7 @@ use super::times::Times;
 use super::verification;
 use crate::clean::{Tally, slot_names};
 use crate::ledger::{Counts, Proof};
-use crate::reject::Reason;
+use crate::reject::{Reason, RejectedRow};
 use crate::spec::{Severity, Spec};
 use crate::verify::Verification;
 use crate::wording::counted;
@@ -53,6 +53,9 @@ pub struct LoadSummary {
     pub warnings: Vec<Count>,
     /// The reject files. In JSON, this is a list of their paths.
     pub reject_files: Vec<FileOfRejects>,
+    /// The first rejects, if they are listed instead of written to files.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub listed_rejects: Vec<ListedReject>,
     /// Number of rows that an earlier, interrupted process of this load had committed. `None` if this process began the
     /// load.
     pub continued_after: Option<u64>,
@@ -94,6 +97,34 @@ pub struct DocumentSummary {
     pub verification: Option<Verification>,
     /// Seconds that the verification took.
     pub verification_seconds: f64,
+}
+
+/// Where a row was rejected, and why. It contains no value of the row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ListedReject {
+    /// Line on which the row begins, from 1.
+    pub line: u64,
+    /// Byte offset of the row, after decompression.
+    pub byte_offset: u64,
+    /// The field whose cell caused the refusal. `None` if the row as a whole is wrong.
+    pub field: Option<String>,
+    /// The stable name of the reason.
+    pub reason: &'static str,
+    /// An explanation for the person who corrects the row.
+    pub message: String,
+}
+
+impl ListedReject {
+    /// Describes a rejected row. `spec` has the fields of all kinds of documents.
+    pub fn new(row: &RejectedRow, spec: &Spec) -> Self {
+        Self {
+            line: row.line,
+            byte_offset: row.offset,
+            field: row.reject.field.map(|field| spec.fields[field].name.clone()),
+            reason: row.reject.reason.code(),
+            message: row.reject.message.clone(),
+        }
+    }
 }
 
 /// A reject file. In JSON, it is written as its path.

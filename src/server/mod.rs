@@ -44,6 +44,11 @@ pub fn leases_of(ledger: &str) -> String {
     format!("{ledger}.leases")
 }
 
+/// Returns the name of the collection with the refused messages of a collection of messages.
+pub fn rejected_of(messages: &str) -> String {
+    format!("{messages}_rejected")
+}
+
 /// Returns the name of the de-identified view of `collection`.
 pub fn view_name(collection: &str) -> String {
     format!("{collection}{VIEW_SUFFIX}")
@@ -234,7 +239,7 @@ mod tests {
         assert_eq!(connect(Failure::Timeout).failure(), Some(&Failure::Timeout));
         assert_eq!(command(Failure::Timeout).failure(), Some(&Failure::Timeout));
         assert!(ServerError::SetTwice { name: text() }.failure().is_none());
-        assert_eq!(leases_of("runs"), "runs.leases");
+        assert_eq!((leases_of("runs"), rejected_of("messages")), ("runs.leases".into(), "messages_rejected".into()));
     }
 
     #[test]

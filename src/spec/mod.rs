@@ -216,6 +216,11 @@ impl Spec {
         self.fields.iter().find(|field| field.is_whole())
     }
 
+    /// Returns true if the spec describes HL7 v2 messages that are stored whole.
+    pub fn is_of_messages(&self) -> bool {
+        self.source.format == Some(FormatName::Hl7) && self.whole().is_some()
+    }
+
     /// Returns true if the column is not read from the source, because its field is derived.
     pub(crate) fn is_derived(&self, column: &Column<'_>) -> bool {
         matches!(column.node, Node::Leaf { field, .. } if self.fields[*field].is_derived())

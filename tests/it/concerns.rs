@@ -47,6 +47,7 @@ pub(crate) fn options(mode: Mode) -> LoadOptions {
         drop: false,
         lineage: false,
         rejects: None,
+        lists_rejects: false,
         rejects_max: None,
         reload: true,
         verify: false,

@@ -484,7 +484,9 @@ fn messages_in_parts_give_the_documents_counts_and_state_of_one_process() {
     assert_eq!(place.state().len(), 80 + 80 + 40);
     assert_eq!(place.state(), alone.state());
     let files = table["reject_files"].as_array().unwrap().iter().map(|file| file.as_str().unwrap());
-    let rejects: String =
-        files.filter(|file| file.contains(".rejects.hl7")).map(|file| fs::read_to_string(file).unwrap()).collect();
+    let rejects: String = files
+        .filter(|file| Path::new(file).extension().is_some_and(|end| end == "hl7"))
+        .map(|file| fs::read_to_string(file).unwrap())
+        .collect();
     assert_eq!(rejects.matches("what is this").count(), 2, "{table}");
 }

@@ -8,7 +8,7 @@ use super::Wanted;
 use super::state::{folded_collections, view_names};
 use super::view::view_name;
 use crate::fold::{collections, notes_of};
-use crate::server::{Account, leases_of};
+use crate::server::{Account, leases_of, rejected_of};
 
 /// The role of the user who loads and verifies.
 pub(super) const LOADER_ROLE: &str = "medliftLoader";
@@ -51,8 +51,9 @@ pub(super) struct Role {
 /// The loader may insert, update and find documents in the collection of the data and in those of the ledger. It may
 /// also list collections, validators and indexes, to check that the collection matches the spec, and may read the free
 /// disk space. It cannot change validators or indexes. It cannot delete documents, or read the documents of other
-/// collections, with one exception: if the spec describes messages that can be folded, it may read, write and delete
-/// documents in the collections that a fold writes. The analyst may only read the de-identified views.
+/// collections, with two exceptions. If the spec describes messages that can be folded, it may read, write and delete
+/// documents in the collections that a fold writes. If the spec describes messages, it may read and write those that a
+/// listener refused. The analyst may only read the de-identified views.
 pub(super) fn roles(wanted: &Wanted<'_>) -> [Role; 2] {
     let on = |collection: &str, actions: &[&str]| privilege(&wanted.database, collection, actions);
     let mut loader = vec![
@@ -63,6 +64,9 @@ pub(super) fn roles(wanted: &Wanted<'_>) -> [Role; 2] {
     ];
     let folded = folded_collections(wanted.spec, &wanted.collection);
     loader.extend(folded.iter().map(|name| on(name, &FOLDING)));
+    if wanted.spec.is_of_messages() {
+        loader.push(on(&rejected_of(&wanted.collection), &LOADING));
+    }
     let views = std::iter::once(view_name(&wanted.collection)).chain(view_names(wanted.spec));
     let analyst = views.map(|view| on(&view, &READING)).collect();
     [Role { name: LOADER_ROLE, privileges: loader }, Role { name: ANALYST_ROLE, privileges: analyst }]
@@ -84,7 +88,8 @@ fn loading(database: &str, collection: &str) -> Vec<Vec<Document>> {
     } else {
         vec![load]
     };
-    vec![of_collection, vec![privilege(database, &notes_of(collection), &FOLDING)]]
+    let of_rejected = vec![privilege(database, &rejected_of(collection), &LOADING)];
+    vec![of_collection, vec![privilege(database, &notes_of(collection), &FOLDING)], of_rejected]
 }
 
 fn privilege(database: &str, collection: &str, actions: &[&str]) -> Document {

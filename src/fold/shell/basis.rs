@@ -93,6 +93,11 @@ impl Basis {
         Ok(known)
     }
 
+    /// Returns the record of the earlier folds without the checks of [`known`](Self::known).
+    pub(super) async fn last(&self) -> Result<Option<FoldRecord>, FoldError> {
+        Ok(self.ledger.fold_record().await?)
+    }
+
     /// Fails if a collection of the state has documents of another program. Called only before the first fold: after
     /// it, documents of another program do not stop a fold.
     async fn refuse_foreign(&self) -> Result<(), FoldError> {

@@ -20,6 +20,7 @@ mod merging;
 mod notes;
 mod spool;
 mod store;
+mod turn;
 mod walk;
 mod write;
 
@@ -37,6 +38,7 @@ use basis::Basis;
 pub use error::FoldError;
 pub use indexes::{indexes, is_folded, missing_indexes};
 use store::Store;
+pub use turn::Turn;
 pub use walk::{Checked, StateCounts, StateDifference, check};
 
 /// If more new messages than this are found, and they are more than a quarter of all messages, all messages are

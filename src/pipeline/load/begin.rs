@@ -37,7 +37,11 @@ impl<'a> Load<'a> {
             notes.extend(lane.find_shards(options.drop).await?);
         }
         let folding = if scope.is_part() { Folding::None } else { Folding::plan(plan, &targets, options).await? };
-        let account = Account::open(plan, options.rejects.as_deref())?;
+        let account = if options.lists_rejects {
+            Account::listing(plan)
+        } else {
+            Account::open(plan, options.rejects.as_deref())?
+        };
         let mut sources = scope.sources(plan)?;
         if options.drop {
             for lane in &targets {
@@ -98,7 +102,7 @@ impl<'a> Load<'a> {
             return Ok(false);
         }
         self.claim().await?;
-        if self.document.targets().iter().all(|state| state.first_load) {
+        if self.plan.is_read_once() || self.document.targets().iter().all(|state| state.first_load) {
             return Ok(false);
         }
         let Some(prior) = self.ledger.find(&self.document.key).await.map_err(reading)? else { return Ok(false) };
@@ -199,10 +203,15 @@ impl<'a> Load<'a> {
             self.document.key = self.document.present_key();
             self.claim().await?;
         }
-        let left = self.ledger.reject_files(&self.document.key).await.map_err(reading)?;
+        // The key of a load that can be read only once is random, so no other load has it.
+        let is_unique = self.plan.is_read_once();
+        let left =
+            if is_unique { Vec::new() } else { self.ledger.reject_files(&self.document.key).await.map_err(reading)? };
         let left = left.into_iter().map(|(load, state)| LeftFile { load: load.to_string(), state }).collect();
         self.account.rejects.register(&self.document, left)?;
-        self.ledger.supersede(&self.document.key, self.document.id, self.document.fence).await.map_err(keeping)?;
+        if !is_unique {
+            self.ledger.supersede(&self.document.key, self.document.id, self.document.fence).await.map_err(keeping)?;
+        }
         if let Some(claim) = &self.claim {
             claim.guard().confirm().await.map_err(keeping)?;
         }

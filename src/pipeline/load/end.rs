@@ -194,6 +194,7 @@ impl Load<'_> {
             changes: summary::changes(&read.tallies, &self.plan.kinds),
             warnings: summary::warnings(&read.tallies, &self.plan.kinds),
             reject_files: self.account.rejects.files(),
+            listed_rejects: self.account.listed.clone(),
             continued_after: self.continued_after,
             notes: self.notes.iter().chain(self.account.rejects.notes()).cloned().collect(),
             ..LoadSummary::default()

@@ -15,6 +15,8 @@ use crate::report::summary::FileOfRejects;
 pub(in crate::pipeline) enum RejectWriter<'a> {
     Files(Rejects<'a>),
     Objects(ObjectRejects<'a>),
+    /// No reject files are written.
+    None,
 }
 
 impl<'a> RejectWriter<'a> {
@@ -46,6 +48,7 @@ impl<'a> RejectWriter<'a> {
                 objects.register(load.id.to_string(), load.fence);
                 Ok(())
             }
+            Self::None => Ok(()),
         }
     }
 
@@ -53,7 +56,7 @@ impl<'a> RejectWriter<'a> {
     pub(in crate::pipeline) fn check_named(&mut self) -> Result<(), Error> {
         match self {
             Self::Files(files) => files.check_named(),
-            Self::Objects(_) => Ok(()),
+            Self::Objects(_) | Self::None => Ok(()),
         }
     }
 
@@ -62,6 +65,7 @@ impl<'a> RejectWriter<'a> {
         match self {
             Self::Files(files) => files.slots_of(source),
             Self::Objects(objects) => objects.files_of(source),
+            Self::None => 0..0,
         }
     }
 
@@ -73,6 +77,7 @@ impl<'a> RejectWriter<'a> {
         match self {
             Self::Files(files) => files.resume(load),
             Self::Objects(objects) => objects.resume(load),
+            Self::None => Ok(Resumed::Yes),
         }
     }
 
@@ -85,7 +90,7 @@ impl<'a> RejectWriter<'a> {
         match self {
             Self::Files(files) => files.prepare(slot),
             // The names of objects contain the load, so the ledger need not record them first.
-            Self::Objects(_) => Ok(false),
+            Self::Objects(_) | Self::None => Ok(false),
         }
     }
 
@@ -97,6 +102,7 @@ impl<'a> RejectWriter<'a> {
         match self {
             Self::Files(files) => files.append(slot, lines),
             Self::Objects(objects) => objects.append(slot, lines),
+            Self::None => Ok(()),
         }
     }
 
@@ -115,6 +121,7 @@ impl<'a> RejectWriter<'a> {
         match self {
             Self::Files(files) => files.finish(),
             Self::Objects(objects) => objects.finish(),
+            Self::None => Ok(()),
         }
     }
 
@@ -137,6 +144,7 @@ impl<'a> RejectWriter<'a> {
         match self {
             Self::Files(files) => files.states(),
             Self::Objects(objects) => objects.states(),
+            Self::None => Vec::new(),
         }
     }
 
@@ -145,6 +153,7 @@ impl<'a> RejectWriter<'a> {
         match self {
             Self::Files(files) => files.files(),
             Self::Objects(objects) => objects.listed(),
+            Self::None => Vec::new(),
         }
     }
 
@@ -154,6 +163,7 @@ impl<'a> RejectWriter<'a> {
         match self {
             Self::Files(files) => files.left_by(load),
             Self::Objects(objects) => objects.left_by(load),
+            Self::None => Vec::new(),
         }
     }
 
@@ -162,6 +172,7 @@ impl<'a> RejectWriter<'a> {
         match self {
             Self::Files(files) => &files.notes,
             Self::Objects(objects) => &objects.notes,
+            Self::None => &[],
         }
     }
 }

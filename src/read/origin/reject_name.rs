@@ -74,6 +74,11 @@ pub(crate) fn is_reject_path(path: &Path) -> bool {
     split(path).1 > 0
 }
 
+/// If this is the name of a reject file, returns the name of its source.
+pub(crate) fn source_of_rejects(name: &OsStr) -> Option<&OsStr> {
+    base_and_number(name.as_bytes()).map(|(base, _)| OsStr::from_bytes(base))
+}
+
 /// Splits the path of a reject file into the path of its source and its number. For any other path, the number is 0.
 fn split(path: &Path) -> (&OsStr, usize) {
     let path = path.as_os_str();
@@ -133,6 +138,10 @@ mod tests {
         for name in ["a.rejects.csv", "d/a.csv.rejects.csv", "a.csv.rejects.2.csv", "a.csv.2.rejects.csv"] {
             assert!(is_reject_path(Path::new(name)), "{name}");
         }
+        let source =
+            |name: &str| source_of_rejects(OsStr::new(name)).map(|source| source.to_string_lossy().into_owned());
+        assert_eq!(source("a.hl7.rejects.2.csv").as_deref(), Some("a.hl7"));
+        assert_eq!(source("a.hl7"), None);
         for number in 1..12 {
             assert!(is_reject_path(&reject_path(Path::new("a.csv"), number, RejectKind::Rows)), "{number}");
         }

@@ -25,6 +25,9 @@ const ONLY_PARSED: &[(&str, &str)] = &[
     (" -p ", "asks for a password"),
     (" > ~/", "writes into the home directory"),
     ("medlift runs show ", "needs the id of a load"),
+    ("medlift watch ", "runs until it is stopped"),
+    ("medlift listen ", "runs until it is stopped"),
+    ("medlift send ", "needs a receiver"),
 ];
 
 /// Beginnings of commands of other programs that are not checked.

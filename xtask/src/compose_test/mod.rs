@@ -87,6 +87,9 @@ fn test(stack: &Stack) -> Result<()> {
     let plan = stack.compose(&["run", "--rm", "provision", "provision", "--plan"])?;
     expect(plan.contains("nothing to do"), "provisioning has nothing left to do")?;
     stack.wait_until_healthy("mongo")?;
+    step("a feed: it is healthy when the database takes writes");
+    stack.compose(&["up", "-d", "feed"])?;
+    stack.wait_until_healthy("feed")?;
     step("run the integration tests in the stack's network");
     stack.compose(&["build", "tests"])?;
     stack.compose(&["run", "--rm", "tests"])?;
