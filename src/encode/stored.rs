@@ -158,18 +158,15 @@ pub(crate) fn whole_of<'a>(document: &'a [u8], name: &str) -> Option<Cow<'a, [u8
     }
 }
 
-/// Returns the FHIR resource in the field `name` of a document as an entry of a Bundle. The URL of the entry has the id
-/// if this is a UUID, because other resources can then refer to it by `urn:uuid:`. Returns `None` if the document has
-/// no resource.
-pub(crate) fn entry_of(document: &[u8], name: &str) -> Option<Vec<u8>> {
-    let document = RawDocument::from_bytes(document).ok()?;
-    let RawBsonRef::Document(resource) = value_at(document, name)? else { return None };
-    let id = document.get_str("id").ok().filter(|id| !has_id(resource) || bson::Uuid::parse_str(id).is_ok());
-    write_entry(resource, id)
+/// Returns a FHIR resource as an entry of a Bundle. If other resources can refer to it by `urn:uuid:` and its id, give
+/// its `id`. The URL of the entry then has the id, if this is a UUID or the resource itself has none.
+pub(crate) fn entry_of(resource: &RawDocument, id: Option<&str>) -> Option<Vec<u8>> {
+    let is_uuid = |id: &str| id.len() == 36 && bson::Uuid::parse_str(id).is_ok();
+    write_entry(resource, id.filter(|id| !has_id(resource) || is_uuid(id)))
 }
 
 /// Returns true if a resource has an id of its own.
-fn has_id(resource: &RawDocument) -> bool {
+pub(crate) fn has_id(resource: &RawDocument) -> bool {
     let id = resource.get("id").ok().flatten().and_then(RawBsonRef::as_str);
     id.is_some_and(|id| !id.trim().is_empty())
 }

@@ -6,13 +6,17 @@
 
 mod filter;
 mod rows;
+mod urls;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub use filter::filter_doubts;
 use rows::Rows;
+use urls::{LinkField, Targets};
 
+use crate::encode::fit;
 use crate::outputs::{Output, PRIVATE_MODE, write_hint};
 use crate::parse::DateFormat;
 use crate::spec::Spec;
@@ -139,16 +143,34 @@ pub async fn export(
     let (before, after) = options.format.frame();
     let mut before = Some(before);
     let mut exported = Exported::default();
+    let mut targets = Targets::default();
+    if options.format == ExportFormat::Bundle && options.limit != Some(0) {
+        note_targets(scans, &mut targets).await?;
+    }
     for (scan, spec) in scans {
         let limit = options.limit.map(|limit| limit.saturating_sub(exported.written));
         let options = ExportOptions { limit, ..options.clone() };
-        let rows = Rows::new(spec, &options).after(before.take(), exported.written > 0);
+        let rows = Rows::new(spec, &options, &mut targets).after(before.take(), exported.written > 0);
         exported.add(export_one(scan, rows, &mut output).await?);
     }
     write(&mut output, after)?;
     let path = output.path().to_owned();
     output.finish().map_err(|cause| ExportError::Write { path, cause })?;
     Ok(exported)
+}
+
+/// Reads all documents, and notes where their references lead.
+async fn note_targets(scans: &[(Scan, Spec)], targets: &mut Targets) -> Result<(), ExportError> {
+    for (scan, spec) in scans {
+        let (Some(whole), links) = (spec.whole(), LinkField::all(spec)) else { continue };
+        // Only the documents that are written count for the progress.
+        let mut scan = scan.clone().counted_by(&Arc::default()).range(Range::default());
+        while let Some(batch) = scan.next_batch().await? {
+            let fitting = batch.documents().filter(|document| fit(document, spec).is_ok());
+            fitting.for_each(|document| _ = targets.note(document, &links, &whole.name));
+        }
+    }
+    Ok(())
 }
 
 async fn export_one(scan: &Scan, mut rows: Rows<'_>, output: &mut Output) -> Result<Exported, ExportError> {

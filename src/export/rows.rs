@@ -2,9 +2,10 @@
 
 use bson::RawDocument;
 
+use super::urls::{LinkField, Targets};
 use super::{EXAMPLES_MAX, ExportFormat, ExportOptions, Exported, Foreign};
 use crate::encode::text::cell_texts;
-use crate::encode::{LINEAGE_FIELD, Misfit, Stored, entry_of, extended_json, fit, whole_of};
+use crate::encode::{LINEAGE_FIELD, Misfit, Stored, entry_of, extended_json, fit, has_id, whole_of};
 use crate::parse::{DELIMITERS, segment_end, write_line};
 use crate::spec::{FormatName, Spec};
 
@@ -18,6 +19,9 @@ pub(super) struct Rows<'a> {
     ready: Vec<u8>,
     /// True if the file already has an entry of a Bundle.
     has_entries: bool,
+    /// The targets of all references, for a Bundle.
+    targets: &'a mut Targets,
+    links: Vec<LinkField>,
     exported: Exported,
     /// Number of documents that could not be written. Always 0 if the option `skip_foreign` is true.
     refused: u64,
@@ -25,7 +29,7 @@ pub(super) struct Rows<'a> {
 
 impl<'a> Rows<'a> {
     /// Creates the lines of an empty file: the header for CSV, nothing for other formats.
-    pub(super) fn new(spec: &'a Spec, options: &'a ExportOptions) -> Self {
+    pub(super) fn new(spec: &'a Spec, options: &'a ExportOptions, targets: &'a mut Targets) -> Self {
         let mut ready = Vec::new();
         let columns = spec.columns();
         let is_shown: Vec<bool> = columns.iter().map(|column| !spec.is_derived(column)).collect();
@@ -39,7 +43,9 @@ impl<'a> Rows<'a> {
                 });
             write_header(names, delimiter, &mut ready);
         }
-        Self { spec, is_shown, options, ready, has_entries: false, exported: Exported::default(), refused: 0 }
+        let links = if options.format == ExportFormat::Bundle { LinkField::all(spec) } else { Vec::new() };
+        let exported = Exported::default();
+        Self { spec, is_shown, options, ready, has_entries: false, targets, links, exported, refused: 0 }
     }
 
     /// Puts `before` in front of the lines. `has_entries` is true if the file already has an entry of a Bundle.
@@ -124,9 +130,21 @@ impl<'a> Rows<'a> {
 
     /// Adds the resource of a document as an entry of a Bundle. A comma is before all entries but the first.
     fn push_entry(&mut self, document: &[u8]) -> Result<(), Misfit> {
-        fit(document, self.spec)?;
-        let whole = self.spec.whole().and_then(|field| entry_of(document, &field.name));
-        let entry = whole.ok_or_else(no_whole)?;
+        let parts = fit(document, self.spec)?;
+        let name = &self.spec.whole().ok_or_else(no_whole)?.name;
+        let resource = parts.get_document(name).map_err(|_| no_whole())?;
+        if self.targets.note(document, &self.links, name) {
+            let problem = "it was changed during the export; run the command again";
+            return Err(Misfit { field: name.clone(), problem });
+        }
+        let kind = resource.get_str("resourceType").unwrap_or_default();
+        let id = parts.get_str("id").ok().filter(|id| self.targets.lead_to(kind, id));
+        if id.is_none() && !has_id(resource) {
+            let problem = "a reference by UUID would lead to it, but it leads to another resource or to none in the \
+                           database; export as FHIR (--type fhir) instead";
+            return Err(Misfit { field: name.clone(), problem });
+        }
+        let entry = entry_of(resource, id).ok_or_else(no_whole)?;
         if self.has_entries {
             self.ready.extend_from_slice(b",\n");
         }

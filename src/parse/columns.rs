@@ -88,6 +88,30 @@ impl Columns {
         }
     }
 
+    /// Returns the key of an array's path, if the spec reads items of the array.
+    pub(super) fn array_key(&self, path: &str) -> Option<String> {
+        if self.items.is_empty() {
+            return None;
+        }
+        Some(column_key(path)).filter(|key| self.items.contains_key(key))
+    }
+
+    /// Returns the first column of the spec that reads items of the array with this key.
+    pub(super) fn first_over(&self, array: &str) -> Option<usize> {
+        self.inside(array, '[').min()
+    }
+
+    /// Returns true if the spec also reads a value of an object that has the place of the array with this key. Such a
+    /// spec is for sources in which a single item is not in an array.
+    pub(super) fn can_be_object(&self, array: &str) -> bool {
+        self.inside(array, '.').next().is_some()
+    }
+
+    fn inside<'s>(&'s self, array: &'s str, bracket: char) -> impl Iterator<Item = usize> + 's {
+        let is_inside = move |path: &str| path.strip_prefix(array).is_some_and(|rest| rest.starts_with(bracket));
+        self.by_column.iter().filter(move |(path, _)| is_inside(path)).flat_map(|(_, columns)| columns).copied()
+    }
+
     /// Returns the items that the spec reads of a value of JSON, each with its path. `path` is the path of the value.
     /// Returns nothing if the value is not an array, or if the spec does not read its items one by one.
     pub(super) fn items_in<'v>(&self, path: &str, value: &'v str) -> Vec<(String, &'v str)> {

@@ -198,6 +198,12 @@ pub enum LayoutError {
         /// The column as the spec names it.
         column: String,
     },
+    /// The path of a column has a wrong item in brackets.
+    #[error("the path `{column}` has a wrong item in brackets: write [0] for the first item, and [*] for all items")]
+    WrongItem {
+        /// The column as the spec names it.
+        column: String,
+    },
     /// The dates of a column fit two formats, day-first and month-first.
     #[error(
         "the dates of column `{column}` fit both {first} and {second} (03/04/2024 can be 3 April or 4 March); \

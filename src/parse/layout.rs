@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::columns::{Columns, check_columns, check_twice, is_named, sources_of, unknown};
+use super::columns::{Columns, check_columns, check_twice, is_named, sources_of, spellings, unknown};
 use super::csv::{read_header, row_rules};
 use super::dates::{DateFormat, Decision, Evidence};
 use super::hl7::Charset;
@@ -11,6 +11,7 @@ use super::items::Arrays;
 use super::thousands::{Marks, decimal_mark};
 use super::{Cells, Dialect, Format, LayoutError, Parser, REJECT_COLUMNS, json};
 use crate::read::RowSpan;
+use crate::spec::json_path::has_wrong_item;
 use crate::spec::{Column, Field, FieldType, FormatName, Node, Sign, SourceFormat, Spec, Zone, column_key};
 
 /// The layout of a source says which cell of a row belongs to which field, and in which format its dates are written.
@@ -178,6 +179,10 @@ impl Layout {
         sample: &[u8],
     ) -> Result<Self, LayoutError> {
         let slots = json::Slots::new(columns, &spec.fields);
+        let mut paths = columns.iter().flat_map(spellings);
+        if let Some(column) = paths.find(|path| has_wrong_item(path)) {
+            return Err(LayoutError::WrongItem { column: column.to_owned() });
+        }
         if let Some(column) = json::without_place_for_all(spec, columns) {
             return Err(LayoutError::SeveralValues { column });
         }

@@ -97,6 +97,18 @@ fn read_item(text: &str) -> Result<Step, PathError> {
     item.parse().ok().filter(|_| is_number).map(Step::Item).ok_or(wrong)
 }
 
+/// Returns true if the name of a column has brackets that look like an item, but are not written as `[0]` or `[*]`, for
+/// example `[00]`, `[-1]` or `[ 0 ]`. Other texts in brackets, as in `weight[kg]`, are a part of the name.
+pub(crate) fn has_wrong_item(column: &str) -> bool {
+    column.split('[').skip(1).any(|rest| {
+        let item = rest.split_once(']').map_or(rest, |(item, _)| item);
+        let digits = item.trim().trim_start_matches(['+', '-']);
+        let looks_like_item = digits == "*" || !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        let is_canonical = item == "*" || item.parse::<u32>().is_ok_and(|number| number.to_string() == item);
+        looks_like_item && !(is_canonical && rest.contains(']'))
+    })
+}
+
 impl fmt::Display for Path {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, step) in self.steps.iter().enumerate() {
@@ -115,6 +127,17 @@ impl fmt::Display for Path {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_item_is_written_in_one_way() {
+        for column in ["a[00].x", "a[-1]", "a[+1]", "a[ 0 ].x", "a[99999999999999999999]", "a[0", "a[* ]", "a[0].b[01]"]
+        {
+            assert!(has_wrong_item(column), "{column}");
+        }
+        for column in ["a", "a[0].x", "a[*].b[12]", "weight[kg]", "dose [0.5 mg]", "a[0][1]", "a[", "a[]"] {
+            assert!(!has_wrong_item(column), "{column}");
+        }
+    }
 
     #[test]
     fn a_path_names_keys_items_and_what_is_read() {

@@ -10,8 +10,8 @@ use super::machine::Limits;
 /// The semaphore counts KiB, because it cannot count the bytes of large loads.
 const UNIT_BYTES: usize = 1 << 10;
 
-/// The number of bytes that the documents of all commands under way may have together. All clones share it. It is enough
-/// for all commands of one collection, and one more.
+/// The number of bytes that the documents and queries of all commands under way may have together. All clones share it.
+/// It is enough for all commands of one collection, and one more. Queries that wait for their command are not counted.
 #[derive(Debug, Clone)]
 pub struct Budget {
     free: Arc<Semaphore>,

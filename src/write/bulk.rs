@@ -115,6 +115,12 @@ impl Parcel {
         commands
     }
 
+    /// Returns the size of all documents and queries.
+    fn bytes(&self) -> usize {
+        let documents: usize = self.records().map(|(_, entry)| entry.len as usize).sum();
+        documents + self.queries.iter().map(|query| query.as_bytes().len()).sum::<usize>()
+    }
+
     /// Returns each record with its chunk.
     fn records(&self) -> impl Iterator<Item = (&KindChunk, &Entry)> {
         self.members.iter().map(|member| {
@@ -159,16 +165,15 @@ impl Bulk {
         Self { guard: Some(guard), ..self }
     }
 
-    /// Makes commands wait until the budget, if there is one, is large enough for their documents.
+    /// Makes commands wait until the budget, if there is one, is large enough for their documents and queries.
     #[must_use]
     pub fn within(self, budget: Option<Budget>) -> Self {
         Self { budget, ..self }
     }
 
-    /// Waits until the budget is large enough for the documents of a parcel.
+    /// Waits until the budget is large enough for the documents and queries of a parcel.
     async fn take(&self, parcel: &Parcel) -> Option<SemaphorePermit<'_>> {
-        let bytes = parcel.records().map(|(_, entry)| entry.len as usize).sum();
-        self.budget.as_ref()?.take(bytes).await
+        self.budget.as_ref()?.take(parcel.bytes()).await
     }
 
     /// Makes [`holds_at_least`](Self::holds_at_least) count the documents one by one. For a sharded collection, the
@@ -482,6 +487,15 @@ mod tests {
         check([1; 11], &[11]);
         check([2; 11], &[7, 11]);
         check([9, 9, 9, 1, 1, 1, 9, 1, 1, 1, 14], &[1, 2, 6, 10, 11]);
+    }
+
+    #[test]
+    fn the_size_of_a_parcel_includes_its_queries() {
+        let documents = 11 * document(0).as_bytes().len();
+        assert_eq!(parcel().bytes(), documents);
+        let query = rawdoc! { "a": "x".repeat(1000) };
+        let bytes = query.as_bytes().len();
+        assert_eq!(parcel().with_queries(|_| Arc::new(query.clone())).bytes(), documents + 11 * bytes);
     }
 
     fn document(number: u8) -> RawDocumentBuf {

@@ -250,6 +250,9 @@ fn several_bundles_arrays_and_single_resources_are_read() {
             "{name}: {}",
             summary["total"]
         );
+        // Indexes and validators of several collections are made at the same time, in one phase.
+        let phases = summary["phases"].to_string();
+        assert!(phases.contains("indexes") && !phases.contains("validator"), "{phases}");
     }
     let lines = format!("{}\n", patient("s1"));
     let run = medlift([
@@ -423,6 +426,53 @@ fn an_exported_bundle_gives_the_same_documents() {
     assert_eq!(serde_json::from_str::<Json>(&none).expect("JSON")["entry"], serde_json::json!([]));
     let refused = place.run(&["export", "--type", "bundle", "--spec", "hl7v2"]).expect_code(2);
     assert!(refused.stderr.contains("--type bundle is for FHIR resources"), "{}", refused.stderr);
+}
+
+/// The `fullUrl` of one Bundle can be the id of a resource in another. In the exported Bundle, a reference must not lead
+/// to this other resource.
+#[test]
+fn an_exported_bundle_leads_no_reference_to_another_resource() {
+    let (place, other) = (Place::new("fhir_mixed"), Place::new("fhir_mixed_to"));
+    let shared = UUIDS[0];
+    let entry = |url: &str, resource: &str| format!(r#"{{"fullUrl":"urn:uuid:{url}","resource":{{{resource}}}}}"#);
+    let bundle = |entries: &[String]| {
+        format!(r#"{{"resourceType":"Bundle","type":"collection","entry":[{}]}}"#, entries.join(","))
+    };
+    let condition = entry(
+        UUIDS[1],
+        &format!(r#""resourceType":"Condition","id":"c","subject":{{"reference":"urn:uuid:{shared}"}}"#),
+    );
+    let first = bundle(&[entry(shared, r#""resourceType":"Patient","id":"a""#), condition]);
+    let second = bundle(&[entry(shared, &format!(r#""resourceType":"Patient","id":"{shared}""#))]);
+    let source = place.write("two.json", format!("[{first},{second}]"));
+    let summary = place.load(&source, &SPEC, 0);
+    assert_eq!(total(&summary), [3, 3, 0, 0, 0, 0], "{}", summary["total"]);
+    let subject = |place: &Place| {
+        let condition = find(place, "Condition", doc! {});
+        condition.get_document("_search").unwrap().get("subject").cloned()
+    };
+    assert_eq!(subject(&place), Some("Patient/a".into()));
+    let path = place.dir.path().join("all.json");
+    export(&place, &["--type", "bundle", "--out", text(&path)]);
+    let summary = other.load(&path, &SPEC, 0);
+    assert_eq!(total(&summary), [3, 3, 0, 0, 0, 0], "{}", summary["total"]);
+    assert_eq!(subject(&other), Some(Bson::Null));
+    assert!(summary["sources"].to_string().contains("whose entry is not known: 1;"), "{}", summary["sources"]);
+    // The version whose reference has a target stays.
+    place.load(&path, &[&SPEC[..], &["--no-verify"]].concat(), 0);
+    assert_eq!(subject(&place), Some("Patient/a".into()));
+
+    // Without an id of its own, a resource needs its `fullUrl`.
+    let third = bundle(&[entry("p1", r#""resourceType":"Patient""#)]);
+    let first = first.replace(shared, "p1");
+    let (place, source) = (Place::new("fhir_mixed_ids"), format!("[{first},{third}]"));
+    let source = place.write("two.json", source);
+    place.load(&source, &SPEC, 0);
+    let all = [&["export"], &SPEC[..], &["--type", "bundle"]].concat();
+    let refused = place.run(&all);
+    assert!(refused.code != Some(0) && refused.stderr.contains("1 document of the collection"), "{}", refused.stderr);
+    let rest = place.run(&[&all[..], &["--skip-foreign"]].concat()).expect_code(0).stdout;
+    assert_eq!(serde_json::from_str::<Json>(&rest).unwrap()["entry"].as_array().unwrap().len(), 2);
 }
 
 const TWO_TYPES: &str = "name = 'two'\n[source]\ntype = 'fhir'\n\

@@ -44,7 +44,8 @@ fn foreign(document: &bson::Document) -> Vec<u8> {
 
 /// Exports these documents. Returns the text, whether the limit was reached, and the result.
 fn written(spec: &Spec, documents: &[Vec<u8>], options: &ExportOptions) -> (String, bool, Result<Exported, Foreign>) {
-    let mut rows = Rows::new(spec, options);
+    let mut targets = Targets::default();
+    let mut rows = Rows::new(spec, options, &mut targets);
     for document in documents {
         rows.push(document);
     }
@@ -265,7 +266,8 @@ fn read_back(spec: &Spec, file: &[u8], delimiter: Option<u8>, dates: &[DateForma
 fn exported(spec: &Spec, document: &[u8], format: ExportFormat, dates: &[DateFormat]) -> Vec<u8> {
     let dates = dates.iter().flat_map(|format| vec![Some(*format); spec.fields.len()]).collect();
     let options = ExportOptions { format, dates, limit: None, skip_foreign: false };
-    let mut rows = Rows::new(spec, &options);
+    let mut targets = Targets::default();
+    let mut rows = Rows::new(spec, &options, &mut targets);
     rows.push(document);
     let file = rows.ready().to_vec();
     let found = rows.finish().expect("an accepted record is written");

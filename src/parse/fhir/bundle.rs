@@ -101,6 +101,12 @@ impl BundleIds {
     }
 }
 
+/// Returns the id in a reference such as `urn:uuid:…`. UUIDs that differ only in letter case or hyphens give the same
+/// text.
+pub(crate) fn uuid_of(reference: &str) -> Option<String> {
+    uuid(reference).map(|id| bytes_of(id).map_or_else(|| id.to_owned(), text_of))
+}
+
 impl Url {
     fn of(text: &str) -> Self {
         uuid(text).and_then(bytes_of).map_or_else(|| Self::Text(text.into()), Self::Uuid)

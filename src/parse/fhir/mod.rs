@@ -19,6 +19,7 @@ mod tree;
 mod tests;
 
 pub use bundle::BundleIds;
+pub(crate) use bundle::uuid_of;
 pub(crate) use convert::NUMBER_SUBTYPE;
 pub(crate) use number::text_of as number_text;
 pub(super) use rows::Fhir;

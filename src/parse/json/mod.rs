@@ -6,7 +6,7 @@ mod value;
 mod walk;
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 
 use self::walk::walk;
@@ -181,9 +181,18 @@ impl Json {
         depth: usize,
         cells: &mut impl SetCells,
     ) -> Result<Option<(usize, Reject)>, usize> {
-        let mut filling = Filling { json: self, row: text, cells, collected: BTreeMap::new(), refusal: None };
+        let mut filling = Filling {
+            json: self,
+            row: text,
+            cells,
+            collected: BTreeMap::new(),
+            arrays: BTreeSet::new(),
+            item: 0,
+            items: 0,
+            refusal: None,
+        };
         walk(&text[start..], start, &mut |key, value| filling.take(&key, value.get(), depth))?;
-        for (slot, items) in std::mem::take(&mut filling.collected) {
+        for (slot, Collected { items, .. }) in std::mem::take(&mut filling.collected) {
             filling.set(slot, &Text::Owned(format!("[{items}]")));
         }
         Ok(filling.refusal)
@@ -236,42 +245,94 @@ struct Filling<'f, C> {
     json: &'f mut Json,
     row: &'f str,
     cells: &'f mut C,
-    /// The cells of columns such as `name[*].family`, each with the JSON texts of the values found so far.
-    collected: BTreeMap<usize, String>,
+    /// The cells of columns such as `name[*].family`, each with the values found so far.
+    collected: BTreeMap<usize, Collected>,
+    /// The arrays whose items were read: their paths, each with the item that contains the array.
+    arrays: BTreeSet<(String, u32)>,
+    /// The number of the innermost item that contains the value. 0 outside of items.
+    item: u32,
+    /// Number of items so far.
+    items: u32,
     /// The cell and the reject of the first value that cannot become a cell.
     refusal: Option<(usize, Reject)>,
 }
 
+/// The values of all items for one cell.
+struct Collected {
+    /// The JSON texts of the values, with commas between them.
+    items: String,
+    /// The path of the values.
+    path: String,
+    /// The number of the item that contains the last value.
+    item: u32,
+}
+
 impl<'f, C: SetCells> Filling<'f, C> {
     /// Sets the cells that get the value at `path`. If the value is an object and no cell gets it, does the same with
-    /// the values inside the object, and also with the items of an array if a column names them. `depth` is the number of objects and arrays around the value.
+    /// the values inside the object, and also with the items of an array if a column names them. `depth` is the number
+    /// of objects and arrays around the value.
     fn take(&mut self, path: &str, value: &'f str, depth: usize) -> Result<(), usize> {
         let slots = self.json.slots_of(path).len();
         let items = self.json.columns.items_in(path, value);
+        if let Some(array) = self.json.columns.array_key(path) {
+            self.check_array(array, value);
+        }
         if slots == 0 && items.is_empty() {
             return if is_nested(value) { self.descend(path, value, depth) } else { Ok(()) };
         }
         for place in 0..slots {
             let slot = self.json.slots_of(path)[place];
             if path.contains(ALL_ITEMS) {
-                self.collect(slot, value);
+                self.collect(slot, path, value);
             } else {
                 let text = self.text_of(value, slot);
                 self.set(slot, &text);
             }
         }
-        items.into_iter().try_for_each(|(path, item)| self.take(&path, item, depth + 1))
+        let outer = self.item;
+        for (path, item) in items {
+            self.items += 1;
+            self.item = self.items;
+            self.take(&path, item, depth + 1)?;
+        }
+        self.item = outer;
+        Ok(())
+    }
+
+    /// Refuses the row if a value whose items the spec reads is not an array, or if the array occurs twice. Otherwise
+    /// values would be lost, or those of two arrays mixed. `array` is the key of the array's path.
+    fn check_array(&mut self, array: String, value: &'f str) {
+        let Json { columns, slots, .. } = &*self.json;
+        let is_allowed =
+            value.starts_with('[') || value == "null" || value.starts_with('{') && columns.can_be_object(&array);
+        let slot = columns.first_over(&array).map(|column| slots.of_column[column]);
+        let is_first = self.arrays.insert((array, self.item));
+        let Some(slot) = slot.filter(|_| !is_first || !is_allowed) else { return };
+        if !self.cells.is_set(slot) {
+            self.set(slot, &Text::Borrowed(value));
+        }
+        let problem = "the spec reads items of an array here, but the value is not an array";
+        self.refuse(slot, if is_first { reject(None, Reason::NotJson, problem) } else { twice() });
     }
 
     /// Adds a value to the array of a cell. If the value is an array, adds its items.
-    fn collect(&mut self, slot: usize, value: &str) {
+    fn collect(&mut self, slot: usize, path: &str, value: &str) {
         let inside = value.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
         let items = inside.unwrap_or(value).trim();
-        let collected = self.collected.entry(slot).or_default();
-        if !collected.is_empty() && !items.is_empty() {
-            collected.push(',');
+        let (path, item) = (column_key(path), self.item);
+        let Some(known) = self.collected.get_mut(&slot) else {
+            self.collected.insert(slot, Collected { items: items.to_owned(), path, item });
+            return;
+        };
+        if known.item == item || known.path != path {
+            self.refuse(slot, twice());
+            return;
         }
-        collected.push_str(items);
+        known.item = item;
+        if !known.items.is_empty() && !items.is_empty() {
+            known.items.push(',');
+        }
+        known.items.push_str(items);
     }
 
     /// Returns the text of a value in the notation of a cell.
@@ -296,7 +357,7 @@ impl<'f, C: SetCells> Filling<'f, C> {
 
     fn set(&mut self, slot: usize, text: &Text<'f>) {
         if self.cells.is_set(slot) {
-            self.refuse(slot, reject(None, Reason::NotJson, "the object gives this field twice"));
+            self.refuse(slot, twice());
             return;
         }
         match text {
@@ -313,6 +374,10 @@ impl<'f, C: SetCells> Filling<'f, C> {
         let field = Some(self.json.slots.first_field[slot]);
         self.refusal.get_or_insert((slot, Reject { field, ..refusal }));
     }
+}
+
+fn twice() -> Reject {
+    reject(None, Reason::NotJson, "the object gives this field twice")
 }
 
 /// Returns a column whose path names several values, as in `name[*].family`, but that cannot have them: only a list or a

@@ -366,9 +366,57 @@ fn a_path_leads_through_arrays() {
         r#"{"id":4,"category":[{"coding":[{"code":"a"}, {"code":"b"}]},{},{"coding": [ ]},{"coding":[{"code":"c"}]}]}"#,
         &["4", "", "", "", "", r#"[{"code":"a"}, {"code":"b"},{"code":"c"}]"#],
     );
-    // A value that is not an array has no items.
-    check(r#"{"id":5,"name":{"family":"A"}}"#, &["5", "", "", "", "", ""]);
+    // Items can be null, and a key can have escapes.
+    check(r#"{"id":5,"name":[null,{"f\u0061mily":"A"},{}],"category":null}"#, &["5", "", "", r#"["A"]"#, "", ""]);
     assert!(layout.unknown.iter().any(|key| key == "name[0].use"), "{:?}", layout.unknown);
+}
+
+#[test]
+fn no_value_in_an_array_is_lost_or_mixed_with_others() {
+    let spec = Spec::from_toml(PATHS, "a test").unwrap();
+    let layout = bind_with(&spec, r#"{"id":1,"name":[{"family":"A"}]}"#, &LayoutOptions::default()).unwrap();
+    let check = |line: &str, expected: &str| {
+        let (parsed, cells) = rows(&spec, &layout, line.as_bytes()).remove(0);
+        let refusal = parsed.expect_err(line);
+        assert!(refusal.message.contains(expected), "{line}: {refusal:?}");
+        assert!(cells.iter().any(|cell| cell.starts_with('\u{fffd}')), "{line}: {cells:?}");
+    };
+    for line in [
+        r#"{"id":1,"name":[{},{"family":"A","family":"B"}]}"#,
+        r#"{"id":1,"name":[{},{"family":"A","Family":null}]}"#,
+        r#"{"id":1,"name":[{"family":"A"}],"Name":[{"family":"B"}]}"#,
+        r#"{"id":1,"name":[],"name":[{"family":"B"}]}"#,
+        r#"{"id":1,"name":null,"name":[{"family":"B"}]}"#,
+        r#"{"id":1,"category":[{"coding":[{"code":"a"}],"coding":[{"code":"b"}]}]}"#,
+        r#"{"id":1,"name":[{},{"given":["A","B"],"given":["C"]}]}"#,
+    ] {
+        check(line, "twice");
+    }
+    for line in [
+        r#"{"id":1,"name":{"family":"A"}}"#,
+        r#"{"id":1,"name":"A"}"#,
+        r#"{"id":1,"name":[{},{"given":"A"}]}"#,
+        r#"{"id":1,"category":{"coding":[{"code":"a"}]}}"#,
+    ] {
+        check(line, "not an array");
+    }
+}
+
+#[test]
+fn a_spec_can_read_a_single_item_with_and_without_its_array() {
+    let toml = "name = 'x'\n[[field]]\nname = 'family'\ncolumn = 'name[0].family'\naliases = ['name.family']\n\
+                type = 'string'\nprivacy = 'none'\n[[field]]\nname = 'all'\ncolumn = 'a[*].b[*].c'\nrepeats = true\n\
+                type = 'string'\npresence = 'optional'\nprivacy = 'none'\n";
+    let spec = Spec::from_toml(toml, "a test").unwrap();
+    let layout = bind_with(&spec, r#"{"name":[{"family":"A"}]}"#, &LayoutOptions::default()).unwrap();
+    for (line, expected) in [
+        (r#"{"name":{"family":"A"}}"#, ["A", ""]),
+        (r#"{"name":[{"family":"A"}],"a":[{"b":[{"c":1},{"c":2}]},null,{"b":[{"c":3}]}]}"#, ["A", "[1,2,3]"]),
+    ] {
+        assert_eq!(rows(&spec, &layout, line.as_bytes()), [(Ok(()), expected.map(str::to_owned).to_vec())], "{line}");
+    }
+    let twice = r#"{"name":[{"family":"A"}],"a":[{"b":[{"c":1}]},{"b":[{"c":2,"c":3}]}]}"#;
+    assert!(rows(&spec, &layout, twice.as_bytes())[0].0.is_err());
 }
 
 #[test]
@@ -376,6 +424,25 @@ fn a_required_path_through_an_array_must_occur_in_the_source() {
     let spec = Spec::from_toml(PATHS, "a test").unwrap();
     let found = bind_with(&spec, r#"{"id":1,"name":[]}"#, &LayoutOptions::default());
     assert!(matches!(found, Err(LayoutError::MissingColumns { missing, .. }) if missing == ["name[0].family"]));
+}
+
+#[test]
+fn a_wrong_item_in_a_path_is_refused() {
+    let toml = |source: &str, column: &str| {
+        format!(
+            "name = 'x'\n{source}[[field]]\nname = 'id'\ncolumn = '{column}'\ntype = 'string'\npresence = 'optional'\n\
+             privacy = 'none'\n"
+        )
+    };
+    let json = "[source]\ntype = 'json'\n";
+    let problem = Spec::from_toml(&toml(json, "a[00].b"), "a test").unwrap_err().to_string();
+    assert!(problem.contains("`a[00].b` has a wrong item in brackets"), "{problem}");
+    assert!(Spec::from_toml(&toml(json, "weight[kg]"), "a test").is_ok());
+    // A column of a CSV can have such a name.
+    let spec = Spec::from_toml(&toml("", "a[00]"), "a test").unwrap();
+    assert!(bind_with(&spec, "a[00]\n1\n", &LayoutOptions::default()).is_ok());
+    let found = bind_with(&spec, r#"{"id":1,"a[00]":1}"#, &LayoutOptions::default());
+    assert_eq!(found.err(), Some(LayoutError::WrongItem { column: "a[00]".to_owned() }));
 }
 
 #[test]

@@ -107,9 +107,15 @@ impl Load<'_> {
     /// summary, by kind of document.
     pub(super) async fn finish_collections(&self, progress: &Progress) -> Result<Vec<Vec<String>>, Error> {
         let is_divided = self.plan.spec.is_divided();
+        progress.enter(Phase::Indexes);
+        let is_only = self.targets.len() == 1;
         let finish = async |(lane, state): (&LoadTarget<'_>, TargetState)| {
             // Most sources have resources of only a few types. A type without resources gets no collection.
-            if is_divided && state.counts.read == 0 { Ok(Vec::new()) } else { lane.finish(&state, progress).await }
+            if is_divided && state.counts.read == 0 {
+                Ok(Vec::new())
+            } else {
+                lane.finish(&state, is_only, progress).await
+            }
         };
         stream::iter(self.targets.iter().zip(self.document.targets()))
             .map(finish)
@@ -325,9 +331,9 @@ impl Load<'_> {
 impl LoadTarget<'_> {
     /// Builds the indexes and attaches the validator, if this is a first load (a load into an empty collection), or if
     /// a first load of this collection did not complete. Any other load only reports what is missing. Returns notes for
-    /// the summary.
-    async fn finish(&self, load: &TargetState, progress: &Progress) -> Result<Vec<String>, Error> {
-        progress.enter(Phase::Indexes);
+    /// the summary. Several collections are finished at the same time. Their validators belong to the phase of the
+    /// indexes, so `is_only` is false.
+    async fn finish(&self, load: &TargetState, is_only: bool, progress: &Progress) -> Result<Vec<String>, Error> {
         let (target, spec) = (&self.target, self.spec);
         let command = schema::provision_command(target, spec);
         let state = match schema::read(target).await {
@@ -358,7 +364,9 @@ impl LoadTarget<'_> {
         };
         let waiting = |text: &str| progress.say(text);
         let indexes = note_of(build_indexes(target, spec, waiting).await, built, "indexes were not built", &command)?;
-        progress.enter(Phase::Validator);
+        if is_only {
+            progress.enter(Phase::Validator);
+        }
         let attached = schema::attach(target, spec, waiting).await;
         let replaced = state.other_validator(spec).map_or_else(String::new, |other| format!("; it replaces {other}"));
         let attached_note = format!("validator attached{replaced}");

@@ -95,6 +95,9 @@ fn has_batches(source: &SourcePlan, size: u64) -> Result<bool, Error> {
         if std::iter::once(0).chain(ends).chain(frames).any(|at| begins_batch_segment(&window[at..])) {
             return Ok(true);
         }
+        if window.is_empty() {
+            break;
+        }
         let end = start + window.len() as u64;
         start = if end < size { end.saturating_sub(OVERLAP).max(start + 1) } else { end };
     }

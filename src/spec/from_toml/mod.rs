@@ -14,6 +14,7 @@ mod source;
 
 use self::names::Names;
 use self::source::{Source, Table};
+use super::json_path::has_wrong_item;
 use super::spelling::same_column;
 use super::{Column, Dataset, Field, FormatName, Group, Index, Node, SourceFormat, Spec, SpecError};
 use crate::namespace::{collection_fault, is_of_ledger};
@@ -220,6 +221,16 @@ impl<'t> Parts<'t> {
     }
 }
 
+/// Notes an error if a column of a JSON source has a wrong item in brackets.
+fn check_items(table: &Table<'_>, key: &str, column: &str, aliases: &[String]) {
+    if let Some(wrong) =
+        std::iter::once(column).chain(aliases.iter().map(String::as_str)).find(|path| has_wrong_item(path))
+    {
+        let problem = format!("`{wrong}` has a wrong item in brackets");
+        table.add(table.wrong(key, problem, "write `[0]` for the first item, and `[*]` for all items"));
+    }
+}
+
 /// Reads the fields and groups of one kind of document, and notes all errors. `markers` is the table with the null
 /// markers.
 fn parts<'t>(table: &Table<'t>, markers: &Table<'t>, format: SourceFormat) -> Option<Parts<'t>> {
@@ -231,6 +242,16 @@ fn parts<'t>(table: &Table<'t>, markers: &Table<'t>, format: SourceFormat) -> Op
     let mut parts = Parts { tables, ..Parts::default() };
     parts.untyped = read.iter().filter(|read| !read.is_typed).map(|read| read.field.name.clone()).collect();
     parts.fields = read.into_iter().map(|read| read.field).collect();
+    if format.format == Some(FormatName::Json) {
+        let fields = parts
+            .fields
+            .iter()
+            .zip(&parts.tables)
+            .map(|(field, table)| (table, "column", &field.column, &field.aliases));
+        let groups = groups.iter().flatten().zip(&group_tables);
+        let groups = groups.map(|(group, table)| (table, "repeats", &group.column, &group.aliases));
+        fields.chain(groups).for_each(|(table, key, column, aliases)| check_items(table, key, column, aliases));
+    }
     // The errors of `[patient]` are noted even if a group cannot be read.
     if groups.is_none() {
         patient::read(table, &parts.fields, &[]);
