@@ -12,6 +12,7 @@ use super::fields::{Change, Said};
 use super::slot::Slot;
 use super::{Key, Kind, Merge, Order};
 use crate::encode::Id;
+use crate::parse::hl7::Precision;
 
 /// The state of a patient, a visit or a result: what the messages of its key add up to.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,8 +34,8 @@ pub struct State {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Held {
     pub value: RawBson,
-    /// The name of the precision, if the value is a time.
-    pub precision: Option<String>,
+    /// How precisely the value is given, if it is a time.
+    pub precision: Option<Precision>,
     pub source: usize,
 }
 
@@ -104,8 +105,8 @@ impl State {
         }
         for (slot, held) in &self.held {
             document.append(slot.name(), held.value.as_raw_bson_ref());
-            if let (Some(name), Some(precision)) = (slot.precision_name(), &held.precision) {
-                document.append(name, precision.as_str());
+            if let (Some(name), Some(precision)) = (slot.precision_name(), held.precision) {
+                document.append(name, precision.name());
             }
         }
         self.write_movements(&mut document);
@@ -189,8 +190,11 @@ impl State {
             let (name, value) = element;
             if let Some(slot) = Slot::named(name.as_str()) {
                 let source = *sources.get(name.as_str())?;
-                let precision = slot.precision_name().and_then(|name| get(document, name.as_str())?.as_str());
-                let held = Held { value: value.into(), precision: precision.map(str::to_owned), source };
+                let precision = match slot.precision_name().and_then(|name| get(document, name.as_str())) {
+                    Some(name) => Some(Precision::named(name.as_str()?)?),
+                    None => None,
+                };
+                let held = Held { value: value.into(), precision, source };
                 state.held.insert(slot, held);
             }
         }
@@ -238,12 +242,12 @@ impl State {
 
 impl State {
     /// Applies the changes that a message states.
-    pub(super) fn change(&mut self, changes: &[Change]) {
+    pub(super) fn change(&mut self, changes: impl IntoIterator<Item = Change>) {
         for change in changes {
-            match &change.to {
+            match change.to {
                 Said::Nothing => {}
                 Said::Delete => self.clear(change.slot),
-                Said::Is(value) => self.hold(change.slot, value.clone(), change.precision),
+                Said::Is(value) => self.hold(change.slot, value, change.precision),
             }
         }
     }
@@ -253,10 +257,10 @@ impl State {
         self.hold(slot, value.into(), None);
     }
 
-    fn hold(&mut self, slot: Slot, value: RawBson, precision: Option<&str>) {
+    fn hold(&mut self, slot: Slot, value: RawBson, precision: Option<Precision>) {
         let source = self.messages.len() - 1;
         let value = if size_of_value(&value) > VALUE_BYTES_MAX { RawBson::Null } else { value };
-        self.held.insert(slot, Held { value, precision: precision.map(str::to_owned), source });
+        self.held.insert(slot, Held { value, precision, source });
     }
 
     pub(super) fn clear(&mut self, slot: Slot) {

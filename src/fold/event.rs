@@ -87,12 +87,15 @@ impl Event {
     /// Adds the merges that the message states, unless a later message states others.
     pub(super) fn add_merges(&self, merges: &mut Merges) {
         for (key, step) in &self.steps {
-            if let Step::Patient(PatientStep::MergeInto(into)) = step
-                && merges.of(key.id).is_none_or(|known| known.order <= self.order)
-            {
-                merges.add(key.id, Merge { into: *into, order: self.order.clone() });
+            if let Step::Patient(PatientStep::MergeInto(into)) = step {
+                merges.add_later(key.id, Merge { into: *into, order: self.order.clone() });
             }
         }
+    }
+
+    /// Returns the place of the message in the order, and what the message says about the document with this key.
+    pub(super) fn into_steps(self, key: Key) -> (Order, impl Iterator<Item = Step>) {
+        (self.order, self.steps.into_iter().filter(move |(other, _)| *other == key).map(|(_, step)| step))
     }
 
     /// Returns what the message says about the document with this key.

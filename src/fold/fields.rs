@@ -8,7 +8,7 @@ use bson::{DateTime, RawArrayBuf, RawBson, RawDocumentBuf};
 use super::elements::document_of;
 use super::keys::Identifier;
 use super::slot::Slot;
-use crate::parse::hl7::{Decoder, Element, Time, Value};
+use crate::parse::hl7::{Decoder, Element, Precision, Time, Value};
 use crate::spec::{Zone, trim};
 
 /// What a field says about a value.
@@ -45,8 +45,8 @@ impl<T> Said<T> {
 pub(super) struct Change {
     pub slot: Slot,
     pub to: Said<RawBson>,
-    /// The name of the precision, if the value is a time.
-    pub precision: Option<&'static str>,
+    /// How precisely the value is given, if it is a time.
+    pub precision: Option<Precision>,
 }
 
 /// The usual size of a document with the parts of a repetition.
@@ -184,7 +184,7 @@ impl Change {
     }
 
     pub(super) fn time(slot: Slot, said: Said<Time>) -> Self {
-        let precision = if let Said::Is(time) = &said { Some(time.precision.name()) } else { None };
+        let precision = if let Said::Is(time) = &said { Some(time.precision) } else { None };
         Self { slot, to: said.map(|time| DateTime::from_millis(time.ms).into()), precision }
     }
 }

@@ -14,17 +14,6 @@ use super::{Key, Order};
 use crate::encode::Id;
 use crate::parse::hl7::Precision;
 
-/// The precisions of times. A precision is stored as its place in this list.
-const PRECISIONS: [Precision; 7] = [
-    Precision::Year,
-    Precision::Month,
-    Precision::Day,
-    Precision::Hour,
-    Precision::Minute,
-    Precision::Second,
-    Precision::Fraction,
-];
-
 const ARRIVALS: [Arrival; 3] = [Arrival::Admitted, Arrival::Registered, Arrival::PreAdmitted];
 
 impl Event {
@@ -135,8 +124,7 @@ impl Packer<'_> {
         self.number(changes.len());
         for Change { slot, to, precision } in changes {
             self.byte(*slot as u8);
-            let precision = precision.and_then(|name| PRECISIONS.iter().position(|known| known.name() == name));
-            self.byte(precision.map_or(u8::MAX, |place| place as u8));
+            self.byte(precision.map_or(u8::MAX, |precision| precision as u8));
             match to {
                 Said::Is(RawBson::String(text)) => self.value(2, text.as_bytes()),
                 Said::Is(RawBson::Array(list)) => self.value(3, list.as_bytes()),
@@ -252,7 +240,7 @@ impl<'b> Unpacker<'b> {
 
     fn change(&mut self) -> Option<Change> {
         let slot = Slot::at(self.byte()?)?;
-        let precision = PRECISIONS.get(usize::from(self.byte()?)).map(|precision| precision.name());
+        let precision = Precision::ALL.get(usize::from(self.byte()?)).copied();
         let to = match self.byte()? {
             0 => self.bytes().map(|_| Said::Nothing)?,
             1 => self.bytes().map(|_| Said::Delete)?,

@@ -77,7 +77,7 @@ impl ResultStep {
 
     /// A later message replaces the result, with two exceptions: a preliminary result replaces only preliminary ones,
     /// and a final result does not replace a correction. A cancellation always counts.
-    pub(super) fn apply(&self, state: &mut State) {
+    pub(super) fn apply(self, state: &mut State) {
         let (new, old) = (weight(&self.status), state.text(Slot::Status).map(weight));
         if new != Weight::Cancelled && old.is_some_and(|old| new < old) {
             return;
@@ -85,34 +85,31 @@ impl ResultStep {
         if let Some(patient) = self.patient {
             state.set(Slot::PatientAsSent, patient.to_binary());
         }
+        let status = if self.status.is_empty() { "F".to_owned() } else { self.status };
         if new == Weight::Cancelled {
-            self.cancel(state);
+            cancel(state, self.changes);
         } else {
             // OBX describes the result completely: a value that is not repeated is gone.
             for slot in VALUES.into_iter().chain([Slot::Unit, Slot::ReferenceRange]) {
                 state.clear(slot);
             }
-            state.change(&self.changes);
-            match &self.values[..] {
-                [] => {}
-                [only] => state.set(Slot::Value, only.as_str()),
-                texts => state.set(Slot::Value, list(texts)),
+            state.change(self.changes);
+            match <[String; 1]>::try_from(self.values) {
+                Ok([only]) => state.set(Slot::Value, only),
+                Err(texts) if texts.is_empty() => {}
+                Err(texts) => state.set(Slot::Value, list(texts)),
             }
         }
-        let status = if self.status.is_empty() { "F" } else { &self.status };
         state.set(Slot::Status, status);
     }
+}
 
-    /// Keeps what was ordered, and deletes what was found.
-    fn cancel(&self, state: &mut State) {
-        for change in self.changes.iter().filter(|change| !VALUES.contains(&change.slot)) {
-            if matches!(change.to, Said::Is(_)) {
-                state.change(std::slice::from_ref(change));
-            }
-        }
-        for slot in VALUES {
-            state.clear(slot);
-        }
+/// Keeps what was ordered, and deletes what was found.
+fn cancel(state: &mut State, changes: Vec<Change>) {
+    let is_order = |change: &Change| !VALUES.contains(&change.slot) && matches!(change.to, Said::Is(_));
+    state.change(changes.into_iter().filter(is_order));
+    for slot in VALUES {
+        state.clear(slot);
     }
 }
 

@@ -33,6 +33,8 @@ pub struct Guard {
     /// No other process can take the lease before this time. Measured by the clock of [`since_boot`].
     until: Arc<Mutex<Duration>>,
     is_lost: Arc<AtomicBool>,
+    /// True if the lease expired before it was extended, for example because this process was suspended.
+    has_lapsed: Arc<AtomicBool>,
 }
 
 impl Claim {
@@ -53,6 +55,7 @@ impl Claim {
             fence,
             until: Arc::new(Mutex::new(asked + ledger.lease())),
             is_lost: Arc::default(),
+            has_lapsed: Arc::default(),
         };
         let renewing = tokio::spawn(keep(guard.clone()));
         Ok(Ok(Self { guard, renewing }))
@@ -130,8 +133,24 @@ impl Guard {
             self.is_lost.store(true, Ordering::Relaxed);
             return Err(LedgerError::TakenOver);
         };
-        *self.until.lock().unwrap_or_else(PoisonError::into_inner) = until;
+        let mut before = self.until.lock().unwrap_or_else(PoisonError::into_inner);
+        if since_boot() >= *before {
+            self.has_lapsed.store(true, Ordering::Relaxed);
+        }
+        *before = until;
         Ok(())
+    }
+
+    /// Returns true if the lease has expired since it was taken, even if it was extended later. Another process may
+    /// then have counted this one as ended.
+    pub(super) fn has_lapsed(&self) -> bool {
+        let is_over = since_boot() >= *self.until.lock().unwrap_or_else(PoisonError::into_inner);
+        is_over || self.has_lapsed.load(Ordering::Relaxed)
+    }
+
+    /// Sets what [`has_lapsed`](Self::has_lapsed) returns, until the lease expires again.
+    pub(super) fn set_lapsed(&self, has_lapsed: bool) {
+        self.has_lapsed.store(has_lapsed, Ordering::Relaxed);
     }
 }
 
@@ -163,6 +182,13 @@ impl Guard {
     /// A guard whose lease has expired.
     pub(crate) fn expired(database: &mongodb::Database) -> Self {
         let ledger = Ledger::new(database, "rows", Duration::ZERO);
-        Self { ledger, key: "key".into(), fence: 1, until: Arc::default(), is_lost: Arc::default() }
+        Self {
+            ledger,
+            key: "key".into(),
+            fence: 1,
+            until: Arc::default(),
+            is_lost: Arc::default(),
+            has_lapsed: Arc::default(),
+        }
     }
 }

@@ -23,10 +23,10 @@ use mongodb::{Client, Collection};
 use crate::load::{Place, block_on, text};
 use crate::server::shared;
 
-type Sent = Arc<Mutex<Vec<Document>>>;
+pub(crate) type Sent = Arc<Mutex<Vec<Document>>>;
 
 /// Creates a client, and a list of all commands that the client sends.
-async fn listening(change: impl FnOnce(&mut ClientOptions)) -> (Client, Sent) {
+pub(crate) async fn listening(change: impl FnOnce(&mut ClientOptions)) -> (Client, Sent) {
     let sent = Sent::default();
     let into = Arc::clone(&sent);
     let mut options = ClientOptions::parse(shared().uri()).await.unwrap();

@@ -17,12 +17,12 @@ const LEASE_KEY: &str = "fold";
 
 /// The version of the rules of the fold. Raise it with each change after which equal messages give other documents. The
 /// next fold then folds all messages.
-const RULES: i32 = 1;
+const RULES: i32 = 2;
 
 /// The collection, the spec and the key of a fold.
 pub(super) struct Basis {
     target: Target,
-    ledger: Ledger,
+    pub ledger: Ledger,
     identity: CollectionIdentity,
     pub reader: Reader,
     rule: String,
@@ -33,6 +33,12 @@ pub(super) fn reader_of(spec: &Spec, identity: &IdentityKey) -> Result<Reader, F
     let rule = rule_of(spec)?;
     // A message that is not UTF-8 and names no character set was only stored with --encoding windows-1252.
     Ok(Reader::new(identity.clone(), rule, spec.source.zone, Charset::Iso8859(1)))
+}
+
+/// Returns the ledger of the folds in the database of `target`.
+pub(super) fn ledger_of(target: &Target) -> Ledger {
+    // Not the collection of the messages: a load of messages does not wait for a fold.
+    Ledger::new(&target.db(), Kind::Patient.collection(), LEASE_DEFAULT)
 }
 
 fn rule_of(spec: &Spec) -> Result<PatientRule, FoldError> {
@@ -48,11 +54,9 @@ impl Basis {
         if collections().contains(&target.collection.as_str()) {
             return Err(FoldError::Name(target.full_name()));
         }
-        // Not the collection of the messages: a load of messages does not wait for a fold.
-        let ledger = Ledger::new(&target.db(), Kind::Patient.collection(), LEASE_DEFAULT);
         Ok(Self {
             target: target.clone(),
-            ledger,
+            ledger: ledger_of(target),
             identity: CollectionIdentity::of(spec, identity),
             reader,
             rule: format!("{} {}", rule_of(spec)?.description(), spec.source.zone.name()),

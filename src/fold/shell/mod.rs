@@ -8,15 +8,21 @@
 //! If most messages are new, all are folded anew, document by document. The ledger notes when this begins and ends, so
 //! it is repeated after a kill.
 //!
+//! A process that stores messages all the time folds only those that it stored (`follow`), without comparing all.
+//!
 //! A database has the state of one collection of messages. A lease makes sure that only one process folds in a database
 //! at a time.
 
 mod basis;
 mod batch;
+mod checked;
+mod compare;
 mod error;
+mod follow;
 mod indexes;
 mod merging;
 mod notes;
+mod read;
 mod spool;
 mod store;
 mod walk;
@@ -27,16 +33,18 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use crate::encode::{Id, IdentityKey};
-use crate::ledger::{FoldRecord, Guard};
+use crate::ledger::{FoldRecord, Guard, LedgerError};
 use crate::server::Target;
 use crate::spec::Spec;
 
 use super::Reader;
 use basis::Basis;
+pub use checked::{Checked, StateCounts, StateDifference};
 pub use error::FoldError;
+pub use follow::Follower;
 pub use indexes::{indexes, is_folded, missing_indexes};
 use store::Store;
-pub use walk::{Checked, StateCounts, StateDifference, check};
+pub use walk::check;
 
 /// If more new messages than this are found, and they are more than a quarter, all messages are folded anew.
 const MOST_MIN: usize = 10_000;
@@ -56,6 +64,8 @@ pub struct Folded {
     pub written: u64,
     /// Documents that were removed, because no message supports them.
     pub removed: u64,
+    /// Of the written documents, those that replaced one that named no message. Another program had written it.
+    pub foreign: u64,
 }
 
 /// Folds the messages of one collection.
@@ -93,6 +103,8 @@ pub struct Job<'a> {
     pub identity: &'a IdentityKey,
     /// Whether to fold all messages again, and not only those that are not folded yet.
     pub rebuild: bool,
+    /// The key of the lease of the load that stored messages, if it was [listed](list_writer).
+    pub writer: Option<&'a str>,
     /// The number of messages that were read is added to this number, for the progress.
     pub read: Arc<AtomicU64>,
 }
@@ -126,16 +138,37 @@ async fn fold_with(job: &Job<'_>, basis: Basis, guard: Guard) -> Result<Folded, 
     let store = Store::new(job.target, job.spec, Some(guard))?;
     let read = Arc::clone(&job.read);
     let mut folder = Folder { store, reader: basis.reader.clone(), basis, known, folded: Folded::default(), read };
-    if job.rebuild { folder.rebuild().await } else { folder.catch_up().await }?;
+    folder.fold_unfolded(job.rebuild).await?;
+    if let Some(lease) = job.writer {
+        folder.basis.ledger.strike_off_lease(lease).await?;
+    }
     Ok(folder.folded)
 }
 
+/// Lists a load in the ledger before it stores messages. If it is killed before they are folded, other processes know
+/// that they must look for messages that are not folded. `lease` is the key of the load's lease.
+///
+/// # Errors
+/// If the ledger cannot be written.
+pub async fn list_writer(target: &Target, lease: &str) -> Result<(), LedgerError> {
+    basis::ledger_of(target).list_writer(lease).await
+}
+
 impl Folder {
+    /// Folds all messages that are not folded yet, or all messages. Then no process that has ended has messages that are
+    /// not folded.
+    async fn fold_unfolded(&mut self, rebuild: bool) -> Result<(), FoldError> {
+        let ended = self.basis.ledger.ended_writers().await?;
+        if rebuild { self.rebuild().await } else { self.catch_up().await }?;
+        Ok(self.basis.ledger.strike_off(&ended).await?)
+    }
+
     /// Folds all messages that are not folded yet.
     async fn catch_up(&mut self) -> Result<(), FoldError> {
         let record = self.basis.record().await?;
         self.basis.refuse_other_rule(self.known.as_ref(), &record)?;
-        if self.known.as_ref().is_some_and(|known| !known.is_complete_for(&record)) {
+        // If no messages were folded before, all are new.
+        if self.known.as_ref().is_none_or(|known| !known.is_complete_for(&record)) {
             return self.rebuild().await;
         }
         let Found { new, total, is_gone } = self.new_messages().await?;
@@ -147,6 +180,7 @@ impl Folder {
         self.store.build_indexes().await?;
         if self.known.as_ref() != Some(&record) {
             self.put(&record).await?;
+            self.known = Some(record);
         }
         if new.is_empty() { Ok(()) } else { self.fold_new(&new).await }
     }
@@ -165,10 +199,13 @@ impl Folder {
         let checked = self.walk(true).await?;
         self.folded.written += checked.wrong();
         self.folded.removed += checked.extra();
+        self.folded.foreign += checked.foreign;
         // An index is built faster from all documents than document by document.
         self.store.build_indexes().await?;
         record.is_rebuilding = false;
-        self.put(&record).await
+        self.put(&record).await?;
+        self.known = Some(record);
+        Ok(())
     }
 
     /// Compares the `_id`s of the messages with the notes.

@@ -4,6 +4,10 @@
 //! of a key are therefore found together, in one range of the index. A note can name more messages of the same key,
 //! which are greater than the first. A note with the key zero says that its messages are folded. Notes are only derived
 //! data: `medlift fold --rebuild` makes them from the messages again.
+//!
+//! Most results are in one message only. A document names its last message, so the only message of a document needs no
+//! note. If a further message touches the document, both are noted before the document is written. The messages of a
+//! key are therefore those of its notes and those that its document names.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -63,12 +67,12 @@ impl Store {
         for (key, messages) in notes {
             for messages in messages.chunks(MESSAGES_MAX) {
                 if let Some(command) = commands.add(note(key, messages)) {
-                    self.send(command).await?;
+                    self.send(&command).await?;
                 }
             }
         }
         match commands.rest() {
-            Some(command) => self.send(command).await.map(drop),
+            Some(command) => self.send(&command).await.map(drop),
             None => Ok(()),
         }
     }
