@@ -4,6 +4,7 @@
 //! at the beginning, after an error, and if another process ended before its messages were folded: every process that
 //! stores messages is listed in the ledger until then.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::basis::Basis;
@@ -45,8 +46,8 @@ impl Follower {
         basis.refuse_other_rule(known.as_ref(), &basis.record().await?)?;
         let registration = basis.ledger.register().await?;
         let (store, reader) = (Store::new(target, spec, None)?, basis.reader.clone());
-        let (folded, read) = Default::default();
-        let folder = Folder { store, reader, basis, known, folded, read };
+        let read = Arc::default();
+        let folder = Folder { store, reader, basis, known, folded: Folded::default(), read };
         Ok(Self { folder, registration, fence: None, waiting: Vec::new(), compares: true })
     }
 

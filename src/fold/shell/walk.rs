@@ -25,6 +25,9 @@ use crate::spec::Spec;
 /// At most this number of ranges of keys are folded at the same time. Each needs up to about 40 MB of memory.
 const RANGES_MAX: usize = 4;
 
+/// At most this number of groups of documents of a range are compared and written at the same time.
+const GROUPS_MAX: usize = 2;
+
 /// Folds all messages of `target` again and compares the result with the stored documents. Writes nothing. Returns
 /// `None` if no messages were ever folded in this database. Adds the number of messages that are read to `read`.
 ///
@@ -77,7 +80,9 @@ impl Folder {
         // The differences are listed in the order of the keys.
         found.sort_by_key(|(place, _)| *place);
         let mut checked = Checked::default();
-        found.into_iter().for_each(|(_, of_range)| checked.add(of_range));
+        for (_, of_range) in found {
+            checked.add(of_range);
+        }
         Ok(checked)
     }
 }
@@ -112,8 +117,8 @@ fn ranges(count: usize) -> Vec<KeyRange> {
 }
 
 impl KeyRange {
-    /// Folds the events of this range, and compares the documents. While a group of documents is compared and written,
-    /// the next one is folded.
+    /// Folds the events of this range, and compares the documents. While groups of documents are compared and
+    /// written, the next one is folded.
     async fn walk(
         self,
         mut events: Spooled,
@@ -128,7 +133,9 @@ impl KeyRange {
             let folded = spawn_blocking(move || fill(group, &mut events, &merges).map(|folded| (folded, events))).await;
             let (group, rest);
             ((group, rest), events) = joined(folded)?;
-            while let Some(found) = comparing.join_next().await {
+            while comparing.len() >= GROUPS_MAX
+                && let Some(found) = comparing.join_next().await
+            {
                 checked.add(joined(found)?);
             }
             comparing.spawn(group.compare(store.clone(), repair));
