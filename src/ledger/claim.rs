@@ -192,3 +192,24 @@ impl Guard {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_that_expired_and_was_extended_has_lapsed_until_that_is_reset() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let client = mongodb::Client::with_uri_str("mongodb://127.0.0.1:9").await.expect("a client");
+            let guard = Guard::expired(&client.database("d"));
+            assert!(guard.has_lapsed());
+            let later = || Some(since_boot() + Duration::from_hours(1));
+            guard.note(later()).expect("extended");
+            assert!(guard.has_lapsed(), "another process may have counted this one as ended meanwhile");
+            guard.set_lapsed(false);
+            guard.note(later()).expect("extended");
+            assert!(!guard.has_lapsed());
+        });
+    }
+}
