@@ -18,6 +18,7 @@ mod documentdb;
 mod export;
 mod fhir;
 mod fold;
+mod fold_notes;
 mod fold_streams;
 mod fold_trouble;
 mod follow;
