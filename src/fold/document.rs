@@ -161,19 +161,20 @@ impl State {
 
     /// Returns the messages behind the values, each with the names of the fields that it says.
     fn sources(&self) -> RawArrayBuf {
-        let mut said: BTreeMap<usize, RawArrayBuf> = BTreeMap::new();
-        for (slot, held) in &self.held {
-            said.entry(held.source).or_default().push(slot.name().as_str());
-        }
-        let mut sources: Vec<usize> = self.movements.iter().map(|movement| movement.source).collect();
-        sources.dedup();
-        for source in sources {
-            said.entry(source).or_default().push(MOVEMENTS.as_str());
-        }
+        let mut said: Vec<(usize, &CStr)> = self.held.iter().map(|(slot, held)| (held.source, slot.name())).collect();
+        let mut moved: Vec<usize> = self.movements.iter().map(|movement| movement.source).collect();
+        moved.dedup();
+        said.extend(moved.into_iter().map(|source| (source, MOVEMENTS)));
+        // The sort is stable: the fields that a message says stay in the order of the slots.
+        said.sort_by_key(|(source, _)| *source);
         let mut sources = RawArrayBuf::new();
-        for (source, names) in said {
+        for of_source in said.chunk_by(|one, other| one.0 == other.0) {
+            let mut names = RawArrayBuf::new();
+            for (_, name) in of_source {
+                names.push(name.as_str());
+            }
             let mut item = document_of(256);
-            put_id(&mut item, cstr!("message"), self.messages[source]);
+            put_id(&mut item, cstr!("message"), self.messages[of_source[0].0]);
             item.append(cstr!("says"), names);
             sources.push(item);
         }

@@ -235,7 +235,13 @@ impl<'b> Unpacker<'b> {
     }
 
     fn changes(&mut self) -> Option<Vec<Change>> {
-        (0..self.number()?).map(|_| self.change()).collect()
+        let count = self.number()?;
+        // Collecting into an `Option` would reserve no memory.
+        let mut changes = Vec::with_capacity(count.min(Slot::COUNT));
+        for _ in 0..count {
+            changes.push(self.change()?);
+        }
+        Some(changes)
     }
 
     fn change(&mut self) -> Option<Change> {

@@ -12,8 +12,8 @@ use crate::encode::Id;
 use crate::fold::{Key, Kind};
 
 /// Documents that are compared together have about this number of documents and bytes.
-const GROUP_DOCUMENTS: usize = 5_000;
-const GROUP_BYTES: usize = 8 * 1024 * 1024;
+const GROUP_DOCUMENTS: usize = 2_500;
+const GROUP_BYTES: usize = 4 * 1024 * 1024;
 
 /// Documents with neighbouring keys.
 #[derive(Debug)]
