@@ -53,7 +53,7 @@ impl FoldArgs {
             progress.enter(Phase::Fold);
             let _bar = Bar::start(&progress, quiet);
             let read = Arc::clone(&progress.documents);
-            let job = Job { target: &target, spec: &spec, identity: &identity, rebuild, writer: None, read };
+            let job = Job { target: &target, spec: &spec, identity: &identity, rebuild, read };
             fold(&job, interrupt.asked()).await?.ok_or(Error::Interrupted)
         })?;
         if json || !quiet {

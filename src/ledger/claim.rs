@@ -33,8 +33,6 @@ pub struct Guard {
     /// No other process can take the lease before this time. Measured by the clock of [`since_boot`].
     until: Arc<Mutex<Duration>>,
     is_lost: Arc<AtomicBool>,
-    /// True if the lease expired before it was extended, for example because this process was suspended.
-    has_lapsed: Arc<AtomicBool>,
 }
 
 impl Claim {
@@ -55,7 +53,6 @@ impl Claim {
             fence,
             until: Arc::new(Mutex::new(asked + ledger.lease())),
             is_lost: Arc::default(),
-            has_lapsed: Arc::default(),
         };
         let renewing = tokio::spawn(keep(guard.clone()));
         Ok(Ok(Self { guard, renewing }))
@@ -133,24 +130,8 @@ impl Guard {
             self.is_lost.store(true, Ordering::Relaxed);
             return Err(LedgerError::TakenOver);
         };
-        let mut before = self.until.lock().unwrap_or_else(PoisonError::into_inner);
-        if since_boot() >= *before {
-            self.has_lapsed.store(true, Ordering::Relaxed);
-        }
-        *before = until;
+        *self.until.lock().unwrap_or_else(PoisonError::into_inner) = until;
         Ok(())
-    }
-
-    /// Returns true if the lease has expired since it was taken, even if it was extended later. Another process may
-    /// then have counted this one as ended.
-    pub(super) fn has_lapsed(&self) -> bool {
-        let is_over = since_boot() >= *self.until.lock().unwrap_or_else(PoisonError::into_inner);
-        is_over || self.has_lapsed.load(Ordering::Relaxed)
-    }
-
-    /// Sets what [`has_lapsed`](Self::has_lapsed) returns, until the lease expires again.
-    pub(super) fn set_lapsed(&self, has_lapsed: bool) {
-        self.has_lapsed.store(has_lapsed, Ordering::Relaxed);
     }
 }
 
@@ -182,34 +163,6 @@ impl Guard {
     /// A guard whose lease has expired.
     pub(crate) fn expired(database: &mongodb::Database) -> Self {
         let ledger = Ledger::new(database, "rows", Duration::ZERO);
-        Self {
-            ledger,
-            key: "key".into(),
-            fence: 1,
-            until: Arc::default(),
-            is_lost: Arc::default(),
-            has_lapsed: Arc::default(),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_lease_that_expired_and_was_extended_has_lapsed_until_that_is_reset() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        runtime.block_on(async {
-            let client = mongodb::Client::with_uri_str("mongodb://127.0.0.1:9").await.expect("a client");
-            let guard = Guard::expired(&client.database("d"));
-            assert!(guard.has_lapsed());
-            let later = || Some(since_boot() + Duration::from_hours(1));
-            guard.note(later()).expect("extended");
-            assert!(guard.has_lapsed(), "another process may have counted this one as ended meanwhile");
-            guard.set_lapsed(false);
-            guard.note(later()).expect("extended");
-            assert!(!guard.has_lapsed());
-        });
+        Self { ledger, key: "key".into(), fence: 1, until: Arc::default(), is_lost: Arc::default() }
     }
 }

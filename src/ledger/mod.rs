@@ -4,13 +4,12 @@
 //! the checkpoint, the counts and the content digest. All blocks before the checkpoint are committed: their documents
 //! are durable at a majority, and their rejects are on disk.
 //!
-//! A second collection, `medlift_runs.leases`, contains documents of six other types:
+//! A second collection, `medlift_runs.leases`, contains documents of five other types:
 //! - leases: which process may write a load, and until when
 //! - identities: the fields and the key from which the `_id`s of a collection are made
 //! - exceptions: the `_id`s of records that the server refused, or that were not written because other content is
 //!   stored under their `_id`
 //! - the record of the fold: the collection whose messages are folded in this database
-//! - the list of the processes that store messages and have not folded them yet
 //! - parts: if several workers share a load, each part has its own document, of the same form as that of a load
 //!
 //! The ledger contains no patient's values, and this module never reads the documents of the data.
@@ -26,7 +25,6 @@ mod owner;
 mod parts;
 mod run;
 mod store;
-mod writers;
 
 pub use crate::namespace::LEDGER_COLLECTION;
 pub use claim::Claim;
@@ -45,5 +43,3 @@ pub use run::{
     TargetState, token_key,
 };
 pub use store::{LEASE_DEFAULT, Ledger, LedgerError, require_collection};
-pub use writers::Listing;
-pub(crate) use writers::Registration;

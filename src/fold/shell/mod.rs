@@ -8,8 +8,6 @@
 //! If most messages are new, all are folded anew, document by document. The ledger notes when this begins and ends, so
 //! it is repeated after a kill.
 //!
-//! A process that stores messages all the time folds only those that it stored (`follow`), without comparing all.
-//!
 //! A database has the state of one collection of messages. A lease makes sure that only one process folds in a database
 //! at a time.
 
@@ -18,7 +16,6 @@ mod batch;
 mod checked;
 mod compare;
 mod error;
-mod follow;
 mod indexes;
 mod merging;
 mod notes;
@@ -33,7 +30,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use crate::encode::{Id, IdentityKey};
-use crate::ledger::{FoldRecord, Guard, LedgerError};
+use crate::ledger::{FoldRecord, Guard};
 use crate::server::Target;
 use crate::spec::Spec;
 
@@ -41,7 +38,6 @@ use super::Reader;
 use basis::Basis;
 pub use checked::{Checked, StateCounts, StateDifference};
 pub use error::FoldError;
-pub use follow::Follower;
 pub use indexes::{indexes, is_folded, missing_indexes};
 use store::Store;
 pub use walk::check;
@@ -103,8 +99,6 @@ pub struct Job<'a> {
     pub identity: &'a IdentityKey,
     /// Whether to fold all messages again, and not only those that are not folded yet.
     pub rebuild: bool,
-    /// The key of the lease of the load that stored messages, if it was [listed](list_writer).
-    pub writer: Option<&'a str>,
     /// The number of messages that were read is added to this number, for the progress.
     pub read: Arc<AtomicU64>,
 }
@@ -138,31 +132,11 @@ async fn fold_with(job: &Job<'_>, basis: Basis, guard: Guard) -> Result<Folded, 
     let store = Store::new(job.target, job.spec, Some(guard))?;
     let read = Arc::clone(&job.read);
     let mut folder = Folder { store, reader: basis.reader.clone(), basis, known, folded: Folded::default(), read };
-    folder.fold_unfolded(job.rebuild).await?;
-    if let Some(lease) = job.writer {
-        folder.basis.ledger.strike_off_lease(lease).await?;
-    }
+    if job.rebuild { folder.rebuild().await } else { folder.catch_up().await }?;
     Ok(folder.folded)
 }
 
-/// Lists a load in the ledger before it stores messages. If it is killed before they are folded, other processes know
-/// that they must look for messages that are not folded. `lease` is the key of the load's lease.
-///
-/// # Errors
-/// If the ledger cannot be written.
-pub async fn list_writer(target: &Target, lease: &str) -> Result<(), LedgerError> {
-    basis::ledger_of(target).list_writer(lease).await
-}
-
 impl Folder {
-    /// Folds all messages that are not folded yet, or all messages. Then no process that has ended has messages that are
-    /// not folded.
-    async fn fold_unfolded(&mut self, rebuild: bool) -> Result<(), FoldError> {
-        let ended = self.basis.ledger.ended_writers().await?;
-        if rebuild { self.rebuild().await } else { self.catch_up().await }?;
-        Ok(self.basis.ledger.strike_off(&ended).await?)
-    }
-
     /// Folds all messages that are not folded yet.
     async fn catch_up(&mut self) -> Result<(), FoldError> {
         let record = self.basis.record().await?;

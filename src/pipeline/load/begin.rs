@@ -204,7 +204,7 @@ impl<'a> Load<'a> {
             claim.guard().confirm().await.map_err(keeping)?;
         }
         self.ledger.put(&mut self.document).await.map_err(keeping)?;
-        self.list_as_writer().await
+        Ok(())
     }
 }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Load, LoadOptions, LoadTarget, keeping, wait, writing};
+use super::{Load, LoadOptions, LoadTarget, wait, writing};
 use crate::deployment::Privileges;
 use crate::error::Error;
 use crate::fold::shell::{self, FoldError, Folded, Job};
@@ -80,12 +80,6 @@ impl LoadTarget<'_> {
 }
 
 impl Load<'_> {
-    /// Tells other processes that this load stores messages and will fold them.
-    pub(super) async fn list_as_writer(&self) -> Result<(), Error> {
-        let Folding::Kind(kind) = &self.folding else { return Ok(()) };
-        shell::list_writer(&self.targets[*kind].target, &self.document.key).await.map_err(keeping)
-    }
-
     /// Folds the messages that are stored and not folded yet. Returns `None` if the sources are not HL7 v2 messages.
     pub(super) async fn fold(&self, interrupt: &Interrupt, progress: &Progress) -> Option<FoldSummary> {
         let kind = match &self.folding {
@@ -119,8 +113,7 @@ impl Load<'_> {
         loop {
             progress.enter(Phase::Fold);
             let read = Arc::clone(&progress.documents);
-            let writer = Some(self.document.key.as_str());
-            let job = Job { target, spec, identity: &self.plan.key, rebuild: false, writer, read };
+            let job = Job { target, spec, identity: &self.plan.key, rebuild: false, read };
             let held = match shell::fold(&job, interrupt.asked()).await {
                 Err(FoldError::Held { held, .. }) => held,
                 folded => return folded,
