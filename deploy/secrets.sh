@@ -1,11 +1,11 @@
 #!/bin/sh
-# Writes the passwords of each service to the volume that only this service mounts. A password in .env is read at every
-# start, so that a changed password takes effect. A password that is not in .env is generated. When a password is removed
-# from .env, a new one is generated, and `medlift provision` changes it in the database.
+# Writes the passwords of each service to the service's own volume. A password in .env is read at every start, so that
+# a changed password takes effect. A password that is not in .env is generated. When a password is removed from .env, a
+# new one is generated, and `medlift provision` changes it in the database.
 #
-# The root password is an exception, because the database reads it only at its first start. Another password in .env is
-# refused, unless the argument is `accept-root-password`. The password in use then stays, and the service `app` prints
-# the reason and loads nothing.
+# The root password is an exception, because the database reads it only at its first start. If .env contains another
+# one, this script keeps the password in use, and the service `app` prints the reason and loads nothing. With the
+# argument `accept-root-password`, the script takes the root password from .env.
 set -eu
 umask 077
 
@@ -81,18 +81,20 @@ mongodb=999   # the user in the official mongo image
 refused=/secrets/all/.refused # the reason why the stack cannot be used; deploy/provision.sh reads it
 
 if [ "${1-}" = accept-root-password ]; then accept_root_password; else keep_root_password; fi
-for name in ADMIN_PASS WRITER_PASS READER_PASS LOADER_PASS ANALYST_PASS; do keep "$name"; done
-for name in MONGO_ROOT_PASS ADMIN_PASS WRITER_PASS READER_PASS LOADER_PASS ANALYST_PASS; do
+for name in ADMIN_PASS WRITER_PASS READER_PASS LOADER_PASS ANALYST_PASS MEDLIFT_HTTP_TOKEN; do keep "$name"; done
+for name in MONGO_ROOT_PASS ADMIN_PASS WRITER_PASS READER_PASS LOADER_PASS ANALYST_PASS MEDLIFT_HTTP_TOKEN; do
   readonly_by "/secrets/all/$name" "$medlift"
 done
 hand_out MONGO_ROOT_PASS mongo "$mongodb"
 hand_out LOADER_PASS app "$medlift"
 hand_out READER_PASS app "$medlift"
+hand_out LOADER_PASS feed "$medlift"
+hand_out MEDLIFT_HTTP_TOKEN feed "$medlift"
 
 # The members of a replica set authenticate each other with this key. mongod refuses a key file that others can read.
 if [ ! -s /secrets/mongo/replica-set-key ]; then
   random 512 >/secrets/mongo/replica-set-key
 fi
 readonly_by /secrets/mongo/replica-set-key "$mongodb"
-for service in all app; do chmod 0755 "/secrets/$service"; done
+for service in all app feed; do chmod 0755 "/secrets/$service"; done
 chmod 0755 /secrets/mongo

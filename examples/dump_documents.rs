@@ -1,8 +1,9 @@
 //! Writes the documents that a load of a source would send to the server, as BSON without separators and in the same
 //! order.
 //!
-//! Usage: `dump_documents SOURCE FILE`. The benchmark sends the file's documents to measure the time of the server
-//! alone.
+//! Usage: `dump_documents SOURCE FILE [SPEC]`. The benchmark sends the file's documents to measure the time of the server
+//! alone. `SPEC` is the name of a built-in spec. If it describes several kinds of documents, the file has the documents
+//! of each chunk, one kind after another.
 
 use std::collections::{HashMap, HashSet};
 use std::error::Error;
@@ -12,7 +13,7 @@ use std::io::{self, BufWriter, Write};
 use medlift::encode::{Id, IdentityKey};
 use medlift::pipeline::{Bench, Plan, Wishes};
 use medlift::read::{Block, ReadOptions, Reader};
-use medlift::spec::Spec;
+use medlift::spec::Dataset;
 use medlift::write::machine::{Action, Earlier, Event, Machine, Reply};
 use medlift::write::{
     BatchId, CHUNK_BYTES_DEFAULT, CHUNKS_MAX, Chunk, ChunkBuilder, KindChunk, Limits, Mode, Policy, ShardMap,
@@ -23,9 +24,14 @@ const LIMITS: Limits = Limits { batch_docs_max: 1_000, batch_bytes_max: 1 << 20,
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [source, out] = arguments.as_slice() else { return Err("usage: dump_documents SOURCE FILE".into()) };
+    let (source, out, spec) = match arguments.as_slice() {
+        [source, out] => (source, out, "admissions"),
+        [source, out, spec] => (source, out, spec.as_str()),
+        _ => return Err("usage: dump_documents SOURCE FILE [SPEC]".into()),
+    };
     let wishes = Wishes { sources: vec![source.clone()], ..Wishes::default() };
-    let plan = Plan::new(Spec::built_in(), IdentityKey::default(), &wishes)?;
+    let plan =
+        Plan::new(Dataset::built_in(spec).ok_or("no built-in spec has this name")?, IdentityKey::default(), &wishes)?;
     let policy = Policy {
         mode: Mode::Insert,
         on_conflict: plan.spec.identity.on_conflict,
@@ -40,7 +46,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         sent: None,
         seen: HashSet::new(),
     };
-    dump.write_all(&plan, policy)?;
+    if plan.kinds.len() > 1 {
+        dump.write_kinds(&plan, policy)?;
+    } else {
+        dump.write_all(&plan, policy)?;
+    }
     dump.out.flush()?;
     Ok(())
 }
@@ -56,6 +66,29 @@ struct Dump {
 }
 
 impl Dump {
+    /// Reads and encodes the source, and writes the documents of several kinds.
+    fn write_kinds(&mut self, plan: &Plan, policy: Policy) -> Result<(), Box<dyn Error>> {
+        let kinds = plan.kinds.len();
+        let mut builder = ChunkBuilder::new(vec![policy; kinds], CHUNK_BYTES_DEFAULT, 0);
+        let mut bench = Bench::new(plan, 0, None);
+        let mut reader = Reader::open(&plan.sources[0].origin, 0, &ReadOptions::default())?;
+        reader.start(plan.sources[0].layout.format.framing());
+        loop {
+            let block = reader.next_block(Block::default())?;
+            let is_last = block.is_none();
+            let full = block.and_then(|block| builder.push(bench.encode(&block, vec![Vec::new(); kinds])));
+            let chunk = if is_last { builder.finish() } else { full };
+            for kind in chunk.into_iter().flat_map(Chunk::into_kinds) {
+                for entry in kind.entries.iter().filter(|entry| self.seen.insert(entry.id)) {
+                    self.out.write_all(kind.document(entry))?;
+                }
+            }
+            if is_last {
+                return Ok(());
+            }
+        }
+    }
+
     /// Reads and encodes the source, and writes all documents.
     fn write_all(&mut self, plan: &Plan, policy: Policy) -> Result<(), Box<dyn Error>> {
         let mut builder = ChunkBuilder::new(vec![policy], CHUNK_BYTES_DEFAULT, 0);

@@ -79,8 +79,8 @@ pub enum Error {
     OtherIdentity {
         /// Database and collection, as `database.collection`.
         collection: String,
-        /// The difference, as a part of the message. For example, if the stored `_id`s were also made from the field
-        /// `Name`: "the identity field `Name` as well".
+        /// How the stored `_id`s were made, as a part of the message. For example, if they were also made from the
+        /// field `Name`: "the identity field `Name` as well".
         stored: String,
     },
     /// A reject file cannot be used, for example because it contains rows of another load.
@@ -209,7 +209,7 @@ impl Error {
     }
 
     /// Returns true if the same command may succeed later, which is so in these cases:
-    /// - Another process uses the same sources, collection or reject file.
+    /// - Another process uses the same sources, collection or reject file, or folds the same messages.
     /// - A temporary failure of the server stopped a load that is registered in the ledger.
     /// - A temporary failure of the server, or a request to stop, ended a worker of a load in parts.
     fn is_passing(&self) -> bool {
@@ -226,8 +226,24 @@ impl Error {
         }
     }
 
+    /// Returns true if the same command may succeed later although nobody changes anything. In contrast to the exit code
+    /// 6, this is also so if the server could not be reached before the load began.
+    pub fn is_temporary(&self) -> bool {
+        self.exit_code() == 6 || self.failure().is_some_and(Failure::is_retryable)
+    }
+
+    /// Returns true if the cause is in the source: it cannot be read, it does not fit the spec, or too many of its rows
+    /// are rejected.
+    pub fn is_of_source(&self) -> bool {
+        match self {
+            Self::Read(_) | Self::Layout { .. } | Self::Rejects { .. } => true,
+            Self::Unfinished { cause, .. } => cause.is_of_source(),
+            _ => false,
+        }
+    }
+
     /// Returns true if the user, or the scheduler of a worker, asked to stop.
-    fn is_interrupted(&self) -> bool {
+    pub(crate) fn is_interrupted(&self) -> bool {
         match self {
             Self::Interrupted => true,
             Self::Unfinished { cause, .. } => cause.is_interrupted(),
@@ -251,9 +267,11 @@ impl Error {
     /// - 2 if the command line, a setting or the spec is wrong, or if the stored `_id`s were made from other identity
     ///   fields or with another key.
     /// - 3 if the server or the S3 store of a source cannot be reached, or refuses the sign-in.
-    /// - 6 if the same command may succeed later. Examples: another process loads the same sources, fills the same
-    ///   collection or writes the same reject file; the S3 store of a source fails temporarily; a load lost the server
-    ///   after it had begun; or a worker of a load in parts could not reach the server or was asked to stop.
+    /// - 6 if the same command may succeed later. Examples:
+    ///   - Another process loads the same sources, fills the same collection or writes the same reject file.
+    ///   - The S3 store of a source fails temporarily.
+    ///   - A load lost the server after it had begun.
+    ///   - A worker of a load in parts could not reach the server or was asked to stop.
     /// - 1 for all other errors. One of them is a connection that fails during a verification or an export.
     pub fn exit_code(&self) -> u8 {
         match self {
@@ -301,6 +319,26 @@ mod tests {
         }
         let others = [Error::Interrupted, Error::NotConserved { read: 1, accounted: 2 }, Error::Stopped(String::new())];
         assert_eq!(others.map(|error| error.exit_code()), [1; 3]);
+    }
+
+    #[test]
+    fn a_server_that_is_away_is_temporary_and_a_damaged_file_is_of_the_source() {
+        let unfinished = |cause| Error::Unfinished { cause: Box::new(cause), written: 1, settled: 2, afterwards: "x" };
+        let refused = || ServerError::Connect { address: "h".into(), failure: Failure::TlsRequired };
+        let away = || ServerError::Connect { address: "h".into(), failure: Failure::Unreachable(Unreachable::Lost) };
+        let empty = || Error::Read(ReadError::Empty { name: "a".into() });
+        let rejects = || Error::Rejects { problem: String::new(), hint: String::new() };
+        for (error, is_temporary, is_of_source) in [
+            (Error::Server(away()), true, false),
+            (Error::NoLongerEmpty, true, false),
+            (unfinished(Error::Server(away())), true, false),
+            (Error::Server(refused()), false, false),
+            (Error::Usage(String::new()), false, false),
+            (empty(), false, true),
+            (unfinished(rejects()), false, true),
+        ] {
+            assert_eq!((error.is_temporary(), error.is_of_source()), (is_temporary, is_of_source), "{error:?}");
+        }
     }
 
     #[test]

@@ -48,15 +48,15 @@ const FIRST_DAY: u64 = 18_024;
 /// Number of different days of admission, which is five years.
 const DAYS: u64 = 1827;
 const STAY_DAYS_MAX: u64 = 30;
-/// Number of admissions that differ in first name, last name or day.
+/// Number of possible admissions: one for each combination of first name, last name and day.
 const ADMISSIONS: u64 = NAMES * NAMES * DAYS;
-/// All admissions have numbers. Each row takes the number of the previous row plus `STEP`, modulo [`ADMISSIONS`]. The
-/// seed chooses the number of the first row. `STEP` is a prime that does not divide `ADMISSIONS`. Therefore no
-/// admission repeats before all have occurred.
+/// Each possible admission has a number. Each row takes the number of the previous row plus `STEP`, modulo
+/// [`ADMISSIONS`]. The seed chooses the number of the first row. `STEP` is a prime that does not divide `ADMISSIONS`.
+/// Therefore no admission repeats before all have occurred.
 const STEP: u64 = 1_000_000_007;
 const YEARS_OFF: [i64; 9] = [-5, -4, -3, -2, -1, 1, 2, 3, 4];
 /// A duplicate copies an earlier row that is not a duplicate itself. The generator tries at most this number of random
-/// earlier rows. If all are duplicates or wrong, the row becomes a new admission.
+/// earlier rows. If all of them are duplicates or have errors, the row becomes a new admission.
 const TRIES_MAX: u32 = 4;
 const BUFFER_BYTES: usize = 64 * 1024;
 
@@ -142,8 +142,8 @@ impl Generator {
         }
     }
 
-    /// Returns true if the row's own random number makes the row a new admission. Returns false for a row that `kind`
-    /// makes a new admission only because there is no earlier row to copy.
+    /// Returns true if the row's own random number makes the row a new admission. A row can also become a new admission
+    /// because `kind` finds no earlier row to copy. For such a row, this function returns false.
     fn is_own(&self, row: u64) -> bool {
         let share = Random::new(self.seed, 2 * row + 1).below(1000);
         share >= 100 && (share < 980 || self.damage != Damage::Heavy)

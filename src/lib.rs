@@ -1,7 +1,7 @@
 //! Medlift moves a hospital's data into MongoDB. It reads, cleans, types, deduplicates and writes the records, and then
 //! verifies that all of them arrived.
 //!
-//! The modules are declared in the order in which the data flows through them. Only [`pipeline`] connects them.
+//! The modules are declared roughly in the order in which the data flows. [`pipeline`] connects the stages of a load.
 //! `ARCHITECTURE.md` says for each module what it does and what it must not depend on.
 
 pub mod spec;
@@ -47,5 +47,9 @@ pub mod report;
 pub mod error;
 
 pub mod pipeline;
+
+pub mod watch;
+
+pub mod listen;
 
 pub mod generate;

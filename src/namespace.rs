@@ -1,8 +1,8 @@
-//! The rules for the names of databases and collections. Most of them are MongoDB's own. One rule is Medlift's: no data
-//! is stored in the collections of the ledger.
+//! The rules for the names of databases and collections. Most of them are MongoDB's own. Two rules are Medlift's: no
+//! data is stored in the collections of the ledger, or in the databases `admin`, `local` and `config`.
 //!
-//! The server checks these rules too, but only when a command uses the name, and its error does not say where the name
-//! is from.
+//! The server checks its own rules too, but only when a command uses the name. Its error does not say which option,
+//! variable or file has the name.
 
 /// Name of the ledger's first collection. It contains one document per load.
 pub const LEDGER_COLLECTION: &str = "medlift_runs";
@@ -13,10 +13,9 @@ pub const RESERVED_DATABASES: [&str; 3] = ["admin", "local", "config"];
 /// Maximum length of `database.collection`, in bytes.
 const FULL_NAME_BYTES_MAX: usize = 255;
 
-/// The fault of a collection's name that [`is_too_long`].
+/// The fault of a collection's name for which [`is_too_long`] returns true.
 pub const TOO_LONG: &str = "database and collection together have more than 255 bytes";
 
-/// Maximum length of a database's name, in bytes.
 const DATABASE_BYTES_MAX: usize = 63;
 
 /// Returns the reason why a database for data cannot have this name. `None` if it can.

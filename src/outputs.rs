@@ -136,7 +136,8 @@ impl Output {
     /// flushed.
     ///
     /// # Errors
-    /// The output cannot be written, or the file cannot be named. A file that existed at the path is then unchanged.
+    /// The output cannot be written, or the file cannot get its final name. A file that existed at the path is then
+    /// unchanged.
     pub fn finish(mut self) -> io::Result<()> {
         self.flush()?;
         match self.sink {

@@ -131,8 +131,8 @@ pub enum RowKinds {
 }
 
 impl RowKinds {
-    /// Returns the kinds that count the row, of `kinds` kinds. The first kind counts the rows of no kind, so that each
-    /// row is counted.
+    /// Returns the indices of the kinds that count the row. `kinds` is the number of all kinds. The first kind counts
+    /// the rows whose kind is not known, so that each row is counted.
     pub(crate) fn counting(self, kinds: usize) -> Range<usize> {
         match self {
             Self::All => 0..kinds,

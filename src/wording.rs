@@ -23,8 +23,8 @@ pub fn file_problem(error: &Error) -> String {
     }
 }
 
-/// Returns the text as one word of a POSIX shell. The text is put in single quotes if it is empty, or if it contains a
-/// character that is neither an ASCII letter, nor a digit, nor one of `_-./:@%+=,`.
+/// Returns the text as one word of a POSIX shell. A text of ASCII letters, ASCII digits and the characters `_-./:@%+=,`
+/// stays unchanged. Any other text, and an empty text, is put in single quotes.
 pub fn shell_word(text: &str) -> String {
     let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "_-./:@%+=,".contains(letter);
     if !text.is_empty() && text.chars().all(is_plain) {

@@ -88,7 +88,7 @@ impl Tools<'_> {
         Contender::new("medlift verify", self.medlift_command("verify", csv, arguments)).after(Vec::new())
     }
 
-    /// A command of Medlift with the collections that the spec names.
+    /// A Medlift command without `--collection`: it uses the collections that the spec names.
     pub(crate) fn medlift_into_own(&self, name: &str, verb: &str, source: &Path, arguments: &[&str]) -> Contender {
         Contender { accepted: &[0, 4], ..Contender::new(name, self.command(verb, source, arguments)) }
     }
@@ -123,7 +123,7 @@ impl Tools<'_> {
         Contender { accepted: &[0, 4], beside: all.collect(), prepare, ..contender }
     }
 
-    /// This program, which sends commands to a ledger of its own (see [`ledger`](crate::ledger)).
+    /// The benchmark program itself: sends commands to a ledger of its own (see [`ledger`](crate::ledger)).
     pub(crate) fn ledger(&self, name: &str, kind: &str) -> Contender {
         let command = [text(&self.inputs.replay), "ledger".to_owned(), self.address.to_string(), kind.to_owned()];
         Contender::new(name, command.into())

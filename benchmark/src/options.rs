@@ -8,9 +8,11 @@ use testkit::{Doing, Error, Result, root};
 
 const USAGE: &str = "usage: cargo xtask bench [OPTION…]
   --rows N,…             numbers of rows [load: 55500,1000000,10000000; upsert, ready, workers: 1000000;
-                         messages, resources: 200000; constants: 500000]; cache always has 4000000
+                         messages, resources: 200000; feed: 100000; constants: 500000]; cache always has 4000000,
+                         bundles as many as Synthea makes
   --runs N               number of measurements of each contender [3]
-  --only NAME,…          scenarios: load, upsert, ready, cache, workers, messages, resources, constants [all]
+  --only NAME,…          scenarios: load, upsert, ready, cache, workers, messages, resources, bundles, feed, constants
+                         [all]
   --contenders NAME,…    contenders whose names begin with one of these names [all]
   --duplicates yes|no    whether the synthetic tables contain equal rows [yes, about 1 %]
   --cache-mb N           the server's cache, at least 256 [1024]; the scenario cache always has 256

@@ -26,7 +26,7 @@ pub(crate) struct Sample {
     pub(crate) other_cpu_seconds: f64,
     /// Time from the first byte read to the last acknowledgement, if the contender reports it.
     pub(crate) writing_seconds: Option<f64>,
-    /// Documents in the collection afterwards.
+    /// Number of documents in the collection after the run.
     pub(crate) documents: i64,
     /// The work of the server's storage engine during the run, as JSON.
     pub(crate) storage: Value,

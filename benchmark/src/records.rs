@@ -9,6 +9,7 @@ use std::path::Path;
 use testkit::{Doing, Result};
 
 use crate::contender::{Contender, Tools};
+use crate::replay::Pace;
 
 /// Each patient has this number of messages, or of resources.
 const PER_PATIENT: u64 = 10;
@@ -17,7 +18,8 @@ const PATIENTS_TOGETHER: u64 = 1_000;
 /// Results in one laboratory message.
 const OBSERVATIONS: u64 = 7;
 
-/// A message or a resource: which one of its patient it is, and who the patient is.
+/// The place of a message or a resource: its number in the file, the number of its patient, and its number among the
+/// messages or resources of this patient (`step`).
 #[derive(Debug, Clone, Copy)]
 struct Place {
     number: u64,
@@ -38,8 +40,8 @@ pub(crate) fn messages(tools: &Tools<'_>, source: &Path) -> Result<Vec<Contender
     let spec = ["--spec", "hl7v2"];
     let python = tools.inputs.python()?;
     Ok(vec![
-        tools.medlift("medlift load --no-fold", source, &["--spec", "hl7v2", "--no-fold"]),
-        tools.verify(source, &[&spec[..], &["--no-fold"]].concat()),
+        tools.medlift("medlift load --no-fold", source, &[&spec[..], &["--no-fold"]].concat()),
+        tools.verify(source, &spec),
         tools.medlift("medlift load (stored and folded)", source, &spec),
         tools.python("script (python-hl7, pymongo)", &python, "messages.py", source),
     ])
@@ -49,11 +51,23 @@ pub(crate) fn messages(tools: &Tools<'_>, source: &Path) -> Result<Vec<Contender
 pub(crate) fn resources(tools: &Tools<'_>, source: &Path) -> Result<Vec<Contender>> {
     let spec = ["--spec", "fhir-r4"];
     let python = tools.inputs.python()?;
+    let pace = Pace { batch_docs: 5_000, connections: 2, growing_id: false, docs_max: u64::MAX };
     Ok(vec![
+        tools.floor("floor (one collection, no indexes)", &tools.inputs.documents_of(source, "fhir-r4")?, pace),
         tools.medlift_into_own("medlift load", "load", source, &[&spec[..], &["--yes", "--no-verify"]].concat()),
         tools.medlift_into_own("medlift verify", "verify", source, &spec).after(Vec::new()),
         tools.python("script (json, pymongo)", &python, "resources.py", source),
     ])
+}
+
+/// Returns the contenders that load Bundles of Synthea. `files` is a pattern.
+pub(crate) fn bundles(tools: &Tools<'_>, files: &Path) -> Vec<Contender> {
+    let spec = ["--spec", "fhir-r4"];
+    vec![
+        tools.medlift_into_own("medlift load", "load", files, &[&spec[..], &["--yes", "--no-verify"]].concat()),
+        tools.medlift_into_own("medlift verify", "verify", files, &spec).after(Vec::new()),
+        tools.medlift_into_own("medlift load, with its proof", "load", files, &[&spec[..], &["--yes"]].concat()),
+    ]
 }
 
 /// Writes `count` HL7 v2 messages of about 1 KB: for each patient an admission, updates, laboratory results and a

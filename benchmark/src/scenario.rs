@@ -4,6 +4,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 
 use crate::contender::{Contender, Step, Tools, empty_collection, index_on};
+use crate::feed;
 use crate::inputs::{self, Inputs};
 use crate::options::Options;
 use crate::outcome::{self, Outcome};
@@ -41,16 +42,20 @@ pub(crate) enum Scenario {
     Cache,
     /// A load that is divided into parts. First one process loads all parts, then several workers share them.
     Workers,
-    /// HL7 v2 messages: stored, and stored and folded.
+    /// HL7 v2 messages. One load only stores them, another one also folds them.
     Messages,
     /// FHIR resources.
     Resources,
+    /// FHIR Bundles of Synthea, with resources of many types that refer to each other by UUID.
+    Bundles,
+    /// HL7 v2 messages over MLLP, each acknowledged when it is durable.
+    Feed,
     /// The constants of the model of large loads (`cargo xtask model`).
     Constants,
 }
 
 impl Scenario {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Load,
         Self::Upsert,
         Self::Ready,
@@ -58,6 +63,8 @@ impl Scenario {
         Self::Workers,
         Self::Messages,
         Self::Resources,
+        Self::Bundles,
+        Self::Feed,
         Self::Constants,
     ];
 
@@ -70,6 +77,8 @@ impl Scenario {
             Self::Workers => "workers",
             Self::Messages => "messages",
             Self::Resources => "resources",
+            Self::Bundles => "bundles",
+            Self::Feed => "feed",
             Self::Constants => "constants",
         }
     }
@@ -80,24 +89,46 @@ impl Scenario {
             Self::Load => &[55_500, 1_000_000, 10_000_000],
             Self::Upsert | Self::Ready | Self::Workers => &[1_000_000],
             Self::Messages | Self::Resources => &[200_000],
+            Self::Feed => &[100_000],
             Self::Constants => &[500_000],
             Self::Cache => &[4_000_000],
+            // The generator decides how many there are.
+            Self::Bundles => &[0],
         }
     }
 
     /// Returns true if the scenario can be measured with other numbers of rows.
     pub(crate) fn has_any_size(self) -> bool {
-        self != Self::Cache
+        !matches!(self, Self::Cache | Self::Bundles)
     }
 }
 
-/// Measures one scenario on its own server.
-pub(crate) fn run(scenario: Scenario, rows: u64, options: &Options, inputs: &Inputs) -> Result<Outcome> {
+/// Measures one scenario on its own server. Returns `None` if its source cannot be made.
+pub(crate) fn run(scenario: Scenario, mut rows: u64, options: &Options, inputs: &Inputs) -> Result<Option<Outcome>> {
+    let mut bundles = None;
+    if scenario == Scenario::Bundles {
+        let Some(made) = inputs.synthea()? else { return Ok(None) };
+        (bundles, rows) = (Some(made.0), made.1);
+    }
     eprintln!("== {}, {rows} rows", scenario.name());
     let cache_mb = if scenario == Scenario::Cache { CACHE_SCENARIO_MB } else { options.cache_mb };
     let mut stand = Stand::start(cache_mb, inputs)?;
     let tools = Tools { inputs, uri: stand.uri(), address: stand.address() };
+    if scenario == Scenario::Feed {
+        let findings = feed::findings(&mut stand, &tools, rows, options)?;
+        let (server, note) = (stand.version()?, "; medians of all runs".to_owned());
+        return Ok(Some(Outcome {
+            scenario: scenario.name(),
+            rows,
+            cache_mb,
+            server,
+            note,
+            results: Vec::new(),
+            findings,
+        }));
+    }
     let source = match scenario {
+        _ if bundles.is_some() => bundles.unwrap_or_default(),
         Scenario::Messages => inputs.messages(rows)?,
         Scenario::Resources => inputs.resources(rows)?,
         _ if !options.has_duplicates => inputs::without_duplicates(&inputs.csv(rows)?)?,
@@ -117,13 +148,15 @@ pub(crate) fn run(scenario: Scenario, rows: u64, options: &Options, inputs: &Inp
         Scenario::Workers => workers::contenders(&tools, &source)?,
         Scenario::Messages => records::messages(&tools, &source)?,
         Scenario::Resources => records::resources(&tools, &source)?,
+        Scenario::Bundles => records::bundles(&tools, &source),
         Scenario::Constants => constants(&tools, &source)?,
+        Scenario::Feed => Vec::new(),
     };
     contenders.retain(|contender| options.admits(&contender.name));
     let order = if scenario == Scenario::Workers { Order::Random } else { Order::Given };
     let results = take_turns(&mut stand, &contenders, options.runs, order)?;
     let findings = if scenario == Scenario::Workers { workers::findings(&source, rows, &results)? } else { Vec::new() };
-    Ok(Outcome { scenario: scenario.name(), rows, cache_mb, server: stand.version()?, note, results, findings })
+    Ok(Some(Outcome { scenario: scenario.name(), rows, cache_mb, server: stand.version()?, note, results, findings }))
 }
 
 /// The order of the contenders in each turn.
@@ -133,8 +166,8 @@ enum Order {
     Random,
 }
 
-/// Measures A, B, C, A, B, C, …: a temporary disturbance of the machine then affects all contenders. If the order is
-/// random, each turn has another order.
+/// Measures the contenders in turns: A, B, C, A, B, C, …. A temporary disturbance of the machine then affects all
+/// contenders. With [`Order::Random`], each turn has a random order of its own.
 fn take_turns(
     stand: &mut Stand<'_>,
     contenders: &[Contender],

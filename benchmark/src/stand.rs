@@ -151,13 +151,14 @@ impl<'a> Stand<'a> {
         }
     }
 
-    fn drop_database(&mut self) -> Result<()> {
+    /// Drops the database of the data.
+    pub(crate) fn drop_database(&mut self) -> Result<()> {
         let durable = doc! { "w": "majority", "j": true };
         self.wire.command(&doc! { "dropDatabase": 1, "writeConcern": durable, "$db": DATABASE }).map(drop)
     }
 
-    /// Counts the documents that a contender has written: those of the common collection, or else those of all
-    /// collections except the ledger.
+    /// Counts the documents that a contender has written: those in [`COLLECTION`]. If it is empty, counts the documents
+    /// of all collections except the ledger.
     fn count(&mut self) -> Result<i64> {
         let count = self.count_of(COLLECTION)?;
         if count > 0 {

@@ -1,5 +1,5 @@
-//! The scenario `workers`: loads one table in parts, by one process and by several workers that start at the same
-//! moment. Each of them loads once with as many parts as there are workers, and once with many small parts. The
+//! The scenario `workers`: loads one table in parts, in two ways: by one process, and by several workers that start at
+//! the same moment. Each way is measured with as many parts as there are workers, and with many small parts. The
 //! difference shows how much time a part costs in addition to its rows.
 
 use std::path::{Path, PathBuf};
@@ -25,7 +25,8 @@ pub(crate) fn contenders(tools: &Tools<'_>, csv: &Path) -> Result<Vec<Contender>
     Ok(contenders)
 }
 
-/// Returns a worker that loads one row. Its time is that of a start, one part and the end of a load.
+/// Returns a worker that loads one row. A row takes almost no time, so the measured time is that of the start, one part
+/// and the end of a load.
 pub(crate) fn one_row(tools: &Tools<'_>) -> Result<Contender> {
     let (manifest, _) = tools.inputs.manifest(&tools.inputs.csv(1)?, &tools.inputs.plain_spec()?, 1)?;
     Ok(tools.workers("worker with one row", &manifest, &rejects(tools), 1))
@@ -98,7 +99,9 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let inputs = Inputs::built("dev", dir.path()).expect("builds");
         let options = Options::parse(&["--runs", "1", "--cache-mb", "256"]).expect("valid");
-        let outcome = scenario::run(Scenario::Workers, 30_000, &options, &inputs).expect("measures");
+        let outcome = scenario::run(Scenario::Workers, 30_000, &options, &inputs)
+            .expect("measures")
+            .expect("the source can be made");
         let names: Vec<&str> = outcome.results.iter().map(|result| result.name.as_str()).collect();
         assert_eq!(names, ["one process, 3 parts", "3 workers, 3 parts", "one process, 5 parts", "3 workers, 5 parts"]);
         let documents: Vec<i64> = outcome.results.iter().map(|result| result.samples[0].documents).collect();

@@ -21,7 +21,7 @@ pub(super) enum ColumnPlan {
 pub(super) struct ArrayPlan {
     /// The indices of all fields inside the array.
     pub(super) fields: Range<usize>,
-    /// Number of the array in its row, from 0. An array inside another array does not use the number.
+    /// Number of the array in its row, from 0. Not used for an array inside another array.
     pub(super) number: usize,
     is_required: bool,
     /// The columns of an item. An item of a list has one column.

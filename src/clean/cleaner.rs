@@ -63,7 +63,7 @@ impl Cleaner {
     }
 
     /// Cleans a row with arrays. A repeating group is an array of nested documents. Its value is stored for the first
-    /// field of the group. The other fields of the group get null.
+    /// field of the group. The group's other fields get null.
     fn clean_columns(
         &mut self,
         row: &str,

@@ -172,9 +172,9 @@ impl FieldCleaner {
         is_marker || text.is_empty()
     }
 
-    /// After the last rule, the text is normalized again. A change by this step is counted as a change by the rule
-    /// `nfc`. If the field does not have this rule, it is counted as a change by the last rule. Returns the index of
-    /// the rule for which the change is counted.
+    /// Returns the index of the rule for which changes by the last step are counted. The last step normalizes the text
+    /// after all rules. Its changes are counted for the rule `nfc`. If the field does not have this rule, they are
+    /// counted for the last rule.
     pub(super) fn normalizing_slot(&self) -> usize {
         let rules = &self.field.clean;
         rules.iter().position(|rule| *rule == Rule::Nfc).unwrap_or(rules.len().saturating_sub(1))

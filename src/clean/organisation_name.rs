@@ -59,8 +59,8 @@ fn is_join(word: &str) -> bool {
     word.eq_ignore_ascii_case("and")
 }
 
-/// Returns true if two words "and" follow each other. Most names contain "and" at most once. A fast search for the
-/// letter `d` recognizes them, so that they are not split into words.
+/// Returns true if two words "and" follow each other. A fast search first counts the letters `d` that end an "and".
+/// Most names have at most one, so they are not split into words.
 fn has_doubled_join(name: &str) -> bool {
     let bytes = name.as_bytes();
     let ends_a_join = |&at: &usize| at >= 2 && bytes[at - 2..at].eq_ignore_ascii_case(b"an");

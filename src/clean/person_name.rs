@@ -2,11 +2,12 @@
 //! Smith MD".
 //!
 //! Each part of a name starts with a capital and continues in small letters. A part starts after white space, after
-//! punctuation such as a hyphen, and after `O'` and `Mc`. No part starts after any other apostrophe. After `Mac` no
-//! part starts, because the letters do not show whether a name is written `MacDonald` or `Macdonald`.
+//! punctuation such as a hyphen, and after `O'` and `Mc`. After any other apostrophe inside a part, no new part starts.
+//! After `Mac` no part starts, because the letters do not show whether a name is written `MacDonald` or `Macdonald`.
 //!
-//! The same rules are right for titles (Mr., Dr., Prof.), for Jr. and Sr., and for degrees with dots (M.D., Ph.D.).
-//! They are wrong for degrees and numerals without dots (MD, III). [`SUFFIXES`] lists these with their usual spelling.
+//! These rules also give the right case for titles (Mr., Dr., Prof.), for Jr. and Sr., and for degrees with dots (M.D.,
+//! Ph.D.). They give the wrong case for degrees and numerals without dots (MD, III). Therefore [`SUFFIXES`] lists the
+//! usual spelling of such words.
 
 use unicode_normalization::char::is_combining_mark;
 
@@ -141,9 +142,9 @@ const PIECE_BYTES: usize = 64;
 const CASE_BIT: u8 = 0x20;
 /// The class bit of letters. It equals `CASE_BIT`, so that a class can be used as a mask for the letter case.
 const LETTER: u8 = CASE_BIT;
-/// The class bit of apostrophes. The letter after an apostrophe becomes small, as in `D'angelo`. It becomes a capital
-/// after `O'`, and after an apostrophe at the start of a part. [`case_ascii`] shifts the bit to the position of
-/// `CASE_BIT`.
+/// The class bit of apostrophes. The letter after an apostrophe becomes small, as in `D'angelo`. There are two
+/// exceptions: it becomes a capital after `O'`, and after an apostrophe at the start of a part. [`case_ascii`] shifts
+/// the bit to the position of `CASE_BIT`.
 const KEEPS: u8 = CASE_BIT << 1;
 /// The class bit of letters and digits. A letter after a letter or a digit becomes small. Exception: the letter after
 /// `Mc` becomes a capital. [`case_ascii`] shifts the bit to the position of `CASE_BIT`.

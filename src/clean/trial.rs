@@ -1,4 +1,4 @@
-//! Tries the settings of a field on single cells. A cell that was refused may be accepted with another setting.
+//! Tries another setting of a field on cells that were refused. If the setting accepts them, a message can propose it.
 
 use super::field_cleaner::{FieldCleaner, Marks, Scratch};
 use super::{Record, Value};

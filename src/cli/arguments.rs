@@ -19,8 +19,9 @@ use super::{Cli, output, tool_options};
 /// The text that is shown in place of an argument that may contain a password.
 const HIDDEN: &str = "***";
 
-/// The ids of the arguments that may contain a connection string or a password. `query` and `authority` are in the list
-/// for another reason: a filter in JSON with an `@` looks like a connection string, and an authority can be a URL.
+/// The ids of the arguments that may contain a connection string or a password. The values of all other options are
+/// refused if they look like a connection string. `query` and `authority` are in the list so that they are not
+/// refused: a filter in JSON may contain an `@`, and an authority may be a URL.
 const MAY_HOLD_PASSWORDS: [&str; 6] = ["uri", "password", "positional", "sources", "query", "authority"];
 
 /// The short options that have no value. `-p` may follow them in one argument, for example `-np`.
@@ -83,8 +84,8 @@ fn show(error: clap::Error, arguments: &[OsString]) -> Result<ExitCode, Error> {
     Ok(ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2)))
 }
 
-/// Removes what the user typed from an error of `medlift patient`, except the names of its options: any of it can be
-/// the identifier of a patient.
+/// Removes from an error of `medlift patient` every text that the user typed, because it can be the identifier of a
+/// patient. The names of the command's options stay.
 fn without_values(mut error: clap::Error) -> clap::Error {
     let is_typed = |value: &ContextValue| !matches!(value, ContextValue::String(text) if text.is_empty());
     if error.get(ContextKind::InvalidValue).is_some_and(is_typed) {

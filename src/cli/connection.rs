@@ -107,8 +107,8 @@ impl DeploymentArgs {
     /// Returns the connection options. If there is a positional argument, it becomes their connection string.
     ///
     /// # Errors
-    /// A positional argument is not a connection string, or there are two connection strings. The message about such a
-    /// positional argument ends with `file_hint`. It says how the user names a file in this command.
+    /// A positional argument is not a connection string, or there are two connection strings. The message about such
+    /// a positional argument ends with `file_hint`, which says how the user names a file in this command.
     pub(super) fn into_connection_args(self, file_hint: &str) -> Result<ConnectionArgs, Error> {
         let Self { mut connection, positional } = self;
         connection.take_only_uri(positional, file_hint)?;
@@ -195,8 +195,9 @@ impl ConnectionArgs {
     }
 
     /// Uses the collection of the spec if the spec [has its own](Spec::has_own_collection) and the user gave no
-    /// `--collection`. Without this, messages would be loaded into the collection `admissions` of an `.env`. Says so if
-    /// `COLLECTION_NAME` names another collection, unless `is_quiet` is true.
+    /// `--collection`. Otherwise HL7 messages would be loaded into the collection that `COLLECTION_NAME` names in
+    /// `.env`, for example `admissions`. If `COLLECTION_NAME` names another collection than the spec, tells the user
+    /// that this variable is ignored. Tells nothing if `is_quiet` is true.
     pub(super) fn in_collection_of(self, spec: &Spec, is_quiet: bool) -> Result<Self, Error> {
         if self.collection.is_some() || !spec.has_own_collection() {
             return Ok(self);
@@ -210,21 +211,25 @@ impl ConnectionArgs {
     /// Returns an error if the user gave `--collection` but the spec describes several kinds of documents. Each kind
     /// has its own collection.
     pub(super) fn refuse_collection(&self, plan: &Plan) -> Result<(), Error> {
-        if self.collection.is_none() || plan.kinds.len() == 1 {
-            return Ok(());
-        }
-        Err(Error::Usage(
-            "the spec describes several kinds of documents and names a collection for each; leave out --collection"
-                .into(),
-        ))
+        refuse_collection(self.collection.as_deref(), plan)
     }
 
-    /// Connects to the deployment for `purpose`. `collection` is used if neither the user nor the environment names
-    /// one.
+    /// Connects to the deployment for `purpose`. `collection` is used if neither the options nor the settings name a
+    /// collection.
     pub(super) async fn connect(self, purpose: Purpose, collection: &str) -> Result<Target, Error> {
         let destination = Destination::settle(&self.into_connection(purpose)?, &settings::load()?, collection)?;
         connect(&destination).await
     }
+}
+
+/// Does the same as [`ConnectionArgs::refuse_collection`] for the value of `--collection`.
+pub(super) fn refuse_collection(collection: Option<&str>, plan: &Plan) -> Result<(), Error> {
+    if collection.is_none() || plan.kinds.len() == 1 {
+        return Ok(());
+    }
+    Err(Error::Usage(
+        "the spec describes several kinds of documents and names a collection for each; leave out --collection".into(),
+    ))
 }
 
 /// Tells the user that `COLLECTION_NAME` is ignored, because the spec has its own collection. Does not show the value
@@ -239,14 +244,25 @@ pub(super) fn tell_ignored_name(spec: &Spec, settings: &Settings) {
     }
 }
 
+/// Returns the database and the collection for the documents of a spec: that of `--collection`, or else the spec's own, or
+/// else that of `COLLECTION_NAME`. For a command that loads sources of several specs.
+pub(super) fn destination_for(connection: &Connection, spec: &Spec) -> Result<Destination, Error> {
+    let mut connection = connection.clone();
+    if connection.collection.is_none() && spec.has_own_collection() {
+        connection.collection = Some(spec.collection.clone());
+    }
+    Ok(Destination::settle(&connection, &settings::load()?, &spec.collection)?)
+}
+
 /// Connects and signs in. If all addresses refuse the connection, first prints a message that the command waits for the
 /// server.
 pub(super) async fn connect(destination: &Destination) -> Result<Target, Error> {
     Ok(destination.connect_telling(&|text| output::tell(text)).await?)
 }
 
-/// Returns the value that is given, or `None` if none is given. Returns an error if several are given. Its message
-/// contains `what`, for example "password is given", and lists the `places` where the value may be given.
+/// Returns the value that is given, or `None` if none is given. Returns an error if several are given. Its message is
+/// made from `what`, for example "password is given" ("the password is given twice"), and from `places`, which names
+/// everything that can give the value.
 fn only_one<const N: usize>(given: [Option<Secret>; N], what: &str, places: &str) -> Result<Option<Secret>, Error> {
     let mut given = given.into_iter().flatten();
     match (given.next(), given.next()) {

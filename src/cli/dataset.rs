@@ -24,9 +24,9 @@ impl DatasetArgs {
         Ok(self.path.as_deref().map_or_else(|| Ok(Spec::built_in().into()), Dataset::from_file)?)
     }
 
-    /// Returns the spec of one kind of document. If the dataset has several kinds, the collection determines the kind:
-    /// `collection`, or the value of `COLLECTION_NAME`. If it is a de-identified view, the collection of this view
-    /// determines the kind.
+    /// Returns the spec of one kind of document. If the dataset has several kinds, returns the kind whose collection
+    /// is named `collection`. If `collection` is `None`, its name is the value of `COLLECTION_NAME`. The name of the
+    /// collection's de-identified view is accepted too.
     ///
     /// # Errors
     /// The dataset has several kinds, and none of them has this collection.

@@ -42,9 +42,10 @@ pub(super) struct ExportArgs {
     #[arg(short, long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Format of the output; json writes one document per line, hl7 writes the messages as they were loaded, fhir
-    /// writes the resources as they were loaded, one per line [default: hl7 or fhir if the spec is for HL7 messages or
-    /// FHIR resources and the name of the file does not end with .csv; otherwise from the end of the file's name: .csv,
-    /// .json, .ndjson, .jsonl or .hl7; otherwise csv]
+    /// writes the resources as they were loaded, one per line, bundle writes them as one Bundle, in which references by
+    /// UUID lead to their entries [default: by the end of the file's name: .csv, .tsv or
+    /// .txt, .json, .ndjson or .jsonl (fhir if the spec is for FHIR resources), .hl7; for other names hl7 or fhir if the
+    /// spec is for messages or resources, otherwise csv]
     #[arg(long = "type", value_enum, ignore_case = true, value_name = "TYPE")]
     kind: Option<ExportType>,
     /// Delimiter of the CSV: , ; | or tab
@@ -78,6 +79,8 @@ enum ExportType {
     Hl7,
     /// FHIR resources as they were loaded, one per line
     Fhir,
+    /// FHIR resources as they were loaded, in one Bundle
+    Bundle,
 }
 
 impl ExportArgs {
@@ -89,9 +92,9 @@ impl ExportArgs {
         let filter = query.as_ref().map(|query| super::query::parse(query.reveal())).transpose()?;
         let connection = deployment.into_connection_args("to name a file to write, use --out")?;
         let settings = settings::load()?;
-        // The resources of all types can be in one file.
+        // One file can contain FHIR resources of all types.
         let mut specs = match options.format {
-            ExportFormat::Fhir if connection.collection().is_none() => all.kinds,
+            ExportFormat::Fhir | ExportFormat::Bundle if connection.collection().is_none() => all.kinds,
             _ => vec![dataset.kind(connection.collection())?],
         };
         let connection = connection.in_collection_of(&specs[0], quiet)?;
@@ -154,14 +157,15 @@ impl ExportArgs {
         ExportOptions { format, dates: Vec::new(), limit: self.limit, skip_foreign: self.skip_foreign }
     }
 
-    /// Returns the format that the user gave. Otherwise the file's extension decides, then the format of the sources.
-    /// CSV is the default.
+    /// Returns the format that the user gave. Otherwise the first of these decides: an extension of text files such
+    /// as `.csv`, FHIR sources, any other known extension, HL7 sources. If none applies, the format is CSV.
     fn format(&self, sources: Option<FormatName>) -> ExportFormat {
         let csv = ExportFormat::Csv { delimiter: self.delimiter };
         let extension = self.out.as_ref().and_then(|path| path.extension()).and_then(|end| end.to_str());
         match (self.kind, extension) {
             (Some(ExportType::Csv), _) | (None, Some("csv" | "tsv" | "txt")) => csv,
             (Some(ExportType::Fhir), _) => ExportFormat::Fhir,
+            (Some(ExportType::Bundle), _) => ExportFormat::Bundle,
             (None, _) if sources == Some(FormatName::Fhir) => ExportFormat::Fhir,
             (Some(ExportType::Json), _) | (None, Some("json" | "ndjson" | "jsonl")) => ExportFormat::Ndjson,
             (Some(ExportType::Hl7), _) | (None, Some("hl7")) => ExportFormat::Hl7,
@@ -173,7 +177,11 @@ impl ExportArgs {
 
 /// Fails if whole messages or resources are wanted, and the documents do not contain them.
 fn require_whole(format: ExportFormat, specs: &[Spec]) -> Result<(), Error> {
-    let needs_whole = matches!(format, ExportFormat::Hl7 | ExportFormat::Fhir);
+    let is_of_resources = |spec: &Spec| spec.source.format == Some(FormatName::Fhir);
+    if format == ExportFormat::Bundle && !specs.iter().all(is_of_resources) {
+        return Err(Error::Usage("--type bundle is for FHIR resources, and the spec is not for them".into()));
+    }
+    let needs_whole = matches!(format, ExportFormat::Hl7 | ExportFormat::Fhir | ExportFormat::Bundle);
     if needs_whole && specs.iter().any(|spec| spec.whole().is_none()) {
         return Err(Error::Usage(
             "the documents do not contain whole messages or resources; export them with --type csv or --type json"

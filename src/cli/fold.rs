@@ -26,7 +26,7 @@ const EXAMPLES: &str = "Examples:
 pub(super) struct FoldArgs {
     #[command(flatten)]
     dataset: DatasetArgs,
-    /// Fold all stored messages again; replace the documents that differ, and remove those that no message supports
+    /// Fold all stored messages again; replace the documents that differ, and remove those that follow from no message
     #[arg(long)]
     rebuild: bool,
     /// Print the result as JSON

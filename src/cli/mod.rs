@@ -1,6 +1,7 @@
 //! The commands of the command line. Each command has its own file. The file's code converts the arguments to the
 //! library's types, calls the library, and prints the result.
 
+mod address;
 mod arguments;
 mod completions;
 mod config_file;
@@ -11,7 +12,9 @@ mod export;
 mod fold;
 mod generate;
 mod host;
+mod http;
 mod limits;
+mod listen;
 mod load;
 mod number;
 mod output;
@@ -23,11 +26,14 @@ mod provision;
 mod query;
 mod reading;
 mod runs;
+mod send;
 mod settings;
 mod spec;
 mod tool_options;
 mod verify;
+mod watch;
 mod workers;
+mod writing;
 
 use std::process::ExitCode;
 
@@ -68,10 +74,16 @@ enum Command {
     Plan(Box<plan::PlanArgs>),
     /// Check that the collection contains exactly the data of a source
     Verify(Box<verify::VerifyArgs>),
-    /// Write the collection as CSV or NDJSON; loading the file again writes nothing new
+    /// Write the collection as CSV, NDJSON, HL7 messages or FHIR resources; loading the file again writes nothing new
     Export(Box<export::ExportArgs>),
     /// Bring patients, visits and results up to date with the stored HL7 v2 messages
     Fold(Box<fold::FoldArgs>),
+    /// Load each file of a folder when it is complete, and move it to done or rejected
+    Watch(Box<watch::WatchArgs>),
+    /// Receive HL7 v2 messages over MLLP, and data by HTTP; answer when they are stored durably
+    Listen(Box<listen::ListenArgs>),
+    /// Send HL7 v2 messages over MLLP, to try a receiver out
+    Send(send::SendArgs),
     /// List the documents of one patient in all collections that you may read
     Patient(Box<patient::PatientArgs>),
     /// Generate synthetic admissions with the typical errors of hospital data
@@ -106,6 +118,9 @@ pub(crate) fn run() -> Result<ExitCode, Error> {
         Command::Verify(args) => args.run(),
         Command::Export(args) => args.run(),
         Command::Fold(args) => args.run(),
+        Command::Watch(args) => args.run(),
+        Command::Listen(args) => args.run(),
+        Command::Send(args) => args.run(),
         Command::Patient(args) => args.run(),
         Command::Generate(args) => args.run(),
         Command::Provision(args) => args.run(),
@@ -152,7 +167,7 @@ fn run_gracefully<T>(
         signal(SignalKind::interrupt()).and_then(|int| Ok((int, signal(SignalKind::terminate())?)))
     };
     if let Ok((int, term)) = signals {
-        runtime.spawn(listen(notice, interrupt.clone(), int, term));
+        runtime.spawn(await_signals(notice, interrupt.clone(), int, term));
     }
     let result = runtime.block_on(command(&interrupt));
     // The command has ended, but its result is not printed yet. After this call, the next signal ends the process at
@@ -164,7 +179,7 @@ fn run_gracefully<T>(
     result
 }
 
-async fn listen(notice: &'static str, interrupt: Interrupt, mut int: Signal, mut term: Signal) {
+async fn await_signals(notice: &'static str, interrupt: Interrupt, mut int: Signal, mut term: Signal) {
     loop {
         tokio::select! { _ = int.recv() => (), _ = term.recv() => () };
         if prompt::abandon() {

@@ -16,7 +16,7 @@ pub(super) const WITH_REJECTS: u8 = 4;
 /// Exit code if verification found a difference.
 pub(super) const DIFFERENT: u8 = 5;
 
-/// Exit code if a load that the user waited for ended, but is not complete.
+/// Exit code of `medlift runs show --watch` if the load has ended and is not complete.
 pub(super) const INCOMPLETE: u8 = 1;
 
 /// Exit code if the same load command should be run again.
@@ -61,8 +61,8 @@ pub(super) fn refuse_inputs(option: &str, output: &Path, inputs: &[PathBuf]) -> 
     }
 }
 
-/// Returns the exit code. A difference comes before the code of a fold that failed (otherwise 0), and this before
-/// rejects.
+/// Returns the exit code. The first of these that is true decides: the verification found a difference, the fold
+/// failed, rows were rejected. `of_fold` is the exit code of the fold, 0 if it succeeded.
 pub(super) fn exit_code(differs: bool, of_fold: u8, has_rejects: bool) -> ExitCode {
     match (differs, of_fold, has_rejects) {
         (true, ..) => ExitCode::from(DIFFERENT),

@@ -63,7 +63,7 @@ struct Moment {
 }
 
 impl Moment {
-    /// Returns the last millisecond.
+    /// Returns the last millisecond of the day, or the point in time itself.
     const fn last_ms(self) -> i64 {
         if self.is_day { self.ms + DAY_MS - 1 } else { self.ms }
     }
@@ -99,8 +99,9 @@ impl PatientArgs {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// Uses a connection string among the arguments. An identifier may look like one, because its authority can be a
-    /// URL.
+    /// Uses the connection string among the arguments, if there is one. An argument that begins with `mongodb://` or
+    /// `mongodb+srv://` is a connection string. Any other argument with a `^` is an identifier, even if it looks like
+    /// a misspelled connection string: its authority can be a URL.
     fn take_uri(&mut self) -> Result<(), Error> {
         let is_other = |text: &Secret| is_connection_string(text.reveal()) || !text.reveal().contains('^');
         let (mut others, identifiers) = std::mem::take(&mut self.positional).into_iter().partition(is_other);

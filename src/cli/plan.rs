@@ -87,8 +87,8 @@ impl PlanArgs {
         read(&self.out).map(Some).map_err(|_| Error::Usage(other()))
     }
 
-    /// Writes the manifest. If it replaces a manifest with other content, the user must have asked for it, and is told
-    /// what it means for a load of the earlier manifest.
+    /// Writes the manifest. A manifest with other content is replaced only with `--add` or `--overwrite`. The user is
+    /// then told what this means for a load of the earlier manifest.
     fn replace(&self, earlier: Option<&Manifest>, manifest: &Manifest) -> Result<(), Error> {
         match earlier {
             Some(earlier) if earlier.id == manifest.id => return Ok(()),

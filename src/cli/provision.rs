@@ -92,7 +92,7 @@ impl ProvisionArgs {
         let connection = self.deployment.into_connection_args("to name a spec, use --spec")?;
         let sharding = self.sharded.then_some(Sharding { shards: self.shards });
         let all = self.dataset.dataset()?;
-        // The resources of all types belong together. Other kinds of documents are provisioned one by one.
+        // All types of FHIR resources are provisioned together. Other kinds of documents are provisioned one by one.
         let specs = if all.columns.is_divided() && connection.collection().is_none() && !self.emit_init_js {
             all.kinds
         } else {
@@ -201,7 +201,8 @@ async fn provision_one(
 }
 
 impl Provisioned {
-    /// Adds the result for another collection. What concerns several collections, such as a user, is named once.
+    /// Adds the result for another collection. A text that both results contain, for example about a user, is kept
+    /// once.
     fn add(&mut self, other: Self) {
         let lists = [
             (&mut self.steps, other.steps),

@@ -28,6 +28,28 @@ pub(super) struct ReadingArgs {
     /// File, object, pattern, or - for standard input; the same as a positional SOURCE
     #[arg(long, value_name = "SOURCE")]
     file: Vec<String>,
+    #[command(flatten)]
+    format: FormatArgs,
+    /// The first row of CSV and TSV is the header; it always is, so the option is for compatibility with mongoimport
+    #[arg(long)]
+    headerline: bool,
+    /// Show no progress
+    #[arg(long, help_heading = "Output")]
+    pub quiet: bool,
+    /// Report each step on standard error
+    // In the Database Tools, each repetition of -v shows more messages. Medlift accepts repetitions, but shows no
+    // more.
+    #[arg(short, long, action = ArgAction::Count, conflicts_with = "quiet", help_heading = "Output")]
+    verbose: u8,
+    /// Print the result as JSON
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+}
+
+/// The options for the format of sources, and for how they are converted.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Source")]
+pub(super) struct FormatArgs {
     /// Format of the sources. csv is delimited text, and its delimiter is detected. tsv is delimited by tabs. json is
     /// JSON objects: one per line, one after another, or in an array [default: detected]
     #[arg(long = "type", value_enum, ignore_case = true, value_name = "TYPE")]
@@ -55,24 +77,11 @@ pub(super) struct ReadingArgs {
     /// same id in two systems is two resources [default: that of the spec, or default]
     #[arg(long, value_name = "NAME", value_parser = system)]
     source_system: Option<String>,
-    /// The first row of CSV and TSV is the header; it always is, so the option is for compatibility with mongoimport
-    #[arg(long)]
-    headerline: bool,
     #[command(flatten)]
     dataset: DatasetArgs,
     /// Number of threads that parse, clean and encode [default: half of the cores while loading, otherwise all]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = whole(0_u16, 256), help_heading = "Speed and memory")]
     workers: u16,
-    /// Show no progress
-    #[arg(long, help_heading = "Output")]
-    pub quiet: bool,
-    /// Report each step on standard error
-    // The Database Tools count the repetitions of -v. Here, more of them report no more.
-    #[arg(short, long, action = ArgAction::Count, conflicts_with = "quiet", help_heading = "Output")]
-    verbose: u8,
-    /// Print the result as JSON
-    #[arg(long, help_heading = "Output")]
-    pub json: bool,
 }
 
 /// The formats of a source.
@@ -109,21 +118,18 @@ impl ReadingArgs {
 
     /// Returns the path of the spec, if the user gave one.
     pub(super) fn spec_path(&self) -> Option<PathBuf> {
-        self.dataset.path.clone()
+        self.format.dataset.path.clone()
     }
 
     /// Returns the number of threads that parse, clean and encode. It is 0 if the user gave no number.
     pub(super) fn workers(&self) -> usize {
-        self.workers.into()
+        self.format.workers.into()
     }
 
     /// Returns true if the user gave a source, `--spec`, or an option about the format of the sources.
     pub(super) fn is_given(&self) -> bool {
-        let has_layout = self.delimiter.is_some() || self.quote.is_some() || self.escape.is_some();
-        let has_format = self.kind.is_some() || self.encoding.is_some() || !self.date_format.is_empty();
-        let has_flag = self.multiline_cells || self.headerline || self.source_system.is_some();
-        let has_sources = !self.sources.is_empty() || !self.file.is_empty() || self.dataset.path.is_some();
-        has_sources || has_layout || has_format || has_flag
+        let has_sources = !self.sources.is_empty() || !self.file.is_empty();
+        has_sources || self.headerline || self.format.is_given()
     }
 
     /// Returns what a worker shows of its progress.
@@ -139,7 +145,6 @@ impl ReadingArgs {
     /// Examines all sources and determines their layouts: delimiter, columns and date formats. If the user gave no
     /// spec, the format of the sources decides which built-in spec is used.
     pub(super) fn plan(&self, progress: &Progress) -> Result<Plan, Error> {
-        let dataset = self.dataset.path.as_deref().map(Dataset::from_file).transpose()?;
         let sources: Vec<String> = self
             .sources
             .iter()
@@ -152,24 +157,12 @@ impl ReadingArgs {
                 "no source is given; give a file, a glob pattern, or - for standard input".into(),
             ));
         }
-        if self.headerline && matches!(self.kind, Some(SourceType::Json)) {
+        if self.headerline && matches!(self.format.kind, Some(SourceType::Json)) {
             return Err(Error::Usage("--headerline is for CSV and TSV, not for --type json; remove it".into()));
         }
         // Show progress already now, because the first bytes of standard input or of a pipe may be late.
         let _bar = Bar::start(progress, self.quiet);
-        let workers = self.workers.into();
-        let wishes = Wishes {
-            sources,
-            encoding: self.encoding,
-            layout: self.layout(),
-            system: self.source_system.clone(),
-            workers,
-        };
-        let key = identity_key()?;
-        match dataset {
-            Some(dataset) => Plan::new(dataset, key, &wishes),
-            None => Plan::detect(key, &wishes),
-        }
+        self.format.plan(sources)
     }
 
     /// Makes the plan like [`plan`](Self::plan). If the spec was detected, tells the user.
@@ -177,6 +170,38 @@ impl ReadingArgs {
         let plan = self.plan(progress)?;
         plan.detected_spec().iter().filter(|_| !self.quiet).for_each(output::tell);
         Ok(plan)
+    }
+}
+
+impl FormatArgs {
+    /// Returns true if the user gave `--spec`, or an option about the format of the sources.
+    fn is_given(&self) -> bool {
+        let has_layout = self.delimiter.is_some() || self.quote.is_some() || self.escape.is_some();
+        let has_format = self.kind.is_some() || self.encoding.is_some() || !self.date_format.is_empty();
+        let has_others = self.multiline_cells || self.source_system.is_some() || self.dataset.path.is_some();
+        has_layout || has_format || has_others
+    }
+
+    /// Reads the dataset spec, if the user gave one.
+    pub(super) fn dataset(&self) -> Result<Option<Dataset>, Error> {
+        Ok(self.dataset.path.as_deref().map(Dataset::from_file).transpose()?)
+    }
+
+    /// Examines these sources and determines their layouts. If the user gave no spec, the format of the sources decides
+    /// which built-in spec is used.
+    pub(super) fn plan(&self, sources: Vec<String>) -> Result<Plan, Error> {
+        let wishes = Wishes {
+            sources,
+            encoding: self.encoding,
+            layout: self.layout(),
+            system: self.source_system.clone(),
+            workers: self.workers.into(),
+        };
+        let key = identity_key()?;
+        match self.dataset()? {
+            Some(dataset) => Plan::new(dataset, key, &wishes),
+            None => Plan::detect(key, &wishes),
+        }
     }
 
     fn layout(&self) -> LayoutOptions {
@@ -248,7 +273,7 @@ mod tests {
 
     fn layout(arguments: &[&str]) -> LayoutOptions {
         let typed = ["x", "a.csv"].iter().chain(arguments);
-        Typed::try_parse_from(typed).unwrap_or_else(|error| panic!("{error}")).reading.layout()
+        Typed::try_parse_from(typed).unwrap_or_else(|error| panic!("{error}")).reading.format.layout()
     }
 
     #[test]

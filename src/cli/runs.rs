@@ -31,7 +31,7 @@ const SHOW_EXAMPLES: &str = "Examples:
 /// With `--watch`, the pause between two reads of the ledger.
 const WATCH: Duration = Duration::from_secs(2);
 
-/// Number of loads in which the beginning of an id is looked for.
+/// If the user gives only the beginning of an id, this number of the latest loads is searched.
 const LATEST_MAX: u32 = 1_000;
 
 #[derive(Debug, Subcommand)]
@@ -91,7 +91,7 @@ impl fmt::Display for Overviews {
 }
 
 impl Overviews {
-    /// Returns the exit code for a user who waited for these loads. Returns `None` if one of them has not ended.
+    /// Returns the exit code of `--watch`. Returns `None` if one of the loads has not ended.
     fn exit_code(&self) -> Option<u8> {
         let ends: Vec<End> = self.0.iter().map(LoadOverview::end).collect::<Option<_>>()?;
         Some(if ends.contains(&End::Stalled) {

@@ -16,10 +16,10 @@ use medlift::verify::{Share, Verification};
 use serde::Serialize;
 
 use super::connection::ConnectionArgs;
-use super::load::LoadMode;
 use super::number::any_whole;
 use super::reading::{ReadingArgs, identity_key};
 use super::workers::ShareArgs;
+use super::writing::LoadMode;
 use super::{limits, output};
 
 const EXAMPLES: &str = "Examples:
@@ -70,7 +70,8 @@ impl VerifyArgs {
             let target = connection.connect(Purpose::Read, &plan.kinds[0].collection).await?;
             for (_, target) in plan.targets(&target) {
                 refuse_view(&target).await?;
-                // A type of resources without resources has no collection.
+                // If no resource of a FHIR type was loaded, this type has no collection. So its collection is not
+                // required.
                 if !plan.spec.is_divided() {
                     require_collection(&target).await?;
                 }
@@ -191,7 +192,7 @@ struct Proofs<'a> {
 
 impl fmt::Display for Proofs<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Of many types of resources, most occur in few sources.
+        // A spec describes many types of FHIR resources, and most sources contain only a few of them.
         let is_shown = |kind: &&KindProof| !kind.is_of_resources || kind.proof.expected + kind.proof.found > 0;
         for KindProof { kind, collection, proof, .. } in self.documents.iter().filter(is_shown) {
             write!(formatter, "documents `{kind}` in {collection}\n{proof}")?;

@@ -17,7 +17,7 @@ pub(super) struct WorkerArgs {
     /// Maximum number of bulk inserts that all workers together have under way [default: no limit]
     #[arg(long, value_name = "N", requires = "manifest")]
     pub(super) writers_max: Option<NonZeroU32>,
-    /// Load no part; end the load if all parts are loaded: indexes, validator, verification
+    /// Load no part. If all parts are loaded, finish the load: build the indexes, attach the validator, verify
     #[arg(long, requires = "manifest")]
     pub(super) finish: bool,
 }
@@ -93,7 +93,7 @@ impl ShareArgs {
 
 impl WorkerArgs {
     /// Returns the directory or the prefix in S3 for reject files. If the user named none, it is the directory of the
-    /// manifest file. For a manifest in S3, it is then the working directory.
+    /// manifest file, or the working directory if the manifest is in S3.
     ///
     /// # Errors
     /// The path that the user named is not in S3 and not an existing directory.

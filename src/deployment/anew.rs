@@ -11,7 +11,8 @@ use crate::spec::{Index, Spec};
 /// The options of `create` that describe a validator.
 const OF_VALIDATOR: [&str; 3] = ["validator", "validationLevel", "validationAction"];
 
-/// What surrounds the documents of a collection, read before the collection is dropped.
+/// The options of a collection, the indexes that the spec does not describe, and whether there is a validator. All are
+/// read before the collection is dropped, because the server drops them with it.
 #[derive(Debug, Default, PartialEq)]
 pub struct Surroundings {
     /// The options of the collection, for example its collation, without its validator.
@@ -43,9 +44,10 @@ impl Surroundings {
         Ok(Self { options, has_validator, indexes })
     }
 
-    /// Creates the collection with its options and its further indexes. If `with_validator` is true and it had a
-    /// validator, it also gets the validator of the spec. Returns a note for the user. `None` if there was nothing to
-    /// keep. The collection is then not created. If the user may not create it, the note says so.
+    /// Creates the collection with its options and its further indexes. If the dropped collection had a validator and
+    /// `with_validator` is true, the new one gets the validator of the spec. Returns a note for the user. If the
+    /// server refuses the creation, the note says so. If there is nothing to keep, creates no collection and returns
+    /// `None`.
     pub async fn create(
         &self,
         target: &Target,
@@ -92,8 +94,8 @@ impl Surroundings {
     }
 }
 
-/// Returns the reason why the server refused a command for good. The collection is dropped already, so the load goes
-/// on.
+/// Returns the reason if the server refused a command and would refuse it again. This is not an error: the collection
+/// is already dropped, so the load continues without the change.
 ///
 /// # Errors
 /// The server could not be reached, or the failure is temporary.

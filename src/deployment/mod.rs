@@ -1,5 +1,5 @@
-//! Creates and checks what surrounds the documents: the collection with its validator and indexes, the view, the roles
-//! and the users. Compares the state that the spec requires with the state on the server.
+//! Creates and checks everything in a deployment except the documents: the collection with its validator and indexes,
+//! the view, the roles and the users. Compares the state that the spec requires with the state on the server.
 //!
 //! This module never writes or receives patient data. If documents that violate the validator must be counted, the
 //! server counts them and returns only the number.

@@ -23,12 +23,12 @@ const COUNT_MAX: u32 = 65_535;
 /// Maximum estimated size of a compiled pattern, in bytes. PCRE permits 64 KiB (`pcrelimits`). This limit is lower,
 /// because the sizes are estimates.
 const COMPILED_BYTES_MAX: u64 = 48_000;
-/// Maximum nesting depth of groups, and maximum number of groups. PCRE permits a depth of 250. Older versions of PCRE
-/// use stack memory for each group.
+/// Maximum nesting depth of groups, and maximum number of groups. PCRE permits a depth of 250. The number of groups
+/// is limited because older versions of PCRE use stack memory for each group.
 const NESTING_MAX: u32 = 200;
 const GROUPS_MAX: u32 = 1000;
-/// Maximum number of steps for a text, as [`Cost`] estimates them. PCRE counts the calls of its own matching function.
-/// It gives up after 10,000,000 calls.
+/// Maximum number of steps for a text, as [`Cost`] estimates them. PCRE counts the calls of its own matching
+/// function, and gives up after 10,000,000 calls. This limit is a hundredth of that.
 const STEPS_MAX: u64 = 100_000;
 /// Maximum number of repetitions of a group, if the next character does not show whether to repeat once more (see
 /// [`Writer`]). For each repetition, PCRE stores data on a stack, which has only 32 KiB.
@@ -96,10 +96,10 @@ struct Cost {
 ///
 /// For each part, the writer needs `follow`: the set of characters that can come after the part.
 ///
-/// A choice between alternatives is *decided* if the next character shows which alternative is right. Example: `a|b` is
-/// decided, `ab|ac` is not. The alternatives must begin with different characters. At most one of them may match the
-/// empty text. Then no other alternative may begin with a character that can come after the choice: the choice in
-/// `(a|)b` is decided, the one in `(b|)b` is not.
+/// A choice between alternatives is *decided* if the next character shows which alternative is right. Example: `a|b`
+/// is decided, `ab|ac` is not. The alternatives must begin with different characters. At most one of them may match
+/// the empty text. If one does, no other alternative may begin with a character that can come after the choice: the
+/// choice in `(a|)b` is decided, the one in `(b|)b` is not.
 ///
 /// A repetition is *decided* if the next character shows whether to repeat once more. Example: in `[0-9]*-` it is
 /// decided, in `[ab]*b` it is not. A decided repetition is written as a possessive repetition (`*+`), which matches the

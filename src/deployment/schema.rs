@@ -87,9 +87,9 @@ pub fn provision_command(target: &Target, spec: &Spec) -> String {
     spec.option().map_or_else(|| command.clone(), |path| format!("{command} --spec {}", shell_word(path)))
 }
 
-/// If the collection does not exist, but the database has other collections with the spec's validator, returns a text
-/// that names the most similar one, because the name may be misspelled. Returns `None` if the user may not list
-/// collections.
+/// If the collection does not exist, its name may be misspelled. Then returns a text that names the collection with
+/// the most similar name among those with the spec's validator. Returns `None` if there is no such collection, or if
+/// the user may not list collections.
 pub async fn misspelled(target: &Target, spec: &Spec) -> Result<Option<String>, ServerError> {
     if matches!(listing(target, &target.collection).await, Ok(Some(_))) {
         return Ok(None);

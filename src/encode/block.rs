@@ -14,8 +14,8 @@ pub struct EncodedBlock {
     pub source: usize,
     /// Number of the block among all blocks of the load, from 0.
     pub sequence: u64,
-    /// Number of rows in the block. A row is either rejected, or has one document of each kind. A FHIR resource has a
-    /// document of one kind only.
+    /// Number of rows in the block. A row that is not rejected has one document of each kind. Exception: a FHIR
+    /// resource has a document of only one kind.
     pub rows: u64,
     /// Number of the block's first row in its source, from 1.
     pub first_row: u64,

@@ -42,8 +42,8 @@ pub struct Encoded {
 #[derive(Debug)]
 pub struct Encoder {
     steps: Vec<Step>,
-    /// The steps that write the identity elements. The `_id` is made from the hash of these elements. `None` if they
-    /// are the same as the document's body.
+    /// The steps that write the identity elements. The `_id` is made from the hash of these elements. `None` if the
+    /// document's body has exactly these elements.
     identity: Option<Vec<Step>>,
     hasher: Hasher,
     elements: ElementWriter,
@@ -57,7 +57,7 @@ pub struct Encoder {
 struct Unnamed {
     /// Positions of the bodies in the caller's buffer.
     bodies: Vec<Range<usize>>,
-    /// The identity elements of these documents, one after another. Empty if they are the same as the bodies.
+    /// The identity elements of the documents, one after another. Empty if they are the same as the bodies.
     elements: Vec<u8>,
     identities: Vec<Range<usize>>,
 }
@@ -165,8 +165,8 @@ impl Encoder {
     }
 }
 
-/// The beginning of every document: its length in four bytes, and the element `_id`. Both are zero until they are
-/// known.
+/// The beginning of every document: its length in four bytes, and the element `_id`. The length and the UUID are zero
+/// until they are known.
 const HEAD: &[u8; 4 + ID_ELEMENT_BYTES] = b"\0\0\0\0\x05_id\0\x10\0\0\0\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
 
 /// Writes the `_id` of a document directly before the document's body, which begins at position `body`.
@@ -228,8 +228,8 @@ mod tests {
         check_read_back(&together["before".len()..], &expected);
     }
 
-    /// Checks that `digest_all` computes the `_id`s and digests of written documents from their bytes. Empty documents
-    /// are between them. For an empty document, the result must be `None`.
+    /// Checks that `digest_all` computes the `_id`s and digests of written documents from their bytes. An empty
+    /// document is put after each of them. Its result must be `None`.
     fn check_read_back(mut bytes: &[u8], expected: &[Encoded]) {
         let mut documents = Vec::new();
         for encoded in expected {

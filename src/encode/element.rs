@@ -9,7 +9,6 @@ const PIECE_BYTES: usize = 32;
 
 /// The subtype of a binary value that has no special meaning.
 const GENERIC_SUBTYPE: u8 = 0;
-/// The subtype of a UUID.
 const UUID_SUBTYPE: u8 = 4;
 
 /// The name of an element in the form in which it is written.

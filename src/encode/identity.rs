@@ -25,8 +25,8 @@ impl IdentityKey {
         self.0.map_or_else(|| "none".into(), |_| self.hash(b"fingerprint").to_hex()[..16].to_owned())
     }
 
-    /// Returns the key of a thing that several documents name, for example of a patient: a UUID made from its kind and
-    /// the texts that identify it, as an `_id` is made from a record.
+    /// Returns the key of a thing to which several documents refer, for example a patient. The key is a UUID, made from
+    /// the hash of `kind` and of `parts`, the texts that identify the thing.
     pub fn derive(&self, kind: &str, parts: &[&str]) -> Id {
         let mut bytes = Vec::with_capacity(128);
         for part in std::iter::once(&kind).chain(parts) {
@@ -35,6 +35,11 @@ impl IdentityKey {
             bytes.extend_from_slice(part.as_bytes());
         }
         Id::from_hash(&self.hash(&bytes))
+    }
+
+    /// Returns the `_id` of a thing that is its bytes, for example of a refused message.
+    pub(crate) fn id_of(&self, kind: &str, bytes: &[u8]) -> Id {
+        Id::from_hash(&self.hash(&[kind.as_bytes(), &[0], bytes].concat()))
     }
 
     /// Returns the key of the patient with this identifier. All formats use this function, so the documents of a person

@@ -39,7 +39,7 @@ pub(crate) use resource::ResourceIds;
 pub(crate) use resource::json_of;
 pub use stored::Stored;
 pub(crate) use stored::{
-    Digester, LINEAGE_FIELD, dotted_fields, fields_that_differ, load_of, same_fields, value_at, whole_of,
+    Digester, LINEAGE_FIELD, dotted_fields, entry_of, fields_that_differ, load_of, same_fields, value_at, whole_of,
 };
 pub(crate) use version::{OrderField, Rank, Version};
 

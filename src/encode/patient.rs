@@ -16,10 +16,10 @@ pub(crate) struct PatientKey {
     /// The repeating group that contains the identifiers: its first field, and the number of its columns. `None` if a
     /// record has one identifier.
     group: Option<(usize, usize)>,
-    /// The name of the authority, if the identifiers are references to FHIR Patients, or ids of them.
+    /// The name of the authority for identifiers that are references to FHIR Patients, or ids of FHIR Patients.
     authority: String,
-    /// In the documents of FHIR Patients: the field with the key that references to the Patient give, and the field
-    /// with the id.
+    /// Only for FHIR Patients: the index of the field `patientReference`, and of the field with the Patient's id. The
+    /// key in `patientReference` is made from this id.
     own: Option<(usize, usize)>,
 }
 
@@ -52,7 +52,7 @@ impl PatientKey {
         {
             let own = self.identity.patient(record.text(id), &self.authority);
             record.values[field] = Value::Uuid(own.0);
-            // A Patient without an identifier is known by its references.
+            // If the Patient has no identifier, both fields get the same key.
             key = key.or(Some(own));
         }
         if let Some(key) = key {
@@ -74,7 +74,7 @@ impl PatientKey {
         };
         let chosen = self.source.choose(items, text)?;
         if self.source.authority == Authority::Reference {
-            // A reference can also lead to a group or a device.
+            // A reference can also lead to a group or a device. The record then belongs to no patient.
             let id = chosen.value.strip_prefix("Patient/")?;
             return Some(self.identity.patient(id, &self.authority));
         }

@@ -24,8 +24,8 @@ pub struct Reference {
 #[derive(Debug)]
 pub(crate) struct ResourceIds {
     key: IdentityKey,
-    /// For each kind of document, the identity elements with an empty id, if the identity consists of the source, the
-    /// type and the id.
+    /// For each kind of document, the bytes of the identity elements before the text of the id. `None` if the identity
+    /// does not consist of the source, the type and the id.
     elements: Vec<Option<Vec<u8>>>,
     bytes: Vec<u8>,
 }
@@ -45,7 +45,7 @@ impl ResourceIds {
     }
 }
 
-/// Returns the identity elements up to the text of the id, which is the last one.
+/// Returns the bytes of the identity elements before the text of the id. The id is the last element.
 fn elements(spec: &Spec) -> Option<Vec<u8>> {
     let fields: Vec<_> = spec.identity.fields.iter().map(|field| &spec.fields[*field]).collect();
     let columns: Vec<&str> = fields.iter().map(|field| field.column.as_str()).collect();
@@ -118,7 +118,7 @@ fn write_value(value: RawBsonRef<'_>, out: &mut Vec<u8>) -> bson::error::Result<
         RawBsonRef::Int64(number) => write_json(&number, out),
         RawBsonRef::Boolean(flag) => write_json(&flag, out),
         RawBsonRef::Null => out.extend_from_slice(b"null"),
-        // No resource has such a value, but another program may have changed the document.
+        // Medlift writes no other types of values into resources. But another program may have changed the document.
         other => super::extended_json::write_relaxed(other, out)?,
     }
     Ok(())

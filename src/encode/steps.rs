@@ -41,7 +41,7 @@ impl ElementWriter {
         Self { open: Vec::new(), positions: (0..POSITIONS_MAX).map(position).collect() }
     }
 
-    /// Writes the elements of a document with these values.
+    /// Writes the elements of a document with the values `values`.
     #[inline]
     pub(super) fn write(&mut self, steps: &[Step], record: &Record, values: &[Value], out: &mut Vec<u8>) {
         for step in steps {
@@ -109,7 +109,7 @@ pub(super) fn of_body(spec: &Spec) -> Vec<Step> {
 }
 
 /// Returns the steps that write the identity elements: each identity field under its dotted name, and an array as one
-/// element. Returns `None` if these elements are exactly the body.
+/// element. Returns `None` if the document's body has exactly these elements.
 pub(super) fn of_identity(spec: &Spec) -> Option<Vec<Step>> {
     let is_plain = |node: &Node| !matches!(node, Node::Group { repeats: None, .. });
     if spec.identity.fields.len() == spec.fields.len() && spec.shape.roots.iter().all(is_plain) {
@@ -135,7 +135,6 @@ fn of_nodes(spec: &Spec, nodes: &[Node], value_of: &mut dyn FnMut(&Node) -> usiz
     steps
 }
 
-/// Returns the step that writes a value or an array.
 fn of_value(spec: &Spec, node: &Node, value: usize, name: &str) -> Step {
     let name = Name::new(name);
     match node {

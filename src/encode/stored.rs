@@ -75,7 +75,6 @@ const LINEAGE_HEAD: &[u8] = b"\x03_medlift\0\x2c\0\0\0\x05run\0\x10\0\0\0\x04";
 /// enough to find it.
 const LINEAGE_BYTES: usize = 1 + 9 + 44;
 
-/// Returns the elements without the lineage.
 fn without_lineage(elements: &[u8]) -> &[u8] {
     let Some(at) = elements.len().checked_sub(LINEAGE_BYTES) else { return elements };
     if elements[at..].starts_with(LINEAGE_HEAD) { &elements[..at] } else { elements }
@@ -142,28 +141,46 @@ fn items_of(name: &str, value: &[u8]) -> Option<Vec<Vec<Leaf>>> {
     Some(items.into_iter().flatten().enumerate().map(leaves).collect())
 }
 
-/// Returns the whole record in the field `name` of a document as the source had it: the bytes of a message, or a FHIR
-/// resource as JSON in one line. A resource without an id of its own is in an entry of a Bundle, whose URL has the id.
-/// Returns `None` if the document has no such field.
+/// Returns the whole record that the field `name` of a document contains. A message has the bytes that it had in the
+/// source. A FHIR resource becomes JSON in one line. If the resource itself has no id, the result is an entry of a
+/// Bundle: `{"fullUrl":"urn:uuid:ID","resource":{…}}`. Returns `None` if the document has no such field.
 pub(crate) fn whole_of<'a>(document: &'a [u8], name: &str) -> Option<Cow<'a, [u8]>> {
     let document = RawDocument::from_bytes(document).ok()?;
     match value_at(document, name)? {
         RawBsonRef::Binary(whole) => Some(Cow::Borrowed(whole.bytes)),
-        RawBsonRef::Document(resource) => {
+        RawBsonRef::Document(resource) if has_id(resource) => {
             let mut json = Vec::new();
-            let is_id = |id: RawBsonRef<'_>| id.as_str().is_some_and(|id| !id.trim().is_empty());
-            if resource.get("id").ok().flatten().is_some_and(is_id) {
-                write_resource(resource, &mut json).ok()?;
-            } else {
-                let id = document.get_str("id").ok()?;
-                json.extend_from_slice(format!("{{\"fullUrl\":\"urn:uuid:{id}\",\"resource\":").as_bytes());
-                write_resource(resource, &mut json).ok()?;
-                json.push(b'}');
-            }
+            write_resource(resource, &mut json).ok()?;
             Some(Cow::Owned(json))
         }
+        RawBsonRef::Document(resource) => Some(Cow::Owned(write_entry(resource, Some(document.get_str("id").ok()?))?)),
         _ => None,
     }
+}
+
+/// Returns the FHIR resource in the field `name` of a document as an entry of a Bundle. The URL of the entry has the id
+/// if this is a UUID, because other resources can then refer to it by `urn:uuid:`. Returns `None` if the document has
+/// no resource.
+pub(crate) fn entry_of(document: &[u8], name: &str) -> Option<Vec<u8>> {
+    let document = RawDocument::from_bytes(document).ok()?;
+    let RawBsonRef::Document(resource) = value_at(document, name)? else { return None };
+    let id = document.get_str("id").ok().filter(|id| !has_id(resource) || bson::Uuid::parse_str(id).is_ok());
+    write_entry(resource, id)
+}
+
+/// Returns true if a resource has an id of its own.
+fn has_id(resource: &RawDocument) -> bool {
+    let id = resource.get("id").ok().flatten().and_then(RawBsonRef::as_str);
+    id.is_some_and(|id| !id.trim().is_empty())
+}
+
+/// Returns an entry of a Bundle as JSON. If `id` is given, the URL of the entry is made from it.
+fn write_entry(resource: &RawDocument, id: Option<&str>) -> Option<Vec<u8>> {
+    let url = id.map_or_else(String::new, |id| format!("\"fullUrl\":\"urn:uuid:{id}\","));
+    let mut json = format!("{{{url}\"resource\":").into_bytes();
+    write_resource(resource, &mut json).ok()?;
+    json.push(b'}');
+    Some(json)
 }
 
 /// Returns the value with this name, for example `names[1].family`. Names are written as in the result of

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bson::raw::CStr;
 use bson::spec::ElementType;
 use bson::{RawBsonRef, RawDocument};
 
@@ -9,13 +10,13 @@ use super::identity::Digest;
 use super::stored::value_at;
 use crate::spec::{Decimal, Field, FieldType, OnConflict, Spec};
 
-/// The value of the field that orders the versions, as a number that has the same order. Zero stands for null and for a
-/// value of another type.
+/// The value of the field that orders the versions, converted to a number. A greater value has a greater number. Null
+/// and values of another type become 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Rank(u128);
 
-/// The content of a document as far as it decides which of two documents is newer: the one with the greater rank. If
-/// the ranks are equal, the one with the greater digest. Equal versions have equal content.
+/// Decides which of two documents is newer: the one with the greater rank. If the ranks are equal, the one with the
+/// greater digest is newer. Documents with equal versions have equal content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Version {
     /// The rank of the document. It is zero if the spec has no field that orders.
@@ -29,20 +30,32 @@ pub struct Version {
 pub struct OrderField {
     name: Arc<str>,
     kind: OrderKind,
-    /// What further orders the versions of a resource. `None` if the documents are not FHIR resources.
+    /// Orders versions of a FHIR resource that have the same value in this field. `None` if the documents are not FHIR
+    /// resources.
     of_resource: Option<Arc<OfResource>>,
 }
 
-/// The parts of a document that order two versions of a resource with the same millisecond.
+/// The parts of a document that decide which of two versions of a resource is newer, if both were changed in the same
+/// millisecond.
 #[derive(Debug)]
 struct OfResource {
-    /// The name of the field with the whole resource. Empty if another time than that of its last change orders.
+    /// The name of the field with the whole resource. It is needed for the nanoseconds of `meta.lastUpdated`. Empty if
+    /// another field orders the versions.
     whole: String,
-    /// The names of the fields that are derived from references, and of the patient's key.
-    links: Vec<String>,
+    /// The fields that are derived from references, and the field with the patient's key.
+    links: Vec<Link>,
 }
 
-/// Bits of a rank for the number of references, and before them for the nanoseconds after the millisecond.
+/// A field with a reference, or a nested document that contains such fields.
+#[derive(Debug, Default)]
+struct Link {
+    name: String,
+    /// The fields of the nested document. Empty if this is a field with a reference.
+    inner: Vec<Link>,
+}
+
+/// The lowest 16 bits of a rank are the number of references. The 20 bits above them are the nanoseconds after the last
+/// complete millisecond.
 const LINKS_BITS: u32 = 16;
 const NANOSECONDS_BITS: u32 = 20;
 
@@ -63,7 +76,7 @@ impl OrderField {
             FieldType::Decimal128(_) => OrderKind::Decimal,
             _ => OrderKind::Integer,
         };
-        // The rank of a decimal has no bits left.
+        // The rank of a decimal number needs all bits. None are left for nanoseconds and references.
         let is_refined = spec.is_divided() && !matches!(kind, OrderKind::Decimal);
         let of_resource = is_refined.then(|| OfResource::of(spec, &field.column).into());
         Some(Self { name: field.name.as_str().into(), kind, of_resource })
@@ -88,7 +101,7 @@ impl OrderField {
         }
     }
 
-    /// Returns true if the value has one of these types.
+    /// Returns true if the value has a type whose values order documents (see [`types`](Self::types)).
     pub(crate) fn orders(&self, value: RawBsonRef<'_>) -> bool {
         self.types().contains(&value.element_type())
     }
@@ -118,16 +131,16 @@ impl OfResource {
         let is_link = |field: &&Field| field.column.ends_with("@reference") || field.is_patient_key();
         Self {
             whole: whole.map_or_else(String::new, |field| field.name.clone()),
-            links: spec.fields.iter().filter(is_link).map(|field| field.name.clone()).collect(),
+            links: Link::tree(spec.fields.iter().filter(is_link).map(|field| field.name.as_str())),
         }
     }
 
-    /// Adds what a time in milliseconds does not say: the rest of its fraction, and then how many references lead to a
-    /// resource. The references of a Bundle are lost if its resources are read without the Bundle. Such a version must
-    /// not replace one with the references.
+    /// Adds the nanoseconds to a rank that was made from milliseconds, and then the number of references that lead to a
+    /// resource. Reason for the references: if the resources of a Bundle are read without the Bundle, some references
+    /// lead nowhere. Such a version must not replace a version in which they lead to resources.
     fn refine(&self, rank: Rank, document: &RawDocument) -> Rank {
         let nanoseconds = self.nanoseconds(document).filter(|_| rank != Rank::default()).unwrap_or_default();
-        let links: usize = self.links.iter().map(|name| links_in(document, name)).sum();
+        let links = links_in(document, &self.links);
         let links = links.min((1 << LINKS_BITS) - 1) as u128;
         Rank((rank.0 << NANOSECONDS_BITS | u128::from(nanoseconds)) << LINKS_BITS | links)
     }
@@ -141,19 +154,46 @@ impl OfResource {
     }
 }
 
-/// Returns how many resources of the own system a field of references leads to. A URL leads to another system.
-fn links_in(document: &RawDocument, name: &str) -> usize {
-    let mut names = name.split('.');
-    let value = names.next().and_then(|first| document.get(first).ok()?);
-    let value = names.try_fold(value, |value, name| value?.as_document()?.get(name).ok()).flatten();
-    let is_link = |value: RawBsonRef<'_>| match value {
-        RawBsonRef::String(text) => !text.contains(':'),
-        value => value != RawBsonRef::Null,
-    };
-    match value {
-        Some(RawBsonRef::Array(items)) => items.into_iter().flatten().filter(|item| is_link(*item)).count(),
-        value => usize::from(value.is_some_and(is_link)),
+impl Link {
+    /// Makes the tree of fields with these dotted names.
+    fn tree<'n>(names: impl Iterator<Item = &'n str>) -> Vec<Self> {
+        let mut roots: Vec<Self> = Vec::new();
+        for name in names {
+            let mut links = &mut roots;
+            for part in name.split('.') {
+                let known = links.iter().position(|link| link.name == part);
+                let place = known.unwrap_or(links.len());
+                if known.is_none() {
+                    links.push(Self { name: part.to_owned(), ..Self::default() });
+                }
+                links = &mut links[place].inner;
+            }
+        }
+        roots
     }
+
+    /// Returns the number of references in a value that lead to resources of the same source system. A reference with a
+    /// colon is not counted: it is the URL of another system, or a `urn:uuid:…` that leads nowhere.
+    fn count(&self, value: RawBsonRef<'_>) -> usize {
+        let is_link = |value: RawBsonRef<'_>| match value {
+            RawBsonRef::String(text) => !text.contains(':'),
+            value => value != RawBsonRef::Null,
+        };
+        match value {
+            RawBsonRef::Document(document) if !self.inner.is_empty() => links_in(document, &self.inner),
+            _ if !self.inner.is_empty() => 0,
+            RawBsonRef::Array(items) => items.into_iter().flatten().filter(|item| is_link(*item)).count(),
+            value => usize::from(is_link(value)),
+        }
+    }
+}
+
+/// Returns the number of such references in the fields `links`. Reads the document once.
+fn links_in(document: &RawDocument, links: &[Link]) -> usize {
+    let count = |(name, value): (&CStr, RawBsonRef<'_>)| {
+        links.iter().find(|link| link.name == name.as_str()).map_or(0, |link| link.count(value))
+    };
+    document.iter().flatten().map(count).sum()
 }
 
 /// Zero is the rank of null, so the smallest integer has the rank 1.
@@ -161,10 +201,12 @@ fn of_integer(number: i64) -> Rank {
     Rank(u128::from(number.abs_diff(i64::MIN)) + 1)
 }
 
-/// Scales the number to 34 digits, so that equal numbers such as 1.0 and 1.00 have the same rank. The greater of two
-/// such numbers has the greater exponent, or the same exponent and the greater digits.
+/// Scales the number to 34 digits, so that equal numbers such as 1.0 and 1.00 have the same rank. Of two scaled
+/// numbers, the one with the greater absolute value has the greater exponent, or the same exponent and the greater
+/// digits.
 fn of_decimal(number: Decimal) -> Rank {
-    /// 34 digits need fewer bits. The 14 bits before them are the exponent, and the first bit is the sign.
+    /// The lowest 113 bits are enough for 34 digits. The 14 bits above them are the exponent, and the highest bit is
+    /// the sign.
     const DIGIT_BITS: u32 = 113;
     const ZERO: u128 = 1 << 127;
     let Decimal { negative, mut coefficient, mut exponent } = number;

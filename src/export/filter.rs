@@ -18,11 +18,11 @@ enum Wanted {
     Any,
 }
 
-/// Returns one sentence for each part of the filter that probably matches no document. A sentence names fields and
-/// types, but no value of the filter.
+/// Returns one sentence for each part of the filter that names an unknown field, or that compares a field with a value
+/// of another type. A sentence names fields and types, but no value of the filter.
 ///
-/// Such a filter is not an error, because other programs may have stored documents with fields and types that the spec
-/// does not have.
+/// An unknown field or another type is not an error, because other programs may have stored documents with fields and
+/// types that the spec does not have.
 pub fn filter_doubts(filter: &Document, spec: &Spec) -> Vec<String> {
     let mut doubts = Vec::new();
     add_doubts(filter, spec, &mut doubts);

@@ -1,5 +1,5 @@
-//! Exports a collection to a file: CSV with the columns that the spec names, NDJSON, or the original HL7 messages. If
-//! the documents fit the spec, loading the file with the same spec makes the same documents again.
+//! Exports a collection to a file: CSV with the columns that the spec names, NDJSON, the original HL7 messages, or the
+//! FHIR resources. If the documents fit the spec, loading the file with the same spec makes the same documents again.
 //!
 //! The documents are read in `_id` order by the same [`Scan`] that `verify` uses. If a cursor fails, the scan continues
 //! with a new one. This module has no connection to a server: it receives documents from the scan and writes bytes.
@@ -31,8 +31,8 @@ pub struct ExportOptions {
     pub dates: Vec<Option<DateFormat>>,
     /// Largest number of documents to write. `None` means all.
     pub limit: Option<u64>,
-    /// True if documents that do not fit the spec are left out. If false, such a document is an error for CSV and
-    /// HL7, and is written unchanged to NDJSON.
+    /// True if documents that do not fit the spec are left out. If false, such a document is written unchanged to
+    /// NDJSON, and is an error in the other formats.
     pub skip_foreign: bool,
 }
 
@@ -50,9 +50,21 @@ pub enum ExportFormat {
     Ndjson,
     /// The whole records, byte for byte as they were loaded: HL7 messages, one after another.
     Hl7,
-    /// The whole FHIR resources, one per line. They are equal to those that were loaded as JSON, with the same texts of
-    /// numbers.
+    /// The whole FHIR resources, one per line. Each line is equal, as JSON, to the resource that was loaded. Its
+    /// numbers have the same text, for example `1.50`.
     Fhir,
+    /// One Bundle with the FHIR resources. If it is loaded, references such as `urn:uuid:…` lead to its entries.
+    Bundle,
+}
+
+impl ExportFormat {
+    /// Returns the text before the first document of the file, and the text after the last one.
+    const fn frame(self) -> (&'static [u8], &'static [u8]) {
+        match self {
+            Self::Bundle => (b"{\"resourceType\":\"Bundle\",\"type\":\"collection\",\"entry\":[\n", b"\n]}\n"),
+            Self::Csv { .. } | Self::Ndjson | Self::Hl7 | Self::Fhir => (b"", b""),
+        }
+    }
 }
 
 /// The result of an export.
@@ -100,8 +112,8 @@ pub enum ExportError {
         /// The error of the operating system.
         cause: io::Error,
     },
-    /// Documents do not fit the spec and cannot be written. A CSV or HL7 file has only documents that fit the spec. An
-    /// NDJSON file also has other documents, if they are valid BSON.
+    /// Some documents do not fit the spec, and a file of the wanted format cannot contain them. Only an NDJSON file can
+    /// contain such documents, if they are valid BSON.
     #[error(
         "cannot export: {} the spec; leave such documents out with --skip-foreign, export as NDJSON, or give the spec with \
          which they were loaded; the first: {}",
@@ -124,24 +136,22 @@ pub async fn export(
     options: &ExportOptions,
     mut output: Output,
 ) -> Result<Exported, ExportError> {
+    let (before, after) = options.format.frame();
+    let mut before = Some(before);
     let mut exported = Exported::default();
     for (scan, spec) in scans {
         let limit = options.limit.map(|limit| limit.saturating_sub(exported.written));
         let options = ExportOptions { limit, ..options.clone() };
-        exported.add(export_one(scan, spec, &options, &mut output).await?);
+        let rows = Rows::new(spec, &options).after(before.take(), exported.written > 0);
+        exported.add(export_one(scan, rows, &mut output).await?);
     }
+    write(&mut output, after)?;
     let path = output.path().to_owned();
     output.finish().map_err(|cause| ExportError::Write { path, cause })?;
     Ok(exported)
 }
 
-async fn export_one(
-    scan: &Scan,
-    spec: &Spec,
-    options: &ExportOptions,
-    output: &mut Output,
-) -> Result<Exported, ExportError> {
-    let mut rows = Rows::new(spec, options);
+async fn export_one(scan: &Scan, mut rows: Rows<'_>, output: &mut Output) -> Result<Exported, ExportError> {
     let mut scan = scan.range(Range::default());
     // The first query is sent before anything is written. If the server refuses the filter, the output stays empty.
     let mut next = if rows.is_full() { None } else { scan.next_batch().await? };
@@ -156,8 +166,11 @@ async fn export_one(
 
 /// Writes the finished lines of `rows` to the output, and removes them from memory.
 fn take(output: &mut Output, rows: &mut Rows<'_>) -> Result<(), ExportError> {
-    let written = output.write_all(rows.ready());
-    written.map_err(|cause| ExportError::Write { path: output.path().to_owned(), cause })?;
+    write(output, rows.ready())?;
     rows.clear();
     Ok(())
+}
+
+fn write(output: &mut Output, bytes: &[u8]) -> Result<(), ExportError> {
+    output.write_all(bytes).map_err(|cause| ExportError::Write { path: output.path().to_owned(), cause })
 }

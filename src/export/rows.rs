@@ -1,10 +1,10 @@
-//! Converts documents to the lines of a CSV or NDJSON file.
+//! Converts documents to the text of the exported file.
 
 use bson::RawDocument;
 
 use super::{EXAMPLES_MAX, ExportFormat, ExportOptions, Exported, Foreign};
 use crate::encode::text::cell_texts;
-use crate::encode::{LINEAGE_FIELD, Misfit, Stored, extended_json, fit, whole_of};
+use crate::encode::{LINEAGE_FIELD, Misfit, Stored, entry_of, extended_json, fit, whole_of};
 use crate::parse::{DELIMITERS, segment_end, write_line};
 use crate::spec::{FormatName, Spec};
 
@@ -16,13 +16,15 @@ pub(super) struct Rows<'a> {
     is_shown: Vec<bool>,
     options: &'a ExportOptions,
     ready: Vec<u8>,
+    /// True if the file already has an entry of a Bundle.
+    has_entries: bool,
     exported: Exported,
     /// Number of documents that could not be written. Always 0 if the option `skip_foreign` is true.
     refused: u64,
 }
 
 impl<'a> Rows<'a> {
-    /// Creates the lines of an empty file: the header for CSV, nothing for NDJSON.
+    /// Creates the lines of an empty file: the header for CSV, nothing for other formats.
     pub(super) fn new(spec: &'a Spec, options: &'a ExportOptions) -> Self {
         let mut ready = Vec::new();
         let columns = spec.columns();
@@ -37,7 +39,13 @@ impl<'a> Rows<'a> {
                 });
             write_header(names, delimiter, &mut ready);
         }
-        Self { spec, is_shown, options, ready, exported: Exported::default(), refused: 0 }
+        Self { spec, is_shown, options, ready, has_entries: false, exported: Exported::default(), refused: 0 }
+    }
+
+    /// Puts `before` in front of the lines. `has_entries` is true if the file already has an entry of a Bundle.
+    pub(super) fn after(mut self, before: Option<&[u8]>, has_entries: bool) -> Self {
+        self.ready.splice(0..0, before.unwrap_or_default().iter().copied());
+        Self { has_entries, ..self }
     }
 
     /// Returns true if as many documents as the user allows have been written.
@@ -70,6 +78,7 @@ impl<'a> Rows<'a> {
             ExportFormat::Ndjson => self.push_json(document),
             ExportFormat::Hl7 => self.push_whole(document, segment_end),
             ExportFormat::Fhir => self.push_whole(document, |_| b"\n"),
+            ExportFormat::Bundle => self.push_entry(document),
         };
         match misfit {
             Ok(()) => self.exported.written += 1,
@@ -102,15 +111,27 @@ impl<'a> Rows<'a> {
         Ok(())
     }
 
-    /// Adds the whole record of a document, and after it what `end` returns for it. A message ends with the segment end
-    /// that its first segment has.
+    /// Adds the whole record of a document: an HL7 message or a FHIR resource. Then adds the end of the record, which
+    /// `end` returns. For a message, this is the segment end that its first segment has.
     fn push_whole(&mut self, document: &[u8], end: impl Fn(&[u8]) -> &'static [u8]) -> Result<(), Misfit> {
         fit(document, self.spec)?;
-        let none = || Misfit { field: String::new(), problem: "it does not contain the whole record" };
-        let name = &self.spec.whole().ok_or_else(none)?.name;
-        let whole = whole_of(document, name).ok_or_else(none)?;
+        let name = &self.spec.whole().ok_or_else(no_whole)?.name;
+        let whole = whole_of(document, name).ok_or_else(no_whole)?;
         self.ready.extend_from_slice(&whole);
         self.ready.extend_from_slice(end(&whole));
+        Ok(())
+    }
+
+    /// Adds the resource of a document as an entry of a Bundle. A comma is before all entries but the first.
+    fn push_entry(&mut self, document: &[u8]) -> Result<(), Misfit> {
+        fit(document, self.spec)?;
+        let whole = self.spec.whole().and_then(|field| entry_of(document, &field.name));
+        let entry = whole.ok_or_else(no_whole)?;
+        if self.has_entries {
+            self.ready.extend_from_slice(b",\n");
+        }
+        self.has_entries = true;
+        self.ready.extend_from_slice(&entry);
         Ok(())
     }
 
@@ -125,6 +146,10 @@ impl<'a> Rows<'a> {
             foreign.examples.push(format!("{id}: {field}{}", misfit.problem));
         }
     }
+}
+
+fn no_whole() -> Misfit {
+    Misfit { field: String::new(), problem: "it does not contain the whole record" }
 }
 
 /// Writes the names of the columns. Some names are quoted, because otherwise a load could detect a wrong delimiter or

@@ -31,7 +31,7 @@ const ADDRESS: [Part; 6] = [
 ];
 const LOCATION: [Part; 4] =
     [(cstr!("unit"), 1, 1), (cstr!("room"), 2, 1), (cstr!("bed"), 3, 1), (cstr!("facility"), 4, 1)];
-/// Maximum size of a location as a document. A visit can have many.
+/// Maximum size of a location as a document. It is small, because a visit can have many locations.
 const LOCATION_BYTES_MAX: usize = 4 * 1024;
 const DOCTOR: [Part; 3] = [(cstr!("id"), 1, 1), (cstr!("family"), 2, 1), (cstr!("given"), 3, 1)];
 
@@ -89,9 +89,9 @@ fn merge_steps(context: &Context<'_>) -> Vec<(Key, Step)> {
     steps
 }
 
-/// A45: each PV1 segment belongs to the MRG segment before it. The visit moves to the patient in PID. If MRG-5 has
-/// another number than PV1-19, the visit gets the number in PV1-19. If both are empty, the same holds for the account
-/// numbers MRG-3 and PID-18.
+/// A45: each PV1 segment belongs to the MRG segment before it. The visit moves to the patient in PID. If MRG-5 and
+/// PV1-19 have different numbers, the visit with the number in PV1-19 gets the patient, and the visit with the number
+/// in MRG-5 gets `movedTo`. If both are empty, the same holds for the account numbers PID-18 and MRG-3.
 fn move_steps(context: &Context<'_>) -> Vec<(Key, Step)> {
     let mut steps = patient_steps(context);
     let pid = context.first("PID");
@@ -209,7 +209,7 @@ impl Context<'_> {
         }))
     }
 
-    /// Returns PV1-3. A text that is too large for a location says nothing.
+    /// Returns PV1-3. Returns `None` if it is empty, or too large for a location.
     fn location(&self, pv1: Segment<'_>) -> Option<RawDocumentBuf> {
         let location = self.fields.parts(pv1.field(3).child(1), &LOCATION)?;
         (location.as_bytes().len() <= LOCATION_BYTES_MAX).then_some(location)

@@ -53,8 +53,8 @@ pub(super) struct Movement {
 /// even if a system sends all its messages with the same visit number.
 pub(super) const MOVEMENTS_MAX: usize = 1_000;
 
-/// A value that is larger than this is not in the state, for the same reason. It is null instead, and `messages` names
-/// the message that has it.
+/// A larger value is not in the state, because the document could become too large for the server. Null is in its
+/// place, and `messages` names the message that has the value.
 pub(super) const VALUE_BYTES_MAX: usize = 256 * 1024;
 
 /// Most documents of the state are not larger than this.

@@ -28,7 +28,7 @@ pub struct Reader {
     index: Index,
 }
 
-/// A message that cannot be read. Loads refuse such messages, so they are not stored.
+/// A message that cannot be read. Loads refuse such messages, so no load stored it.
 #[derive(Debug, thiserror::Error)]
 #[error("the stored message cannot be read: {0}")]
 pub struct BadMessage(#[from] Problem);
@@ -115,7 +115,7 @@ fn order(message: Message<'_>, fields: &Fields, id: Id) -> Order {
     }
 }
 
-/// Returns MSH-9.1 and MSH-9.2. Old versions have the event only in EVN-1.
+/// Returns MSH-9.1 and MSH-9.2. If MSH-9.2 is empty, as in old versions of HL7, returns EVN-1 in its place.
 fn type_and_event(message: Message<'_>, fields: &Fields) -> [String; 2] {
     let Some(kind) = named(message, "MSH").map(|header| header.field(9).child(1)) else {
         return Default::default();

@@ -69,7 +69,7 @@ impl Fields {
         self.borrowed(element).map(Cow::into_owned)
     }
 
-    /// Returns the same as [`text`](Self::text). Most texts need no copy.
+    /// Returns the same as [`text`](Self::text), but borrows a text that needs no decoding. Most texts need none.
     fn borrowed<'m>(&self, element: Element<'m>) -> Said<Cow<'m, str>> {
         let value = element.value();
         if value == Value::Delete {
@@ -103,8 +103,8 @@ impl Fields {
         }
     }
 
-    /// Returns the identifier in a repetition of type CX or EI. The authority is the name of the assigning authority,
-    /// or its universal id, or the assigning facility.
+    /// Returns the identifier in a repetition of type CX. The authority is the name of the assigning authority. If
+    /// that is empty, it is the universal id, otherwise the assigning facility.
     pub(super) fn identifier(&self, repetition: Element<'_>) -> Option<Identifier> {
         let value = self.text(repetition.child(1)).value()?;
         let authority = repetition.child(4);
@@ -113,7 +113,8 @@ impl Fields {
         Some(Identifier { value, authority: authority.unwrap_or_default() })
     }
 
-    /// Returns the entity identifier in a field (type EI): its authority is the second component.
+    /// Returns the entity identifier in a field of type EI. The authority is the second component, or the third if
+    /// the second is empty.
     pub(super) fn entity(&self, field: Element<'_>) -> Option<Identifier> {
         let value = self.text(first(field)).value()?;
         let repetition = field.child(1);

@@ -53,7 +53,7 @@ pub fn advance(mut state: State, mut events: Vec<Event>) -> Advanced {
     for event in events {
         match event.order().cmp(&state.as_of) {
             std::cmp::Ordering::Less => return Advanced::NeedsAll,
-            // The last message of the state, again.
+            // The last message of the state: it is already applied.
             std::cmp::Ordering::Equal => {}
             std::cmp::Ordering::Greater => state.take(event),
         }

@@ -5,11 +5,11 @@ use crate::encode::{Id, IdentityKey};
 /// What a document of the state describes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
-    /// A person, by an identifier.
+    /// A person. The key is made from an identifier.
     Patient,
-    /// A stay or an outpatient contact, by its number.
+    /// A stay or an outpatient contact. The key is made from its number.
     Visit,
-    /// An observation, by order and code.
+    /// An observation. The key is made from the order and the code.
     Result,
 }
 
@@ -68,9 +68,9 @@ impl Identifier {
 /// What identifies the order of a result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum OrderNumber<'a> {
-    /// The number that the laboratory gave (OBR-3).
+    /// The number that the laboratory gave (OBR-3 or ORC-3).
     Filler(&'a Identifier),
-    /// The number that the ward gave (OBR-2).
+    /// The number that the ward gave (OBR-2 or ORC-2).
     Placer(&'a Identifier),
     /// There is no number. The patient, the panel (OBR-4) and the time of the observation (OBR-7) stand for it.
     None { patient: Id, panel: &'a str, observed: &'a str },

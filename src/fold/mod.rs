@@ -30,7 +30,7 @@ mod visit;
 #[cfg(test)]
 mod tests;
 
-/// What a user must be permitted to do in the collections that a fold writes.
+/// The actions that a user must be permitted in the collections that a fold writes.
 pub(crate) const ACTIONS: [&str; 4] = ["find", "insert", "remove", "update"];
 
 pub use document::State;

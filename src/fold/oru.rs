@@ -52,7 +52,7 @@ pub(super) fn steps(context: &Context<'_>) -> Vec<(Key, Step)> {
 }
 
 impl<'m> Context<'m> {
-    /// Reads OBR. `orc` is the segment ORC before it: it has the numbers if OBR does not have them.
+    /// Reads OBR. `orc` is the ORC segment before it. An order number that is not in OBR is read from ORC.
     fn order_of(&self, obr: Segment<'m>, orc: Option<Segment<'m>>) -> Obr<'m> {
         let number = |field| {
             let of = |segment: Segment<'_>| self.fields.entity(segment.field(field));
@@ -70,7 +70,8 @@ impl<'m> Context<'m> {
         Obr { segment: obr, placer, filler, panel, changes }
     }
 
-    /// Returns the step of an OBX. A result without a code, or without an order and a patient, has no key.
+    /// Returns the step of an OBX. Returns `None` if the result has no key: it has no code, or neither an order
+    /// number nor a patient.
     fn result_step(&self, before: &Before<'_>, obx: Segment<'_>) -> Option<(Key, Step)> {
         let (fields, obx) = (&self.fields, &Row::of(obx));
         let code = fields.text(first(obx.field(3))).value()?;

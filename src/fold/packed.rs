@@ -133,7 +133,7 @@ impl Packer<'_> {
                 Said::Is(RawBson::Binary(id)) => self.value(6, &id.bytes),
                 Said::Is(RawBson::Null) => self.value(7, &[]),
                 Said::Delete => self.value(1, &[]),
-                // Changes contain no values of other types.
+                // `Said::Nothing`. Changes contain no values of other types.
                 Said::Nothing | Said::Is(_) => self.value(0, &[]),
             }
         }

@@ -45,9 +45,9 @@ fn weight(status: &str) -> Weight {
 }
 
 impl ResultStep {
-    /// Adds another OBX about the same result in the same message, for example the next line of a report: its values
-    /// follow. Returns false if it has another status or cancels the result. It then counts as if it were in a later
-    /// message.
+    /// Adds another OBX about the same result in the same message, for example the next line of a report. Its values
+    /// are appended. Returns false if it has another status or cancels the result. The OBX then counts as if it were
+    /// in a later message.
     pub(super) fn join(&mut self, next: &mut Self) -> bool {
         if self.status != next.status || weight(&self.status) == Weight::Cancelled {
             return false;
@@ -61,7 +61,7 @@ impl ResultStep {
         true
     }
 
-    /// The value is null if it is too large for the document. An event is then small, so that many events fit in
+    /// Replaces the value by null if it is too large for the document. So events stay small, and many of them fit in
     /// memory.
     pub(super) fn leave_out_large_values(&mut self) {
         let is_large = match &self.values[..] {
@@ -89,7 +89,7 @@ impl ResultStep {
         if new == Weight::Cancelled {
             cancel(state, self.changes);
         } else {
-            // OBX describes the result completely: a value that is not repeated is gone.
+            // An OBX describes the result completely. So a value that it does not have is deleted.
             for slot in VALUES.into_iter().chain([Slot::Unit, Slot::ReferenceRange]) {
                 state.clear(slot);
             }

@@ -1,4 +1,4 @@
-//! A step: what a message says about one document. Also what the readers of all messages need.
+//! A step: what a message says about one document. The readers of all types of messages use this module.
 
 use super::Order;
 use super::fields::{Change, Fields, Said};

@@ -41,9 +41,10 @@ pub(super) enum VisitEvent {
     CancelTransfer,
     /// A13.
     CancelDischarge,
-    /// A45, the visit that now belongs to the patient of the message.
+    /// A45, for the visit that now belongs to the patient in the message.
     Move,
-    /// A45, if it also changes the number: the visit with the old number.
+    /// A45 that also changes the visit number, for the visit with the old number. Contains the key of the visit with
+    /// the new number.
     MoveTo(Id),
 }
 
@@ -156,7 +157,8 @@ impl VisitStep {
                 if state.movements.last().is_some_and(|last| last.event == TRANSFER) {
                     state.movements.pop();
                 }
-                // PV1-3 of A12 is the location before the transfer.
+                // PV1-3 of A12 is the location before the transfer. If it is not the location of the movement that is
+                // now the last one, it is a new movement.
                 if is_news(state) {
                     self.move_on(state);
                 }
@@ -170,7 +172,7 @@ impl VisitStep {
         }
     }
 
-    /// Adds a movement. If the message does not say where, the patient stays where the patient is.
+    /// Adds a movement. If the message has no location, the location stays the same.
     fn move_on(&self, state: &mut State) {
         let location = self.location.clone().or_else(|| state.location().cloned());
         let source = state.messages.len() - 1;

@@ -19,8 +19,8 @@ impl Random {
     }
 
     /// Returns a random number below `bound`. The algorithm is from Lemire, "Fast Random Integer Generation in an
-    /// Interval", 2019, without the rejection step. Therefore some numbers are slightly more likely than others: less
-    /// than one in a million for the bounds used here.
+    /// Interval", 2019, without the rejection step. Therefore some numbers are slightly more likely than others. For
+    /// the bounds used here, the difference is less than one in a million.
     pub(super) fn below(&mut self, bound: u64) -> u64 {
         ((u128::from(self.bits()) * u128::from(bound)) >> 64) as u64
     }

@@ -1,4 +1,5 @@
-//! The record of the fold: from which messages the documents of the state in this database are made, and how.
+//! The record of the fold. It names the collection of messages from which the *state* of this database (the patients,
+//! visits and results) was made, and the rules that were used.
 
 use bson::{Bson, Uuid, doc};
 use serde::{Deserialize, Serialize};
@@ -7,11 +8,11 @@ use super::claim::Guard;
 use super::store::{Ledger, LedgerError, patiently};
 use crate::server::{self, Failure};
 
-/// The `_id` of the record, in the collection of the leases. A database has at most one.
+/// The `_id` of the record, in the collection of the leases. A database has at most one such record.
 const ID: &str = "fold";
 
-/// From which messages the documents of the state are made, and how. A database has the state of the messages of one
-/// collection.
+/// The messages from which the patients, visits and results of this database were made, and the rules that were used.
+/// All these messages are in one collection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FoldRecord {
     /// The collection with the messages.
@@ -23,21 +24,22 @@ pub struct FoldRecord {
     /// The version of the rules by which messages become documents.
     #[serde(default)]
     pub version: i32,
-    /// True from the beginning to the end of a fold of all messages. Such a fold must be repeated after a kill.
+    /// True from the beginning to the end of a fold of all messages. If the process is killed meanwhile, the value
+    /// stays true, and the fold must be repeated.
     pub is_rebuilding: bool,
 }
 
 impl FoldRecord {
-    /// Returns true if the state is of the collection in `present`. If a UUID is not known, a collection of the same
-    /// name counts as the same.
+    /// Returns true if the state was made from the collection of messages that `present` names. If a UUID is not known,
+    /// a collection with the same name counts as the same collection.
     pub(crate) fn is_of(&self, present: &Self) -> bool {
         let is_other = |(then, now): (Uuid, Uuid)| then != now;
         let is_dropped = self.collection_uuid.zip(present.collection_uuid).is_some_and(is_other);
         !is_dropped && self.messages == present.messages
     }
 
-    /// Returns true if the state is of the collection in `present`, was made by the same version of the rules, and is
-    /// not being made anew.
+    /// Returns true if the state was made from the collection that `present` names, by the same version of the rules,
+    /// and if no fold of all messages is under way or was interrupted.
     pub(crate) fn is_complete_for(&self, present: &Self) -> bool {
         !self.is_rebuilding && self.version == present.version && self.is_of(present)
     }
@@ -66,7 +68,7 @@ impl Ledger {
         let admits = [doc! { "fence": { "$exists": false } }, doc! { "fence": { "$lte": fence } }];
         let filter = doc! { "_id": ID, "$or": admits.to_vec() };
         let written = server::patiently(|| async {
-            // Before each attempt, because the attempts can take longer than the lease.
+            // Check the lease before each attempt, because several attempts can take longer than the lease is valid.
             match guard.ensure().await {
                 Ok(()) => {}
                 Err(LedgerError::Server(failure)) => return Err(failure),

@@ -92,8 +92,8 @@ impl Ledger {
         Ok(taken.and_then(|lease| lease.get_i64("fence").ok()))
     }
 
-    /// Creates the first lease with this id. Returns `None` if the lease exists. This is a separate call, because the
-    /// server does not permit `$expr` in the filter of an upsert.
+    /// Creates the first lease with this id. Returns `None` if the lease exists. The call that takes an existing lease
+    /// cannot also create one: its filter contains `$expr`, which the server does not permit in an upsert.
     async fn insert_lease(&self, id: &str, change: Document) -> Result<Option<Document>, mongodb::error::Error> {
         let made = self
             .leases

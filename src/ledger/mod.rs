@@ -4,12 +4,13 @@
 //! the checkpoint, the counts and the content digest. All blocks before the checkpoint are committed: their documents
 //! are durable at a majority, and their rejects are on disk.
 //!
-//! A second collection, `medlift_runs.leases`, contains documents of five other types:
+//! A second collection, `medlift_runs.leases`, contains documents of six other types:
 //! - leases: which process may write a load, and until when
 //! - identities: the fields and the key from which the `_id`s of a collection are made
 //! - exceptions: the `_id`s of records that the server refused, or that were not written because other content is
 //!   stored under their `_id`
 //! - the record of the fold: the collection whose messages are folded in this database
+//! - one document that is written to find out whether the database takes writes
 //! - parts: if several workers share a load, each part has its own document, of the same form as that of a load
 //!
 //! The ledger contains no patient's values, and this module never reads the documents of the data.
@@ -23,6 +24,7 @@ mod lease;
 mod leases;
 mod owner;
 mod parts;
+mod ready;
 mod run;
 mod store;
 

@@ -90,7 +90,7 @@ pub struct OfManifest {
 }
 
 /// The beginning of the keys of a manifest's tokens. A token is the right of a worker to have one bulk command under
-/// way. Its number follows.
+/// way. In a key, the token's number follows.
 fn token_prefix(manifest: &str) -> String {
     format!("writer {manifest} ")
 }
@@ -306,7 +306,7 @@ impl Exceptions {
 /// Identifies a source. Two sources with the same hash have the same content.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceIdentity {
-    /// Path of the file, or `standard input`.
+    /// Path of the file, address of the object in S3, or `standard input`.
     pub name: String,
     /// Size on disk in bytes; `None` for standard input, a pipe or a device.
     pub size_bytes: Option<u64>,
@@ -433,7 +433,8 @@ pub struct RejectsState {
     pub bytes: u64,
     /// BLAKE3 hash of the first `bytes` bytes, in hex.
     pub blake3: String,
-    /// True if the file has the positions of messages, and the messages are in another file.
+    /// True if the file contains only the positions and reasons of rejected messages or resources. The rejected
+    /// messages or resources are then in another file.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub has_positions: bool,
     /// If the file is in S3 and the load is not complete: the objects that together contain the file. `name` is then

@@ -208,7 +208,7 @@ impl Ledger {
     }
 
     /// Marks the unfinished loads with this key as superseded, except the load `kept`. Also writes `fence` into their
-    /// documents. If another process still works on such a load, its next write is then refused.
+    /// documents. If another process still works on such a load, its next write to the ledger is then refused.
     ///
     /// # Errors
     /// If no journaled majority acknowledges the write.
@@ -325,8 +325,8 @@ impl Ledger {
     /// 1. If the collection is empty and no other load into it is active, the identity is `wanted`.
     /// 2. If the ledger contains an identity of the collection, this identity does not change.
     /// 3. If the collection is not empty and the ledger contains earlier loads, their identity keys are compared with
-    ///    the key of `wanted`. If all of them differ from it, the identity has the fields of `wanted` and the identity
-    ///    key of one of these loads.
+    ///    the key of `wanted`. If all keys of these loads differ from the key of `wanted`, the identity has the fields
+    ///    of `wanted` and the identity key of one of these loads.
     /// 4. In all other cases, the identity is `wanted`.
     ///
     /// Two loads may call this function at the same time. Then each finds the lease of the other, so rule 1 applies to

@@ -61,6 +61,17 @@ impl Cells {
         self.spans.resize(count, ABSENT);
     }
 
+    /// Does the same as [`clear_for`](Self::clear_for) for rows that set few of many cells. `set` contains all cells
+    /// that the previous row has set.
+    pub(super) fn clear_few(&mut self, count: usize, set: Range<usize>) {
+        if self.spans.len() != count {
+            return self.clear_for(count);
+        }
+        self.scratch.clear();
+        self.spans[set].fill(ABSENT);
+        debug_assert!(self.spans.iter().all(|span| span.place == Place::Absent));
+    }
+
     /// Adds a cell whose text is a range of the row.
     #[inline]
     pub fn push_borrowed(&mut self, range: Range<usize>) {

@@ -1,7 +1,9 @@
 //! Finds for each column of a source the columns of the spec with the same name. Letter case, spaces, underscores and
 //! hyphens are ignored.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+
+use serde_json::value::RawValue;
 
 use super::LayoutError;
 use crate::spec::{Column, ID_COLUMN, Presence, closest, column_key};
@@ -19,21 +21,38 @@ pub(super) struct Columns {
     by_column: HashMap<String, Vec<usize>>,
     /// Finds columns of the spec by their name in the document. It is used if a name is not in `by_column`.
     by_name: HashMap<String, Vec<usize>>,
+    /// The arrays of whose items the spec reads values, by their paths in JSON, in the form of [`column_key`].
+    items: HashMap<String, Items>,
     /// Indices of the columns whose name or alias is exactly `_id`.
     with_id: Vec<usize>,
     ignored: Vec<String>,
 }
+
+/// The items of an array that the spec reads: `name[0].family` is a value of the first item, `name[*].family` one of each.
+#[derive(Debug, Clone, Default)]
+struct Items {
+    /// Numbers of single items, from 0.
+    numbers: BTreeSet<usize>,
+    are_all_read: bool,
+}
+
+/// How a path names all items of an array.
+pub(super) const ALL_ITEMS: &str = "[*]";
 
 impl Columns {
     pub(super) fn new(columns: &[Column<'_>]) -> Self {
         let mut known = Self {
             by_column: HashMap::new(),
             by_name: HashMap::new(),
+            items: HashMap::new(),
             with_id: Vec::new(),
             ignored: REJECT_COLUMNS.map(column_key).to_vec(),
         };
         for (index, column) in columns.iter().enumerate() {
-            spellings(column).for_each(|spelling| known.add(spelling, index));
+            spellings(column).for_each(|spelling| {
+                known.add(spelling, index);
+                known.add_items(spelling);
+            });
             note(&mut known.by_name, column_key(&column.name), index);
         }
         known
@@ -47,14 +66,40 @@ impl Columns {
         }
     }
 
-    /// Returns the indices of the spec's columns that have this name. Several kinds of documents can read the same
-    /// column of the source.
+    /// Returns the indices of the spec's columns that have this name. There can be several, because several kinds of
+    /// documents can read the same column of the source.
     pub(super) fn of(&self, name: &str) -> &[usize] {
         if name == ID_COLUMN {
             return &self.with_id;
         }
         let key = column_key(name);
         self.by_column.get(&key).or_else(|| self.by_name.get(&key)).map_or(&[], Vec::as_slice)
+    }
+
+    /// Notes the items of arrays that a path names.
+    fn add_items(&mut self, path: &str) {
+        for (at, _) in path.match_indices('[') {
+            let item = path[at + 1..].split(']').next().unwrap_or_default();
+            if let Some(number) = item.parse().ok().filter(|_| item.bytes().all(|byte| byte.is_ascii_digit())) {
+                self.items.entry(column_key(&path[..at])).or_default().numbers.insert(number);
+            } else if item == "*" {
+                self.items.entry(column_key(&path[..at])).or_default().are_all_read = true;
+            }
+        }
+    }
+
+    /// Returns the items that the spec reads of a value of JSON, each with its path. `path` is the path of the value.
+    /// Returns nothing if the value is not an array, or if the spec does not read its items one by one.
+    pub(super) fn items_in<'v>(&self, path: &str, value: &'v str) -> Vec<(String, &'v str)> {
+        if self.items.is_empty() || !value.starts_with('[') {
+            return Vec::new();
+        }
+        let Some(read) = self.items.get(&column_key(path)) else { return Vec::new() };
+        let items: Vec<&RawValue> = serde_json::from_str(value).unwrap_or_default();
+        let single =
+            read.numbers.iter().filter_map(|&number| Some((format!("{path}[{number}]"), items.get(number)?.get())));
+        let all = items.iter().filter(|_| read.are_all_read).map(|item| (format!("{path}{ALL_ITEMS}"), item.get()));
+        single.chain(all).collect()
     }
 
     /// Returns true if the load does not warn about this unused column. That is the case for `_id` and for the extra
@@ -91,7 +136,7 @@ pub(super) fn sources_of(columns: &[Column<'_>], names: &Columns, header: &[Stri
     sources
 }
 
-/// Checks that the source has every column that is not optional. `spec` is the name of the spec's text.
+/// Checks that the source has every column that is not optional. `spec` is the name of the spec's text, for messages.
 pub(super) fn check_columns(
     spec: &str,
     columns: &[Column<'_>],

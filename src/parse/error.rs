@@ -7,13 +7,19 @@ use super::dates::DateFormat;
 /// The reason why the rows of a source cannot be read. The caller adds the name of the source.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LayoutError {
+    /// The source is a Bundle that can be read only once, and it is larger than the sample.
+    #[error(
+        "a Bundle larger than 8 MiB cannot be received, because its references can lead to entries that arrive later; send \
+         its entries as NDJSON, or load it from a file"
+    )]
+    LargeBundle,
     /// The source contains only empty lines.
     #[error("there is no header, only empty lines")]
     NoHeader,
     /// The source has HL7 v2 messages, and the spec describes rows of tables or JSON objects.
     #[error(
         "the source has HL7 v2 messages, but the spec {spec} does not describe messages; give a spec whose [source] has \
-         type = \"hl7\", e.g. --spec hl7v2; if it is a table, add --type csv"
+         type = \"hl7\", e.g. --spec hl7v2; if the source is a table, add --type csv"
     )]
     NotForMessages {
         /// The name of the spec's text.
@@ -30,8 +36,8 @@ pub enum LayoutError {
     },
     /// The spec describes FHIR resources, and the source has another format.
     #[error(
-        "the spec {spec} describes FHIR resources, but there is no JSON object in the first {bytes} bytes; check the \
-         source, or give its own spec with --spec"
+        "the spec {spec} describes FHIR resources, but there is no JSON object in the first {bytes} bytes; check the source, \
+         or give the spec that describes this source with --spec"
     )]
     NoResources {
         /// The name of the spec's text.
@@ -39,10 +45,11 @@ pub enum LayoutError {
         /// Number of bytes that were examined.
         bytes: usize,
     },
-    /// The source is decoded as a whole, but HL7 v2 messages are expected.
+    /// One encoding was given or detected for a whole source of HL7 v2 messages. This is an error, because each message
+    /// names its own character set.
     #[error(
-        "HL7 messages cannot be read as {encoding}: each message names its character set, in the field MSH-18; with \
-         --encoding windows-1252, messages without that field may be in windows-1252"
+        "HL7 messages cannot be read as {encoding}: each message names its character set, in the field MSH-18; use \
+         --encoding windows-1252 only if the messages without that field are in windows-1252"
     )]
     EncodingOfMessages {
         /// The name of the encoding.
@@ -51,7 +58,7 @@ pub enum LayoutError {
     /// The spec describes HL7 v2 messages, and the source has another format.
     #[error(
         "the spec {spec} describes HL7 v2 messages, but no segment of the first {bytes} bytes begins with `MSH` and a separator; \
-         check the source, or give its own spec with --spec"
+         check the source, or give the spec that describes this source with --spec"
     )]
     NoMessages {
         /// The name of the spec's text.
@@ -174,11 +181,20 @@ pub enum LayoutError {
     /// Several kinds of documents read the same column of a JSON source, but in different notations. For example, one
     /// field needs the JSON number 1.5 as `1.5`, and another as `1,5`.
     #[error(
-        "the documents of the spec read the column `{column}` in different notations. A number or boolean of JSON has no notation, \
-         so no text of it is right for all of these documents. Give the fields of this column the same `decimal`, or a common word \
+        "the documents of the spec read the column `{column}` in different notations. JSON numbers and booleans have no notation, so Medlift cannot \
+         write a text that all these documents read. Give the fields of this column the same `decimal`, or a common word \
          in `truthy` and in `falsy`"
     )]
     TwoNotations {
+        /// The column as the spec names it.
+        column: String,
+    },
+    /// The path of a column names several values of a JSON object, but its field can have only one.
+    #[error(
+        "the path `{column}` names the values of all items, so its field needs `repeats = true` and cannot be in a repeating \
+         group; to read one item, give its number, for example [0]"
+    )]
+    SeveralValues {
         /// The column as the spec names it.
         column: String,
     },
@@ -222,8 +238,8 @@ pub enum LayoutError {
         values: u64,
         /// Number of values that fit no format.
         unfit: u64,
-        /// How these values are probably written: descriptions, each with its number of values. The most frequent is
-        /// first.
+        /// How the unfit values are probably written: descriptions, each with its number of values. The most frequent
+        /// is first.
         shapes: Vec<(&'static str, u64)>,
     },
     /// A date format was given for a column that is not a date column of the spec.

@@ -66,8 +66,7 @@ impl Format {
     }
 
     /// Returns true if a source contains FHIR resources: its first object has a `resourceType`. `sample` is the
-    /// beginning of the source. Only a spec for FHIR resources makes Medlift read such a source as FHIR, because other
-    /// specs can read it as plain JSON.
+    /// beginning of the source. If the user gives a spec for plain JSON, Medlift reads such a source as plain JSON.
     pub fn is_fhir(sample: &[u8]) -> bool {
         let text = sample.trim_ascii_start();
         fhir::type_of(text.strip_prefix(b"[").unwrap_or(text)).is_some()
@@ -130,7 +129,8 @@ impl Format {
         name
     }
 
-    /// Returns true if a rejected record is kept as it is in the source. Otherwise its cells are kept.
+    /// Returns true if a rejected record is written as it is in the source. Otherwise its cells are written to the
+    /// reject file.
     pub fn keeps_whole(self) -> bool {
         matches!(self, Self::Hl7 | Self::Fhir(_))
     }

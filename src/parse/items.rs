@@ -1,6 +1,6 @@
-//! Parses arrays. In every format, the cell of a list or of a repeating group contains a JSON array as text. Each item
-//! of the array becomes cells: one cell for an item of a list, and one cell per column for an item of a repeating
-//! group.
+//! Parses arrays. The cell of a list or of a repeating group contains a JSON array as text. Each item of the array
+//! becomes cells: one cell for an item of a list, and one cell per column for an item of a repeating group. FHIR is an
+//! exception: the module `fhir` makes these cells itself, without JSON text.
 
 use std::fmt;
 use std::ops::Range;

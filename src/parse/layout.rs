@@ -16,26 +16,27 @@ use crate::spec::{Column, Field, FieldType, FormatName, Node, Sign, SourceFormat
 /// The layout of a source says which cell of a row belongs to which field, and in which format its dates are written.
 #[derive(Debug, Clone)]
 pub struct Layout {
-    /// The format of the source: delimited text or JSON.
+    /// The format of the source.
     pub format: Format,
     /// For each field of the spec, the index of its cell in a row. `None` if the source has no column for it. All
     /// fields of a repeating group have the same cell.
     pub cell_of_field: Vec<Option<usize>>,
     /// For each field of the spec, the number of the array that contains it. `None` if it is not in an array. The
-    /// arrays among the spec's columns are numbered from 0.
+    /// arrays among the spec's columns are numbered from 0. For FHIR resources, the numbers begin at 0 for each kind of
+    /// document.
     pub array_of_field: Vec<Option<usize>>,
     /// For each field of the spec, the format of its dates. `None` if it is not a date.
     pub dates: Vec<Option<DateFormat>>,
     /// The names of the cells. The header of a reject file contains them. For delimited text, the names are the header
-    /// of the source. For JSON, they are the names of the spec's columns in the order of the spec, because keys have no
-    /// order.
+    /// of the source. For other formats, they are the names of the spec's columns in the order of the spec.
     pub header: Vec<String>,
     /// Names that no field uses: columns of the source, and keys in the items of arrays. `_id` and the extra columns of
     /// a reject file are left out.
     pub unknown: Vec<String>,
     /// For HL7 messages: the character set of a message that names none and is not UTF-8.
     pub(crate) charset: Charset,
-    /// True if the source is a file of rejected FHIR resources. It has no header that would say so.
+    /// True if the source is a file of rejected FHIR resources. Only the name of such a file shows this, because it has
+    /// no header.
     pub(crate) is_of_resource_rejects: bool,
     /// How rows may differ from the header, and whether quotes have a meaning.
     pub rules: RowRules,
@@ -78,13 +79,14 @@ pub struct LayoutOptions {
 }
 
 impl LayoutOptions {
-    /// Returns true if only delimited text has one of the characters that are given.
+    /// Returns true if the options give a delimiter, a quote or an escape character. Only delimited text has such
+    /// characters.
     pub(super) fn is_of_table(&self) -> bool {
         self.delimiter.is_some() || self.quote.is_some() || self.escape.is_some()
     }
 
-    /// Returns a copy of these options. If they give no format, delimiter, quote or escape character, it is taken from
-    /// the spec's `[source]`. `multiline_cells` is true if it is true in the options or in the spec.
+    /// Returns a copy of these options. If they do not give one of format, delimiter, quote and escape character, it is
+    /// taken from the spec's `[source]`. `multiline_cells` is true if it is true in the options or in the spec.
     #[must_use]
     pub fn or(&self, source: &SourceFormat) -> Self {
         Self {
@@ -117,15 +119,16 @@ impl Layout {
         layout.dates = given_dates(spec, &columns, options)?;
         if format == Format::Hl7 {
             for (field, date) in spec.fields.iter().zip(&mut layout.dates).filter(|(field, _)| is_date(field)) {
-                // A day is the same day in all zones. In UTC it begins at midnight, as days of the type `date` must.
+                // For a field of the type `date`, the zone of the spec is ignored, because such a day is stored as
+                // midnight UTC.
                 let zone = if matches!(field.kind, FieldType::Date) { Zone::UTC } else { spec.source.zone };
                 date.get_or_insert(DateFormat::Hl7 { zone });
             }
-            // Nothing is left to find out from the rows.
+            // The rows are not examined, because all date formats are known.
             return Ok(layout);
         }
         if matches!(format, Format::Fhir(_)) {
-            // The paths of dates pass on only texts in this format.
+            // FHIR has only this date format.
             for (_, date) in spec.fields.iter().zip(&mut layout.dates).filter(|(field, _)| is_date(field)) {
                 date.get_or_insert(DateFormat::Iso);
             }
@@ -175,6 +178,9 @@ impl Layout {
         sample: &[u8],
     ) -> Result<Self, LayoutError> {
         let slots = json::Slots::new(columns, &spec.fields);
+        if let Some(column) = json::without_place_for_all(spec, columns) {
+            return Err(LayoutError::SeveralValues { column });
+        }
         if let Some(column) = slots.contradictory() {
             return Err(LayoutError::TwoNotations { column: column.to_owned() });
         }
@@ -332,7 +338,8 @@ struct Numbers {
     marks: Marks,
 }
 
-/// Checks that the spec describes HL7 messages or FHIR resources if the source contains them, and only then.
+/// Checks that the spec is for the format of the source. HL7 messages need a spec for messages, and FHIR resources need
+/// a spec for resources. Other sources need a spec that is for neither of the two.
 fn check_format(spec: &Spec, format: Format, sample: &[u8]) -> Result<(), LayoutError> {
     let is_for_messages = spec.source.format == Some(FormatName::Hl7);
     let is_for_resources = spec.source.format == Some(FormatName::Fhir);
@@ -368,7 +375,8 @@ fn array_of_field(spec: &Spec, columns: &[Column<'_>]) -> Vec<Option<usize>> {
     let mut array_of_field = vec![None; spec.fields.len()];
     let (mut number, mut kind) = (0, 0);
     for column in columns.iter().filter(|column| column.node.is_array()) {
-        // A resource belongs to one kind of document, and its row has only the arrays of this kind.
+        // The row of a FHIR resource has only the arrays of one kind of document. Therefore the arrays of each kind are
+        // numbered from 0.
         let own = spec.shape.document_of(column.field);
         if !spec.resources.is_empty() && own != kind {
             (number, kind) = (0, own);

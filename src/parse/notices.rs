@@ -13,6 +13,8 @@ pub struct Notices {
     pub loose_quotes: u64,
     /// Number of escapes in HL7 messages that Medlift does not know. They stay in the values as they are.
     pub kept_escapes: u64,
+    /// Number of references in FHIR resources such as `urn:uuid:…` for which no entry of a Bundle is known.
+    pub lost_references: u64,
     /// Number of cells that contain line breaks.
     pub multiline_cells: u64,
     /// The first and the last line of each cell that contains line breaks, for at most five cells.
@@ -25,6 +27,7 @@ impl Notices {
         self.blank_rows += later.blank_rows;
         self.loose_quotes += later.loose_quotes;
         self.kept_escapes += later.kept_escapes;
+        self.lost_references += later.lost_references;
         self.multiline_cells += later.multiline_cells;
         let left = NAMED_MAX - self.multiline.len().min(NAMED_MAX);
         self.multiline.extend(later.multiline.iter().take(left));

@@ -22,7 +22,7 @@ pub struct Parser {
     rows: Rows,
     /// True if the source is a reject file. A U+FFFD in its rows then marks text that must be corrected.
     is_from_rejects: bool,
-    /// True if the source is a file of rejected resources, with the same meaning of U+FFFD.
+    /// True if the source is a file of rejected FHIR resources. A U+FFFD in them marks text that must be corrected.
     is_of_resource_rejects: bool,
     cell_of_field: Vec<Option<usize>>,
     arrays: Arrays,
@@ -49,13 +49,13 @@ impl Parser {
             Format::Fhir(_) => Rows::Fhir(Box::new(Fhir::new(spec))),
         };
         let cell_of_field = layout.cell_of_field.clone();
-        // The items of the arrays of a resource become cells while the resource is read.
+        // `Rows::Fhir` itself makes the cells of the items of arrays, so it needs no parser for arrays.
         let arrays = if matches!(rows, Rows::Fhir(_)) { Arrays::default() } else { Arrays::new(spec, &cell_of_field) };
         let is_of_resource_rejects = layout.is_of_resource_rejects;
         Self { rows, is_from_rejects, is_of_resource_rejects, cell_of_field, arrays, notices: Notices::default() }
     }
 
-    /// Sets the resources of the source's Bundles, to which references lead.
+    /// Sets the ids of the resources in the source's Bundles. References to these resources are resolved with them.
     pub(crate) fn set_bundle_ids(&mut self, ids: Option<Arc<BundleIds>>) {
         if let Rows::Fhir(fhir) = &mut self.rows {
             fhir.set_ids(ids);
@@ -63,14 +63,15 @@ impl Parser {
     }
 
     /// Splits `row` into `cells` and then parses its arrays. `span` is the position of the row. In delimited text,
-    /// there is one cell per column of the source. In JSON, there is one cell per column of the spec.
+    /// there is one cell per column of the source. In the other formats, there is one cell per column of the spec.
     ///
     /// In delimited text, a cell may be invalid UTF-8. In JSON, the cells of an accepted row are valid UTF-8, because a
     /// row with invalid UTF-8 is refused.
     ///
     /// # Errors
-    /// The row is refused. `cells` then contains the cells that could be read. If the row could not be split to its
-    /// end, the rest of the row is one more cell. All these cells are written to the reject file.
+    /// The row is refused. In delimited text and JSON, `cells` then contains the cells that could be read. If the row
+    /// could not be split to its end, the rest of the row is one more cell. These cells are written to the reject file.
+    /// A message or a resource is written there as a whole.
     pub fn parse(&mut self, row: &[u8], span: RowSpan, cells: &mut Cells) -> Result<(), Reject> {
         match &mut self.rows {
             Rows::Csv(csv) => csv.parse(row, span, cells, &mut self.notices).map_err(|bad| self.reject(bad))?,
@@ -93,6 +94,7 @@ impl Parser {
                 fhir.forget();
                 check_ending(span.ending, "")?;
                 fhir.parse(row, span.object, cells)?;
+                self.notices.lost_references += fhir.lost_references();
                 if self.is_of_resource_rejects && memchr::memmem::find(row, LOST_CHARACTER).is_some() {
                     return Err(lost_character(None));
                 }
@@ -108,13 +110,14 @@ impl Parser {
     pub fn text<'a>(&self, row: &'a [u8]) -> &'a [u8] {
         match &self.rows {
             Rows::Csv(_) | Rows::Json(_) => row,
-            // A message can have any character set. All cells of messages and resources are owned, so no text is
-            // needed.
+            // A message can be in any character set, so it is not returned as text. The text is not needed, because the
+            // cells of messages and resources are copies and not ranges of the row.
             Rows::Hl7(_) | Rows::Fhir(_) => &[],
         }
     }
 
-    /// Returns what a field that contains the whole record stores. `row` must be the row that was parsed last.
+    /// Returns the bytes that are stored in a field with the whole record: the BSON of a FHIR resource, otherwise
+    /// `row`. `row` must be the row that was parsed last.
     pub fn whole<'a>(&'a self, row: &'a [u8]) -> &'a [u8] {
         match &self.rows {
             Rows::Fhir(fhir) => fhir.resource(),
@@ -122,7 +125,8 @@ impl Parser {
         }
     }
 
-    /// Returns the kinds of documents that the last row gives, and that count it if it was refused.
+    /// Returns the kinds of documents that the last row gives. If the row was refused, these kinds count it as
+    /// rejected.
     pub(crate) fn kinds(&self) -> RowKinds {
         match &self.rows {
             Rows::Fhir(fhir) => fhir.kind().map_or(RowKinds::None, RowKinds::One),
@@ -130,7 +134,8 @@ impl Parser {
         }
     }
 
-    /// Returns the resources to which the last row refers: for each, its kind, if the spec has its type, and its id.
+    /// Returns the resources to which the last row refers. The first value is the index of the kind of document, or
+    /// `None` if the spec does not describe the type. The second value is the id.
     pub(crate) fn references(&self) -> impl Iterator<Item = (Option<usize>, &str)> {
         let fhir = if let Rows::Fhir(fhir) = &self.rows { Some(fhir) } else { None };
         fhir.into_iter().flat_map(|fhir| fhir.references())
@@ -146,8 +151,8 @@ impl Parser {
         std::mem::take(&mut self.notices)
     }
 
-    /// Refuses a row of a reject file if a cell that a field reads contains U+FFFD. Nobody has replaced this character
-    /// by the right text yet.
+    /// Refuses a row of a reject file if a cell that a field reads contains U+FFFD. Such a cell still has to be
+    /// corrected by the user.
     fn check_corrected(&self, row: &[u8], cells: &Cells) -> Result<(), Reject> {
         let is_lost = |&cell: &usize| cells.get(row, cell).windows(3).any(|bytes| bytes == LOST_CHARACTER);
         let lost = self.cell_of_field.iter().position(|cell| cell.as_ref().is_some_and(is_lost));

@@ -10,7 +10,7 @@ pub(super) struct Marks {
     /// Number of values with digits.
     values: u64,
     /// Number of values that can be read in two ways: one to three digits that do not begin with 0, the decimal mark of
-    /// the spec, and exactly three digits.
+    /// the spec, and exactly three digits. An example is `1.234`.
     ambiguous: u64,
     /// True if a value is certainly a decimal number with the decimal mark of the spec. If the mark is a point,
     /// examples are `1.5`, `0.125` and `1234.567`.

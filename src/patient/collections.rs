@@ -8,11 +8,11 @@ use crate::server::codes::NAMESPACE_NOT_FOUND;
 use crate::server::{Failure, ServerError, Target, first_batch, leases_of};
 use crate::spec::patient::{PATIENT_FIELD, PATIENT_REFERENCE_FIELD};
 
-/// Of a large collection without an index that helps, only this number of documents is looked at to find out whether
-/// its documents have the patient's key.
+/// If a large collection has no index on the patient's key, only this number of its documents is examined for the
+/// key.
 pub(super) const LOOKED_AT: i32 = 100;
 /// A collection with more documents than this is large: without an index, it takes long to read.
-const LARGE: i64 = 100_000;
+pub(super) const LARGE: i64 = 100_000;
 /// The field of the state's patients that has the key of the patient into whom they were merged.
 pub(super) const MERGED_FIELD: &str = "mergedInto.patient";
 
@@ -38,7 +38,8 @@ pub(super) enum Kind {
     Keyed {
         /// True if the collection is large, and no index begins with the key.
         is_slow: bool,
-        /// Whether its documents have a second key: FHIR Patients have that of the references to the Patient.
+        /// Whether its documents have a second key. FHIR Patients have one: the key that references to the Patient
+        /// give.
         references: Links,
         /// Whether its documents can say into which patient they were merged.
         merges: Links,
@@ -98,7 +99,8 @@ pub(super) async fn examine(target: &Target) -> Result<Kind, ServerError> {
     };
     let listed = target.look(doc! { "listIndexes": name, "cursor": { "batchSize": 1_000 } }).await;
     let listed = match listed {
-        // A user may read a collection without the right to list its indexes, and the collection may just be dropped.
+        // The user may read the collection but not list its indexes, or the collection was dropped just now. Both are
+        // treated like a collection without indexes.
         Err(Failure::NotAuthorized { .. } | Failure::Other { code: Some(NAMESPACE_NOT_FOUND), .. }) => Document::new(),
         listed => listed.map_err(failed)?,
     };

@@ -44,7 +44,7 @@ const KINDS: &[&[&str]] = &[
     &["birthDate", "_search.birthdate"],
 ];
 
-/// Fields that are not facts: the keys, and what belongs to the fold.
+/// Fields that are not facts: the keys, the lists of the fold, and the lineage.
 const LEFT_OUT: &[&str] = &["_id", "patient", "patientAsSent", "messages", "movements", "_medlift"];
 
 /// A document of the patient.
@@ -158,7 +158,7 @@ fn day_of_birth<'t>(document: &Document, text: &'t str) -> &'t str {
     text.get(..length).unwrap_or(text)
 }
 
-/// Returns the first facts of a document whose fields are not known, for example of a row of a table.
+/// Returns the first facts of a document that has none of the fields in [`KINDS`], for example of a row of a table.
 fn first_facts(facts: &[(String, Json)]) -> String {
     let shown = facts.iter().take(4).map(|(name, value)| match value {
         Json::String(text) => format!("{name} {text}"),

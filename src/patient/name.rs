@@ -29,8 +29,8 @@ pub enum NameError {
     /// The text has an authority, and the option gives another one.
     #[error("the identifier has an authority, and --authority names another one; give one of the two")]
     TwoAuthorities,
-    /// The text has components, and the authority is given apart.
-    #[error("the identifier contains `^`, so it may be longer than its first component; give it as value^^^authority")]
+    /// The text has several components, and the option gives the authority.
+    #[error("the identifier contains `^`, so it is not clear where it ends; give it as value^^^authority")]
     Components,
     /// The key is not a UUID.
     #[error(
@@ -62,7 +62,8 @@ impl Name {
         }
         match (inner, authority) {
             (Some(inner), Some(other)) if inner != other => Err(NameError::TwoAuthorities),
-            // `A^B` with an authority apart is perhaps one identifier. `A` alone may be another person.
+            // `A^B` may be the whole identifier if the option gives the authority. `A` alone may be another person's,
+            // so the text is refused.
             (None, Some(_)) if between.iter().any(|part| !part.is_empty()) => Err(NameError::Components),
             (inner, other) => {
                 Ok(Self::Identifier { value, authorities: names_of(&inner.or(other).unwrap_or_default()) })

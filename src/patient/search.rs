@@ -6,7 +6,7 @@ use bson::{Binary, Document, doc};
 use futures_util::TryStreamExt;
 use mongodb::options::FindOptions;
 
-use super::collections::{Kind, LOOKED_AT, Links, MERGED_FIELD, examine, list};
+use super::collections::{Kind, LARGE, LOOKED_AT, Links, MERGED_FIELD, examine, list};
 use super::entry::Entry;
 use super::name::Name;
 use crate::encode::{Id, IdentityKey};
@@ -34,14 +34,15 @@ pub struct Question<'q> {
     pub identity: &'q IdentityKey,
     /// The only collection to read. `None` for all.
     pub only: Option<&'q str>,
-    /// The first and the last time, in milliseconds since 1970. A document without a time is left out if one is given.
+    /// The first and the last time, in milliseconds since 1970. If one of the two is given, a document without a time
+    /// is left out.
     pub times_ms: (Option<i64>, Option<i64>),
-    /// The largest number of documents. The latest are kept. The memory does not hold many more than these.
+    /// The largest number of documents. The latest are kept. Memory is bounded by a few times this number.
     pub limit: usize,
 }
 
 impl Question<'_> {
-    /// Returns true if the document belongs to the times.
+    /// Returns true if the document is in the range of times.
     fn is_wanted(&self, entry: &Entry) -> bool {
         let (from, to) = self.times_ms;
         from.is_none_or(|from| entry.time_ms.is_some_and(|time| time >= from))
@@ -62,7 +63,7 @@ pub struct Found {
     pub forbidden: Vec<String>,
     /// Number of keys of the patient. More than one if records were merged.
     pub keys: usize,
-    /// Number of documents that the times and the limit left out.
+    /// Number of documents that are not in `entries`, because of the range of times or the limit.
     pub left_out: usize,
     /// Messages about what was not searched, or not quickly.
     pub notices: Vec<String>,
@@ -217,17 +218,29 @@ impl Keyed {
 
 fn not_searched(place: &Target) -> String {
     format!(
-        "{} is not searched: it is large, has no index that begins with `{PATIENT_FIELD}`, and none of its first \
-         {LOOKED_AT} documents has this field",
-        place.full_name()
+        "{} is NOT SEARCHED, so documents of the patient can be missing: it has more than {LARGE} documents and no index \
+         that begins with `{PATIENT_FIELD}`, and none of its first {LOOKED_AT} documents has this field; if its documents \
+         have the key of a patient, {}",
+        place.full_name(),
+        index_command(place)
     )
 }
 
 fn slow(place: &Target) -> String {
     format!(
-        "{} is large and has no index that begins with `{PATIENT_FIELD}`, so all of its documents are read; add such an index \
-         to the spec, then run medlift provision",
-        place.full_name()
+        "{} has more than {LARGE} documents and no index that begins with `{PATIENT_FIELD}`, so all of them are read; {}",
+        place.full_name(),
+        index_command(place)
+    )
+}
+
+/// Says how the index is built that the search needs.
+fn index_command(place: &Target) -> String {
+    let names = [&place.database, &place.collection].map(|name| bson::Bson::from(name.as_str()).to_string());
+    let [database, collection] = names;
+    format!(
+        "build it: add an [[index]] with keys = [\"{PATIENT_FIELD}\"] to the spec and run `medlift provision`, or run in \
+         mongosh: db.getSiblingDB({database}).getCollection({collection}).createIndex({{ {PATIENT_FIELD}: 1 }})"
     )
 }
 
@@ -279,15 +292,16 @@ async fn check_identity(
     notices.extend(others.into_iter().map(notice));
     if !unknown.is_empty() {
         notices.push(format!(
-            "the ledger does not say with which MEDLIFT_IDENTITY_KEY these collections were made, so it is not checked: {}",
+            "the ledger does not say with which MEDLIFT_IDENTITY_KEY these collections were made, so documents in them may not be found: {}",
             unknown.join(", ")
         ));
     }
     Ok(())
 }
 
-/// Returns from which fields and with which key the target's collection was made. The documents of the state were made
-/// from messages, with their key.
+/// Returns from which fields and with which key the `_id`s of the target's collection were made. For a collection of
+/// the state, returns the same of the collection of messages, because the state's keys were made with the key of the
+/// messages.
 async fn identity_of(place: &Target) -> Result<Option<CollectionIdentity>, LedgerError> {
     let ledger = |collection: &str| Ledger::new(&place.db(), collection, LEASE_DEFAULT);
     let own = ledger(&place.collection).identity().await?;
@@ -322,8 +336,8 @@ async fn all_keys(
     }
     if keys.len() >= KEYS_MAX {
         notices.push(format!(
-            "{KEYS_MAX} or more records were merged with this patient, so not all documents may be found; probably a merge \
-             is wrong"
+            "{KEYS_MAX} or more records were merged with this patient, so some of the patient's documents may be missing here; probably \
+             a merge is wrong"
         ));
     }
     Ok(keys)
@@ -373,7 +387,7 @@ fn binaries(keys: impl IntoIterator<Item = Id>) -> Vec<Binary> {
 /// The documents of a patient in one collection.
 #[derive(Debug, Default)]
 struct Read {
-    /// The latest documents of the times that are wanted.
+    /// The latest documents in the range of times.
     entries: Vec<Entry>,
     /// The number of all documents of the patient.
     count: usize,

@@ -15,14 +15,14 @@ use crate::wording::counted;
 /// Largest number of cells that are kept for one reason and field.
 const CELLS_MAX: usize = 300;
 
-/// Longer cells are not kept.
+/// Cells with more bytes than this are not kept.
 const CELL_BYTES_MAX: usize = 1000;
 
 /// The reasons for which settings are tried.
 const REASONS: [Reason; 4] = [Reason::NotANumber, Reason::NotAnInteger, Reason::NotADate, Reason::Undecodable];
 
-/// The first refused cells for each reason and field. If a row was refused as a whole, its cells that are not UTF-8 are
-/// joined and stored as one cell.
+/// The first refused cells for each reason and field. If a row was refused as a whole because some cells are not UTF-8,
+/// these cells are joined and stored as one cell.
 #[derive(Default)]
 pub(super) struct RefusedCells(BTreeMap<(&'static str, Option<usize>), Vec<Refused>>);
 
@@ -51,7 +51,8 @@ pub(super) struct Cause {
 }
 
 impl RefusedCells {
-    /// Keeps the cell for which a row was refused, if a setting can be tried on it and there are not enough cells yet.
+    /// Keeps the cell for which a row was refused, if a setting can be tried on the cell. Does nothing if [`CELLS_MAX`]
+    /// cells are kept already.
     pub(super) fn add(&mut self, row: &RejectedRow, plan: &Plan) {
         let (reason, field) = (row.reject.reason, row.reject.field);
         if !REASONS.contains(&reason) {
@@ -84,7 +85,7 @@ impl RefusedCells {
         let cells = self.0.get(&(reason, field)).map_or(&[][..], Vec::as_slice);
         let remedy = if cells.is_empty() { None } else { remedy(plan, reason, field, cells) };
         // Warn the user about the other rows, because the setting was tried only on refused cells.
-        let note = if count < rows { "; it also applies to the other rows" } else { "" };
+        let note = if count < rows { "; the setting also applies to all other rows" } else { "" };
         let remedy = remedy.map(|remedy| remedy + note);
         [Some(headline), remedy].into_iter().flatten().collect()
     }
@@ -143,7 +144,8 @@ fn undecoded(cells: &[Vec<u8>]) -> Vec<u8> {
 fn encoding(plan: &Plan, cells: &[Refused]) -> Option<String> {
     let wanted = Encoding::Windows1252;
     let has_utf8 = |bytes: &[u8]| bytes.utf8_chunks().any(|chunk| !chunk.valid().is_ascii());
-    // Sources in other encodings were converted to UTF-8, so their original bytes are not known here.
+    // A source in another encoding was converted to UTF-8, so its original bytes are not known here. Its cells count as
+    // not decodable.
     let accepts = |row: &&Refused| {
         plan.sources[row.source].encoding == Encoding::Utf8 && is_decodable(wanted, &row.bytes) && !has_utf8(&row.bytes)
     };
@@ -185,7 +187,7 @@ mod tests {
         let cause = Cause { reason: "not_an_integer", field: Some(1), count: 307, rows: 310 };
         let expected = [
             "307 of 310 rows are rejected for one reason: `not_an_integer` in the field `Age`",
-            "with thousands = \".\" under the field `Age` of the spec, 300 of 300 refused cells that were tried are accepted; it also applies to the other rows",
+            "with thousands = \".\" under the field `Age` of the spec, 300 of 300 refused cells that were tried are accepted; the setting also applies to all other rows",
         ];
         assert_eq!(refused.advice(&plan, &cause), expected);
     }

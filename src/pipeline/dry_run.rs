@@ -80,7 +80,8 @@ fn summarize(plan: &Plan, mode: Mode, side: &ReadSide, expectations: Vec<Expecta
     for (index, (kind, expectation)) in plan.kinds.iter().zip(expectations).enumerate() {
         let rule = mode.rule(kind.identity.on_conflict);
         let expected = expectation.settle(rule).map_err(VerifyError::from)?;
-        let (counts, digest) = count(side.of_kind(index), &expected, rule, &mut rejects)?;
+        let (mut counts, digest) = count(side.of_kind(index), &expected, rule, &mut rejects)?;
+        counts.of_no_kind = if index == 0 { side.of_no_kind } else { 0 };
         documents.push(DocumentSummary { counts, digest, ..DocumentSummary::of_kind(kind, plan.kinds.len()) });
     }
     let mut documents = documents.into_iter();

@@ -2,12 +2,15 @@
 
 use std::ops::Range;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::encode::IdentityKey;
 use crate::ledger::{Counts, Reading, SourceIdentity};
 use crate::parse::{BundleIds, Charset, DateFormat, FhirForm, Format, FormatName, Layout, LayoutError, LayoutOptions};
-use crate::read::{self, Block, Encoding, Origin, ReadError, ReadOptions, Reader, Version, is_reject_path};
+use crate::read::{
+    self, Block, Encoding, Origin, ReadError, ReadOptions, Reader, StreamOrigin, Version, is_reject_path,
+};
 use crate::server::Target;
 use crate::spec::{Dataset, Sign, SourceFormat, Spec};
 
@@ -34,7 +37,8 @@ pub struct Plan {
     /// The fields of all kinds of documents together. The columns of the sources are bound to these fields. If the spec
     /// has only one kind, this is the spec of that kind.
     pub spec: Spec,
-    /// The kinds of documents. Each row of a source gives one document of each kind.
+    /// The kinds of documents. A FHIR resource gives one document, of its own kind. A row of any other source gives one
+    /// document of each kind.
     pub kinds: Vec<Spec>,
     /// The secret key of the `_id`s, if the user gave one. Only a person who knows this key can compute an `_id` from
     /// the content of its document. Without a key, everybody can.
@@ -46,7 +50,7 @@ pub struct Plan {
     /// The user's options for reading the sources, as the ledger stores them. They are part of the load's key.
     pub reading: Reading,
     options: ReadOptions,
-    /// Whether the spec was chosen by the format of the sources, because the user gave none.
+    /// True if the user gave no spec, and the format of the sources needs another spec than the default one.
     is_spec_detected: bool,
 }
 
@@ -56,6 +60,8 @@ pub struct Plan {
 struct Density {
     records: u64,
     bytes: u64,
+    /// Whether the first part is the whole source.
+    is_whole: bool,
 }
 
 /// One source. Only its first bytes have been read, to detect its encoding, format and columns.
@@ -67,13 +73,17 @@ pub struct SourcePlan {
     /// The format, columns and date formats of the source.
     pub layout: Layout,
     density: Density,
-    /// The version of the source, once it is known. To find out that of a file, Medlift reads the file to its end.
+    /// The version of the source, once it is known. The version of a file is a hash, so Medlift must read the whole
+    /// file to compute it.
     version: OnceLock<Version>,
     /// The reader that read the first bytes. Kept open only for the first source, and for a source that can be opened
     /// only once.
     opened: Mutex<Option<Reader>>,
     /// Whether only a part of the source is read (see [`Plan::cut_to`]).
     is_part: bool,
+    /// The resources behind the full URLs of a stream's Bundles. `None` for other sources, which are read for this
+    /// when they are loaded.
+    bundle_ids: Option<Arc<BundleIds>>,
 }
 
 impl Plan {
@@ -84,10 +94,37 @@ impl Plan {
     /// If a source cannot be read, if it has a header but no rows, if its format cannot be determined, or if its
     /// columns or dates do not match the spec.
     pub fn new(dataset: impl Into<Dataset>, key: IdentityKey, wishes: &Wishes) -> Result<Self, Error> {
-        let Dataset { columns: spec, kinds } = wishes.with_system(dataset.into())?;
+        Self::of_origins(dataset.into(), key, wishes, read::expand(&wishes.sources)?)
+    }
+
+    /// Makes a plan like [`new`](Self::new) or [`detect`](Self::detect), whose only source is a stream.
+    ///
+    /// # Errors
+    /// The same as for [`new`](Self::new).
+    pub(crate) fn of_stream(
+        dataset: Option<Dataset>,
+        key: IdentityKey,
+        wishes: &Wishes,
+        stream: StreamOrigin,
+    ) -> Result<Self, Error> {
+        let origins = vec![Origin::Stream(stream)];
+        let plan = match dataset {
+            Some(dataset) => Self::of_origins(dataset, key, wishes, origins),
+            None => Self::detect_of_origins(key, wishes, origins),
+        }?;
+        let source = &plan.sources[0];
+        if source.layout.format == Format::Fhir(FhirForm::Bundle) && !source.density.is_whole {
+            let source_name = source.origin.name().to_owned();
+            return Err(Error::Layout { source_name, problem: LayoutError::LargeBundle });
+        }
+        Ok(plan)
+    }
+
+    fn of_origins(dataset: Dataset, key: IdentityKey, wishes: &Wishes, origins: Vec<Origin>) -> Result<Self, Error> {
+        let Dataset { columns: spec, kinds } = wishes.with_system(dataset)?;
         let options = wishes.read_options();
         let layout = wishes.layout.or(&spec.source);
-        let sources = read::expand(&wishes.sources)?
+        let sources = origins
             .into_iter()
             .enumerate()
             .map(|(index, origin)| {
@@ -106,10 +143,14 @@ impl Plan {
     /// # Errors
     /// The same as for [`new`](Self::new). Also if two sources need different specs.
     pub fn detect(key: IdentityKey, wishes: &Wishes) -> Result<Self, Error> {
+        Self::detect_of_origins(key, wishes, read::expand(&wishes.sources)?)
+    }
+
+    fn detect_of_origins(key: IdentityKey, wishes: &Wishes, origins: Vec<Origin>) -> Result<Self, Error> {
         let options = wishes.read_options();
         let mut chosen: Option<(&'static str, Dataset)> = None;
         let mut sources: Vec<SourcePlan> = Vec::new();
-        for (index, origin) in read::expand(&wishes.sources)?.into_iter().enumerate() {
+        for (index, origin) in origins.into_iter().enumerate() {
             let reader = Reader::open(&origin, index, &options)?;
             let format = detect(&origin, &reader, &wishes.layout)?;
             let name = format.built_in_spec(reader.sample());
@@ -125,7 +166,7 @@ impl Plan {
                 )));
             }
             let (spec, layout) = (&dataset.columns, wishes.layout.or(&dataset.columns.source));
-            // The spec may say more about the format than the content does.
+            // If the spec contains settings of the format, detect the format again with these settings.
             let says_nothing = spec.source == SourceFormat::default();
             let format = if says_nothing { format } else { detect(&origin, &reader, &layout)? };
             sources.push(SourcePlan::new((origin, index), reader, format, spec, &options, &layout)?);
@@ -137,7 +178,7 @@ impl Plan {
     }
 
     /// Returns the message that says which spec was chosen by the format of the sources. Returns `None` if the user
-    /// gave a spec, or if it is the spec that is used by default.
+    /// gave a spec, or if the default spec was chosen.
     pub fn detected_spec(&self) -> Option<String> {
         self.is_spec_detected.then(|| format!("spec {} (detected)", self.spec.option().unwrap_or(&self.spec.name)))
     }
@@ -208,10 +249,13 @@ impl Plan {
         self.sources.iter().map(|plan| plan.origin.size_bytes()).sum()
     }
 
-    /// Returns the estimated number of records in all sources. `u64::MAX` if one of them is standard input, a pipe or
-    /// a device.
+    /// Returns the estimated number of records in all sources. `u64::MAX` if it is not known, because one of them is
+    /// standard input, a pipe or a device, and larger than its sample.
     pub(super) fn records_guess(&self) -> u64 {
-        let records = |plan: &SourcePlan| Some(plan.density.records(plan.origin.size_bytes()?));
+        let records = |plan: &SourcePlan| match plan.density {
+            Density { records, is_whole: true, .. } => Some(records),
+            density => Some(density.records(plan.origin.size_guess()?)),
+        };
         self.sources.iter().map(records).sum::<Option<u64>>().unwrap_or(u64::MAX)
     }
 
@@ -221,9 +265,9 @@ impl Plan {
         self.sources.iter().any(|plan| plan.origin.is_read_once())
     }
 
-    /// Returns the number of threads that encode. If the user gave no number, this is the number of cores. During a
-    /// load (`is_server_busy`) it is half of that. Reason: the server may be on this machine, and the threads that
-    /// read and write need cores too.
+    /// Returns the number of threads that encode: the number that the user gave, or else the number of cores. During a
+    /// load (`is_server_busy`), half of the cores are used instead of all. Reason: the server may be on this machine,
+    /// and the threads that read and write need cores too.
     pub(super) fn workers(&self, is_server_busy: bool) -> usize {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         match self.workers {
@@ -250,11 +294,19 @@ impl Plan {
         Ok(reader)
     }
 
-    /// Reads source `index` for the resources behind the full URLs of its Bundles. A reference in a Bundle can lead to
-    /// a resource that comes later, so this is done before its rows are read. Returns `None` if the source has no
-    /// Bundles, if it can be read only once, or as soon as `is_stopped` returns true.
-    pub fn bundle_ids(&self, index: usize, is_stopped: impl Fn() -> bool) -> Result<Option<Arc<BundleIds>>, Error> {
-        let SourcePlan { origin, layout, encoding, .. } = &self.sources[index];
+    /// Reads source `index`, and returns which resource each full URL of its Bundles names. A Bundle can refer to a
+    /// resource that follows later in it, so call this function before the rows are read. Returns `None` if the source
+    /// has no Bundles with such URLs, if it can be read only once, or as soon as `is_stopped` returns true.
+    pub fn bundle_ids(
+        &self,
+        index: usize,
+        is_stopped: impl Fn() -> bool,
+        seen: &AtomicU64,
+    ) -> Result<Option<Arc<BundleIds>>, Error> {
+        let SourcePlan { origin, layout, encoding, bundle_ids, .. } = &self.sources[index];
+        if bundle_ids.is_some() {
+            return Ok(bundle_ids.clone());
+        }
         if layout.format != Format::Fhir(FhirForm::Bundle) || origin.is_read_once() {
             return Ok(None);
         }
@@ -270,14 +322,16 @@ impl Plan {
             for span in &block.rows {
                 ids.add_entry(span.object, block.row(*span));
             }
+            seen.fetch_add(block.rows.len() as u64, Ordering::Relaxed);
             spare = block;
         }
+        seen.store(0, Ordering::Relaxed);
         Ok((!ids.is_empty()).then(|| Arc::new(ids)))
     }
 }
 
-/// Returns the counts to which the limit of rejects applies: those of each kind of document. If each row belongs to one
-/// kind only, returns their sum.
+/// Returns the counts to which the limit of rejects applies. If each row belongs to one kind of document only, this is
+/// the sum of all kinds. Otherwise the limit applies to the counts of each kind.
 pub(super) fn limited(spec: &Spec, counts: Vec<Counts>) -> Vec<Counts> {
     if !spec.is_divided() {
         return counts;
@@ -383,12 +437,23 @@ impl SourcePlan {
         layout.is_of_resource_rejects = matches!(format, Format::Fhir(_)) && is_reject_path(Path::new(origin.name()));
         let encoding = reader.encoding();
         let density = Density::of(&reader, format);
+        let is_bundle_of_stream = format == Format::Fhir(FhirForm::Bundle) && matches!(origin, Origin::Stream(_));
+        let bundle_ids = is_bundle_of_stream.then(|| ids_in(reader.sample(), format));
         // A reader has its sample in memory until the source is read. So only the first source, and sources that can
         // be read only once, keep their readers.
         let is_kept = origin.is_read_once() || index == 0;
         let opened = Mutex::new(is_kept.then_some(reader));
-        Ok(Self { origin, encoding, layout, density, version: OnceLock::new(), opened, is_part: false })
+        Ok(Self { origin, encoding, layout, density, version: OnceLock::new(), opened, is_part: false, bundle_ids })
     }
+}
+
+/// Returns the resources behind the full URLs of the Bundles in a text.
+fn ids_in(text: &[u8], format: Format) -> Arc<BundleIds> {
+    let mut ids = BundleIds::default();
+    for span in format.rows(text) {
+        ids.add_entry(span.object, &text[span.start as usize..span.end as usize]);
+    }
+    Arc::new(ids)
 }
 
 /// If the error says that columns were not found, the user may have given a wrong delimiter or encoding. Tries the
@@ -435,11 +500,12 @@ impl Density {
         const LOOKED_AT: usize = 1000;
         let sample = reader.sample();
         let last = (1..).zip(format.rows(sample).take(LOOKED_AT)).last();
-        let Some((records, last)) = last else { return Self { records: 1, bytes: 1 } };
+        let is_whole = reader.sample_is_whole();
+        let Some((records, last)) = last else { return Self { records: 1, bytes: 1, is_whole } };
         let text_bytes = u64::from(last.end).max(1);
-        // `records` is the estimated number of records in the whole sample. `bytes` is the size of the sample on disk.
-        // If the source is compressed, this is less than `sample.len()`.
-        Self { records: records * sample.len() as u64 / text_bytes, bytes: reader.consumed_bytes().max(1) }
+        // `records` is the estimated number of records in the whole sample. `bytes` is the size of the sample on disk,
+        // which is less than `sample.len()` if the source is compressed.
+        Self { records: records * sample.len() as u64 / text_bytes, bytes: reader.consumed_bytes().max(1), is_whole }
     }
 
     fn records(self, bytes: u64) -> u64 {

@@ -12,8 +12,11 @@ use crate::encode::{Digest, Entry, whole_of};
 use crate::error::Error;
 use crate::ledger::{Counts, LoadDocument, TargetState};
 use crate::reject::{Reject, RejectedRow, RowKinds};
-use crate::report::summary::RejectCounts;
+use crate::report::summary::{ListedReject, RejectCounts};
 use crate::write::{Outcome, Refusal, Settled};
+
+/// Maximum number of rejects that a summary lists.
+const LISTED_MAX: usize = 100;
 
 /// The reject files and totals of one load.
 pub(super) struct Account<'a> {
@@ -25,6 +28,8 @@ pub(super) struct Account<'a> {
     /// The documents that the server or the conflict rule refused, by reason. If the load was resumed, the counts of
     /// earlier processes are not included.
     pub(super) refused: RejectCounts,
+    /// The first rejects, if they are listed instead of written to files.
+    pub(super) listed: Vec<ListedReject>,
 }
 
 /// The new counts, digests and reject lines after one more chunk. They are copied to the account and to the ledger
@@ -37,6 +42,10 @@ struct Entries<'a> {
     refused: RejectCounts,
     /// New lines of the reject files, by source.
     lines: BTreeMap<usize, Vec<Vec<u8>>>,
+    /// Whether rejects are listed instead of written to files.
+    lists: bool,
+    /// The first rejects, if they are listed.
+    listed: Vec<ListedReject>,
     /// The refused rows that already have a line in `lines`: the block of each row, and its position in the block.
     /// Used only if there are several kinds of documents, because several documents of one row can then be refused.
     refused_rows: HashSet<(u32, u32)>,
@@ -52,9 +61,17 @@ impl<'a> Account<'a> {
     /// # Errors
     /// The same as for [`RejectWriter::open`].
     pub(super) fn open(plan: &'a Plan, named: Option<&Path>) -> Result<Self, Error> {
-        let rejects = RejectWriter::open(plan, named)?;
+        Ok(Self::new(plan, RejectWriter::open(plan, named)?))
+    }
+
+    /// Begins the account of a load that lists its first rejects and writes no reject files.
+    pub(super) fn listing(plan: &'a Plan) -> Self {
+        Self::new(plan, RejectWriter::None)
+    }
+
+    fn new(plan: &'a Plan, rejects: RejectWriter<'a>) -> Self {
         let digests = vec![Some(Digest::default()); plan.kinds.len()];
-        Ok(Self { plan, rejects, digests, refused: RejectCounts::default() })
+        Self { plan, rejects, digests, refused: RejectCounts::default(), listed: Vec::new() }
     }
 
     /// Continues from the checkpoint of an interrupted load.
@@ -96,11 +113,14 @@ impl<'a> Account<'a> {
     pub(super) fn settle(&mut self, settled: &[Settled], load: &LoadDocument) -> Result<LoadDocument, Error> {
         let mut states = load.targets();
         let counts = states.iter().map(|state| state.counts).collect();
-        let entries = Entries::of(self.plan, settled, counts, self.digests.clone());
+        let lists = matches!(self.rejects, RejectWriter::None);
+        let entries = Entries::of(self.plan, settled, counts, self.digests.clone(), lists);
         for (source, files) in &entries.lines {
             self.append(*source, files)?;
         }
         self.refused.add_all(&entries.refused);
+        self.listed.extend(entries.listed);
+        self.listed.truncate(LISTED_MAX);
         for ((state, counts), digest) in states.iter_mut().zip(&entries.counts).zip(&entries.digests) {
             state.counts = *counts;
             state.digest = digest.map_or_else(String::new, |sum| sum.to_string());
@@ -139,9 +159,17 @@ impl<'a> Account<'a> {
 }
 
 impl<'a> Entries<'a> {
-    fn of(plan: &'a Plan, settled: &'a [Settled], counts: Vec<Counts>, digests: Vec<Option<Digest>>) -> Self {
+    fn of(
+        plan: &'a Plan,
+        settled: &'a [Settled],
+        counts: Vec<Counts>,
+        digests: Vec<Option<Digest>>,
+        lists: bool,
+    ) -> Self {
         let (refused, lines, refused_rows) = (RejectCounts::default(), BTreeMap::new(), HashSet::new());
-        let mut entries = Self { plan, settled, counts, digests, refused, lines, refused_rows, by_row: None };
+        let listed = Vec::new();
+        let mut entries =
+            Self { plan, settled, counts, digests, refused, lines, lists, listed, refused_rows, by_row: None };
         for row in settled[0].chunk.blocks.iter().flat_map(|block| &block.rejects) {
             entries.count_rejected(row.kinds);
             entries.add_line(row);
@@ -231,8 +259,8 @@ impl<'a> Entries<'a> {
     /// row's own text is no longer in memory.
     ///
     /// Several kinds of documents can read the same cell by different rules. For example, one kind changes the cell to
-    /// lower case. Its document then does not have the text that the other kind needs. Therefore the original text
-    /// of such a cell was stored, and is used here.
+    /// lower case. Its document then does not contain the text of the source. Therefore the original text of such a
+    /// cell was stored, and is used here.
     fn cells(&mut self, kind: usize, entry: &Entry, source: usize) -> Vec<Vec<u8>> {
         let layout = &self.plan.sources[source].layout;
         if layout.format.keeps_whole() {
@@ -264,7 +292,7 @@ impl<'a> Entries<'a> {
     /// Returns the record of a row as it was in the source. A document of the row contains it.
     fn whole(&mut self, kind: usize, entry: &Entry) -> Vec<Vec<u8>> {
         let mut kinds = self.plan.kinds.iter().enumerate();
-        // A resource has no documents of other kinds.
+        // A FHIR resource gives a document of one kind only.
         let is_able = |index: usize| !self.plan.spec.is_divided() || index == kind;
         let found = kinds.find_map(|(index, spec)| Some((index, &spec.whole().filter(|_| is_able(index))?.name)));
         let Some((index, name)) = found else { return Vec::new() };
@@ -281,6 +309,12 @@ impl<'a> Entries<'a> {
     }
 
     fn add_line(&mut self, row: &RejectedRow) {
+        if self.lists {
+            if self.listed.len() < LISTED_MAX {
+                self.listed.push(ListedReject::new(row, &self.plan.spec));
+            }
+            return;
+        }
         let lines = lines_of(&self.plan.sources[row.source].layout, row);
         add_lines(self.lines.entry(row.source).or_default(), lines);
     }
@@ -299,7 +333,7 @@ fn documents_by_row(settled: &Settled) -> HashMap<(u32, u32), Entry> {
     all.map(|entry| ((entry.block, entry.row), *entry)).collect()
 }
 
-/// Adds what a rejected row adds to each file of its source.
+/// Adds the lines of a rejected row to the lines of each file of its source.
 fn add_lines(files: &mut Vec<Vec<u8>>, lines: Vec<Vec<u8>>) {
     files.resize(lines.len(), Vec::new());
     files.iter_mut().zip(lines).for_each(|(file, lines)| file.extend(lines));

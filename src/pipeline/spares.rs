@@ -83,9 +83,9 @@ impl<T: Default> Pile<T> {
         heap.spare.pop().unwrap_or_default()
     }
 
-    /// Accepts an item that is no longer used. `None` means that the caller has freed a taken item. If no taken item is
-    /// in use, `item` was not taken from this pile, and it is dropped. For example, `take_documents` makes small buffers
-    /// itself, and such a buffer can grow until it is large enough for reuse.
+    /// Accepts an item that is no longer used. `None` means that the caller has freed a taken item. If all taken items
+    /// were given back already, `item` is not from this pile, and is dropped. Example: `take_documents` makes a small
+    /// buffer itself, and this buffer grows until it is large enough for reuse.
     fn give(&self, item: Option<T>) {
         let mut heap = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(left) = heap.in_use.checked_sub(1) {

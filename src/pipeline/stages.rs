@@ -13,11 +13,11 @@ use super::plan::Plan;
 use super::spares::{Spares, empty};
 use crate::clean::{Cleaner, Record};
 use crate::encode::{
-    EncodedBlock, EncodedKind, Encoder, Entry, HASHED_TOGETHER, Id, Lineage, OrderField, Originals, PatientKey,
-    Reference, ResourceIds,
+    EncodedBlock, EncodedKind, Encoder, Entry, HASHED_TOGETHER, Id, IdentityKey, Lineage, OrderField, Originals,
+    PatientKey, Reference, ResourceIds,
 };
 use crate::error::Error;
-use crate::parse::{BundleIds, Cells, Parser};
+use crate::parse::{BundleIds, Cells, Layout, Parser};
 use crate::read::{Block, RowSpan};
 use crate::reject::{Reason, Reject, RejectedRow};
 use crate::report::Progress;
@@ -59,7 +59,8 @@ impl Interrupt {
 /// A block to be encoded.
 struct Task {
     block: Block,
-    /// The resources of the Bundles of its source. The memory is freed with the last block of the source.
+    /// The resource that each full URL in the Bundles of the source names (see [`Plan::bundle_ids`]). The memory is
+    /// freed with the last block of the source.
     ids: Option<Arc<BundleIds>>,
 }
 
@@ -78,8 +79,8 @@ pub(super) struct Stages<'a> {
 }
 
 impl Stages<'_> {
-    /// Passes each encoded block to `take`, in the order of the sources. When a block is no longer needed, give its
-    /// memory back to `spares`.
+    /// Passes each encoded block to `take`, in the order of the sources. The caller gives the memory of a block back to
+    /// `spares` when it no longer needs the block.
     ///
     /// # Errors
     /// If `take` fails, a source cannot be read, or no thread can be started. If both `take` and a reader fail,
@@ -117,7 +118,7 @@ impl Stages<'_> {
         let sources = &self.plan.sources;
         let mut sequence = 0;
         for index in 0..sources.len() {
-            let ids = self.plan.bundle_ids(index, || self.interrupt.is_asked())?;
+            let ids = self.plan.bundle_ids(index, || self.interrupt.is_asked(), &self.progress.entries)?;
             let mut reader = self.plan.open(index)?;
             let read_before = sources[..index].iter().filter_map(|plan| plan.origin.size_bytes()).sum::<u64>();
             while let Some(mut block) = reader.next_block(self.spares.take_block())? {
@@ -150,7 +151,8 @@ impl Stages<'_> {
                 other => other.insert(Bench::new(self.plan, block.source, self.lineage).with_bundle_ids(ids)),
             };
             unsorted.resize_with(self.plan.kinds.len(), Vec::new);
-            // Of many types of resources, a block has few. Their buffers grow when they are needed.
+            // A block of FHIR resources has only a few of the many types. So no memory is reserved for each type: a
+            // buffer grows when it is needed.
             let documents_bytes = if self.plan.spec.is_divided() { 0 } else { block.bytes.len() * GROWTH };
             let mut encoded = if self.sorts {
                 for memory in &mut unsorted {
@@ -247,6 +249,11 @@ impl Bench {
     /// document contains its lineage: this id and the row number.
     pub fn new(plan: &Plan, source: usize, run: Option<[u8; 16]>) -> Self {
         let layout = &plan.sources[source].layout;
+        Self { source, run, ..Self::of_layout(&plan.spec, &plan.kinds, &plan.key, layout) }
+    }
+
+    /// Makes them for rows that are no source of a plan. `columns` has the fields of all kinds of documents.
+    pub(crate) fn of_layout(columns: &Spec, kinds: &[Spec], key: &IdentityKey, layout: &Layout) -> Self {
         let mut first_field = 0;
         let kind = |spec: &Spec| {
             let fields = first_field..first_field + spec.fields.len();
@@ -254,21 +261,21 @@ impl Bench {
             KindBench {
                 first_field: fields.start,
                 cleaner: Cleaner::new(spec, &layout.of_fields(fields)),
-                encoder: Encoder::new(spec, plan.key.clone()),
+                encoder: Encoder::new(spec, key.clone()),
                 record: Record::default(),
                 has_whole: spec.whole().is_some(),
-                patient: PatientKey::new(spec, &plan.key),
+                patient: PatientKey::new(spec, key),
                 order_field: OrderField::of(spec),
             }
         };
-        let kinds = plan.kinds.iter().map(kind).collect();
-        let (parser, contested) = (Parser::new(layout, &plan.spec), layout.contested_cells(&plan.spec).into());
+        let (parser, contested) = (Parser::new(layout, columns), layout.contested_cells(columns).into());
         let keeps_whole = layout.format.keeps_whole();
-        let ids = ResourceIds::new(&plan.kinds, &plan.key);
-        Self { source, run, parser, cells: Cells::default(), contested, keeps_whole, kinds, ids }
+        let ids = ResourceIds::new(kinds, key);
+        let kinds = kinds.iter().map(kind).collect();
+        Self { source: 0, run: None, parser, cells: Cells::default(), contested, keeps_whole, kinds, ids }
     }
 
-    /// Sets the resources of the source's Bundles, to which references lead (see [`Plan::bundle_ids`]).
+    /// Sets which resource each full URL in the Bundles of the source names (see [`Plan::bundle_ids`]).
     #[must_use]
     pub fn with_bundle_ids(mut self, ids: Option<Arc<BundleIds>>) -> Self {
         self.parser.set_bundle_ids(ids);
@@ -280,7 +287,8 @@ impl Bench {
     pub fn encode(&mut self, block: &Block, memory: Vec<Vec<u8>>) -> EncodedBlock {
         debug_assert!(memory.len() == self.kinds.len() && memory.iter().all(Vec::is_empty));
         let first = block.rows.first().copied();
-        // Of many types of resources, a block has few.
+        // A block of FHIR resources has only a few of the many types, so reserve no memory for the entries of each
+        // type.
         let entries_max = if self.keeps_whole && self.kinds.len() > 1 { 0 } else { block.rows.len() };
         let kind = |(documents, bench): (Vec<u8>, &KindBench)| EncodedKind {
             documents,
@@ -330,8 +338,8 @@ impl Bench {
         }
     }
 
-    /// Appends the row's documents: one of each kind, or none if the row is rejected. A resource gives one document.
-    /// [`name`](Self::name) computes their `_id`s later, for several documents at once.
+    /// Appends the row's documents: one of each kind, or for a FHIR resource only one of its own kind. If the row is
+    /// rejected, appends none. [`name`](Self::name) computes their `_id`s later, for several documents at once.
     fn encode_row(&mut self, block: &Block, span: RowSpan, row: usize, into: &mut EncodedBlock) -> Result<(), Reject> {
         let bytes = block.row(span);
         self.parser.parse(bytes, span, &mut self.cells)?;
@@ -346,7 +354,7 @@ impl Bench {
             ..Entry::default()
         };
         let text = self.parser.text(bytes);
-        // A parsed row has a kind, so the kinds that count it are those of its documents.
+        // The kinds of the row's documents. The row was parsed, so its kinds are known.
         let kinds = self.parser.kinds().counting(self.kinds.len());
         for kind in &mut self.kinds[kinds.clone()] {
             let cleaned = kind.cleaner.clean_only(text, &self.cells, &mut kind.record);
@@ -378,8 +386,8 @@ impl Bench {
         }
     }
 
-    /// Removes the documents that were already made from a rejected row. The row has a document in each of the kinds
-    /// `kinds`. It is the last document of the kind.
+    /// Removes the documents that were already made from a rejected row. The document of the row is the last one in
+    /// each of the kinds `kinds`.
     fn take_back(&mut self, kinds: Range<usize>, encoded: &mut EncodedBlock) {
         for (bench, kind) in self.kinds[kinds.clone()].iter_mut().zip(&mut encoded.kinds[kinds]) {
             if let Some(entry) = kind.entries.pop() {

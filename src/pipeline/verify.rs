@@ -42,17 +42,17 @@ pub struct VerifyOptions {
     pub excused: Option<Excused>,
     /// The share of the `_id`s that is verified.
     pub share: Share,
-    /// What the sources give, if it is already known.
+    /// The expected documents, if the sources were already read.
     pub expected: Option<Expectations>,
     /// The identities of the sources, if they are already known.
     pub sources: Option<Vec<SourceIdentity>>,
 }
 
-/// What the sources give, for each kind of document.
+/// The expected documents and references of each kind of document, as the sources give them.
 #[derive(Debug, Clone)]
 pub struct Expectations(Vec<Given>);
 
-/// What the sources give for one kind of document.
+/// The expected documents and references of one kind of document.
 #[derive(Debug, Clone)]
 struct Given {
     /// The documents that the collection must contain.
@@ -143,7 +143,8 @@ pub async fn verify(
 }
 
 /// Folds the stored HL7 v2 messages of a plan again, and compares the result with the stored patients, visits and
-/// results. Writes nothing. Returns `None` if the plan's sources are not HL7 v2 messages.
+/// results. Writes nothing. Returns `None` if the plan's sources are not HL7 v2 messages. If a comparison is not
+/// possible, for example because no messages were folded, the result contains the reason.
 ///
 /// # Errors
 /// If the messages or the state cannot be read, or the state was made with another spec or key. Differences are not
@@ -244,7 +245,7 @@ async fn refuse_other_identity(plan: &Plan, kind: usize, target: &Target) -> Res
     }
 }
 
-/// Collects what the sources give for one kind of document.
+/// Collects the expected documents and references of one kind of document.
 struct Collector {
     kind: usize,
     rule: OnConflict,
@@ -277,7 +278,8 @@ impl Collector {
                 Some(kind) if usize::from(*kind) == self.kind && self.share.contains(*target) => {
                     self.references.add(*target).map_err(verify::VerifyError::from)?;
                 }
-                // The first kind counts these references, so that each is counted once.
+                // References to kinds that the spec does not describe. Only the first kind counts them, because
+                // otherwise each kind would count the same references.
                 None if self.kind == 0 && self.share.index == 0 => self.references_elsewhere += 1,
                 _ => {}
             }
@@ -340,8 +342,8 @@ pub(super) fn expectation(plan: &Plan, rule: OnConflict) -> Expectation {
     }
 }
 
-/// Returns the memory for sorting the records of one kind of document. If each row belongs to one kind only, all kinds
-/// together have the memory of a table.
+/// Returns how many bytes of memory may be used to sort the records of one kind of document. If each row belongs to one
+/// kind only, all kinds share the memory that one kind would have alone.
 fn sorter_bytes(plan: &Plan) -> usize {
     SORTER_BYTES_DEFAULT / if plan.spec.is_divided() { plan.kinds.len() } else { 1 }
 }

@@ -7,8 +7,8 @@ use super::Encoding;
 pub struct Block {
     /// Index of the source. Sources are numbered in the order in which they are read.
     pub source: usize,
-    /// Number of the block, from 0. The reader numbers the blocks of each source; `pipeline` then numbers all blocks of
-    /// the load.
+    /// Number of the block, from 0. The reader counts the blocks of its source. `pipeline` then replaces this number by
+    /// the number of the block among all blocks of the load.
     pub sequence: u64,
     /// The text that contains the rows. It can also contain the header, blank lines and blank rows. The text is UTF-8.
     /// Exception: a damaged row of a UTF-8 source may contain bytes that are not valid UTF-8.
@@ -40,7 +40,8 @@ pub struct RowSpan {
     pub offset: u64,
     /// How the row ended.
     pub ending: Ending,
-    /// Number of the object whose array contains the row, from 1. It is 0 if the framing is not by such an array.
+    /// If the rows are items of arrays in JSON objects, as in FHIR Bundles: the number of the object that contains the
+    /// row, from 1. Otherwise 0.
     pub object: u32,
 }
 

@@ -91,14 +91,14 @@ fn is_first_byte(byte: u8) -> bool {
 /// - A byte order mark shows the encoding.
 /// - If more than a third of the bytes at even positions are NUL, and hardly any at odd positions, the source is UTF-16
 ///   big-endian. If the NULs are at odd positions instead, it is UTF-16 little-endian.
+/// - FHIR resources are UTF-8.
 /// - If the source has errors in UTF-8, and at least as many errors as valid characters beyond ASCII, it is
 ///   windows-1252.
-/// - FHIR resources are UTF-8.
 /// - Otherwise the source is UTF-8. A few errors among many valid characters are only damage.
 pub(super) fn detect(raw: &[u8], wanted: Option<Encoding>) -> Encoding {
     let marked = marked(raw);
     match wanted {
-        // A user who gives UTF-16 may not know the byte order, so the mark decides about the byte order.
+        // A user who gives UTF-16 may not know the byte order, so the byte order mark decides.
         Some(Encoding::Utf16Le | Encoding::Utf16Be)
             if matches!(marked, Some(Encoding::Utf16Le | Encoding::Utf16Be)) =>
         {

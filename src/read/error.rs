@@ -167,9 +167,15 @@ impl ReadError {
         Self::Object { name: name.to_owned(), problem }
     }
 
-    /// Returns the exit code. For an object in S3, it is 2 for a wrong address or setting, 3 if the store cannot be
-    /// reached, if there are no credentials or if the store refuses them, and 6 if the same command may succeed later.
-    /// For all other errors, it is 1.
+    /// Returns true if the operating system could not read the source. The next attempt may succeed.
+    pub const fn is_io(&self) -> bool {
+        matches!(self, Self::Io { .. } | Self::NoPermission { .. } | Self::NotFound { .. })
+    }
+
+    /// Returns the exit code. It is 1, except for these problems with an object in S3:
+    /// - 2 if the address or a setting is wrong.
+    /// - 3 if the store cannot be reached, if there are no credentials, or if the store refuses them.
+    /// - 6 if the same command may succeed later.
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Object { problem, .. } => problem.exit_code(),

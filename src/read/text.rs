@@ -74,7 +74,7 @@ impl Text {
 
     /// Returns the beginning of the text. For a small source, this is the whole text. Otherwise it is the sample up to
     /// its last line end, or the whole sample if it has no line end. JSON can have nearly all of its text in one line.
-    /// Its whole sample is returned if only a small part of it is before the last line end.
+    /// If the last line end of a JSON sample is in the first sixteenth, the whole sample is returned.
     pub(super) fn sample(&self) -> &[u8] {
         let text = &self.sample.text;
         let last_line_end = if self.sample.is_whole { None } else { memchr::memrchr2(b'\n', b'\r', text) };

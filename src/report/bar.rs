@@ -44,8 +44,9 @@ impl Stillness {
         Self { since: now, counters: None }
     }
 
-    /// Returns the end of a line if the counters did not change for at least [`STILL`]. Some phases have no counters,
-    /// or wait for another process. In these phases, returns `None`.
+    /// If the counters did not change for at least [`STILL`], returns a text for the end of the progress line, such as
+    /// `; no progress for 5 min`. Some phases have no counters, or wait for another process. In these phases, returns
+    /// `None`.
     fn look(&mut self, shot: &Snapshot, now: Instant) -> Option<String> {
         let counters = Some((shot.phase, [shot.rows, shot.rows_committed, shot.documents, shot.bytes]));
         let is_counted = match shot.phase {

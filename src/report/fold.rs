@@ -13,7 +13,7 @@ use crate::wording::counted;
 pub struct FoldSummary {
     /// Messages that were folded.
     pub messages: u64,
-    /// Of these, messages that cannot be read. They change no state.
+    /// Folded messages that cannot be read. They are included in `messages`, but change no state.
     pub unreadable: u64,
     /// Patients, visits and results that were written.
     pub written: u64,
@@ -71,7 +71,7 @@ impl fmt::Display for FoldSummary {
     }
 }
 
-/// The result of folding all stored messages again and comparing the documents.
+/// The result of folding all stored messages again and comparing the resulting documents with the stored ones.
 #[derive(Debug, Default, Clone, PartialEq, Serialize)]
 pub struct StateProof {
     /// The counts of `patients`, `visits` and `results`. Empty if the state was not compared.
@@ -92,11 +92,11 @@ pub struct StateOf {
     pub collection: &'static str,
     /// Documents that are as the messages say.
     pub equal: u64,
-    /// Documents that the messages support, but that are not stored.
+    /// Documents that follow from the messages, but are not stored.
     pub missing: u64,
-    /// Documents that no message supports.
+    /// Stored documents that do not follow from any message.
     pub extra: u64,
-    /// Documents with another content.
+    /// Stored documents whose content differs from what follows from the messages.
     pub different: u64,
 }
 

@@ -60,6 +60,10 @@ fn parts(shot: &Snapshot) -> Vec<Part> {
     };
     let mut parts = Vec::new();
     let mut add = |rank, text| parts.push(Part { rank, text });
+    if shot.entries > 0 {
+        add(1, format!("{} entries of Bundles looked through for their URLs", HumanCount(shot.entries)));
+        return parts;
+    }
     if count == 0 {
         add(1, format!("{} so far", in_words(shot.elapsed)));
         return parts;
@@ -132,6 +136,7 @@ mod tests {
             documents: 0,
             documents_total: None,
             bytes: 0,
+            entries: 0,
             bytes_total: None,
             trouble: None,
         }
@@ -222,6 +227,8 @@ mod tests {
         check(&at(Phase::WaitingForOtherLoad), &[(37, "waiting: 10 s so far")]);
         let half = Snapshot { bytes: 5, bytes_total: Some(15), rows: 100, rows_rejected: 9, ..at(Phase::Verification) };
         check(&half, &[(80, "verification: 100 rows, 10/s, 20 s left")]);
+        let looking = Snapshot { entries: 1_234, ..half };
+        check(&looking, &[(80, "verification: 1,234 entries of Bundles looked through for their URLs")]);
         check(&Snapshot { phase: Phase::Reading, ..half }, &[(80, "reading: 100 rows, 10/s, 9 rejected, 20 s left")]);
         let compared = Snapshot { documents: 100, documents_total: Some(400), ..half };
         check(&compared, &[(80, "verification: 100 documents, 10/s, 30 s left")]);

@@ -76,6 +76,9 @@ pub struct Progress {
     pub documents: Arc<AtomicU64>,
     /// Number of bytes read from the sources. Of a compressed source, the compressed bytes are counted.
     pub bytes: Arc<AtomicU64>,
+    /// Number of entries of Bundles that were looked through for their URLs, before the rows of the source are read.
+    /// Zero if this is not going on.
+    pub entries: Arc<AtomicU64>,
     /// Number of bytes of all sources. `None` if it is not known.
     pub bytes_total: Option<u64>,
     /// True if the command reports each of its steps on standard error.
@@ -126,6 +129,7 @@ pub(super) struct Snapshot {
     pub(super) documents: u64,
     pub(super) documents_total: Option<u64>,
     pub(super) bytes: u64,
+    pub(super) entries: u64,
     pub(super) bytes_total: Option<u64>,
     /// Set while a call to the server is repeated.
     pub(super) trouble: Option<Trouble>,
@@ -163,7 +167,9 @@ impl Progress {
 
     fn restart(&self, step: &mut Step, now: Instant) {
         (step.began, step.rows_before, step.documents_total) = (now, 0, None);
-        for counter in [&self.rows, &self.rows_rejected, &self.rows_committed, &self.documents, &self.bytes] {
+        for counter in
+            [&self.rows, &self.rows_rejected, &self.rows_committed, &self.documents, &self.bytes, &self.entries]
+        {
             counter.store(0, Ordering::Relaxed);
         }
     }
@@ -198,6 +204,7 @@ impl Progress {
             documents: count(&self.documents),
             documents_total: step.documents_total,
             bytes: count(&self.bytes),
+            entries: count(&self.entries),
             bytes_total: self.bytes_total,
             trouble: server::trouble(),
         }

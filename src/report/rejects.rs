@@ -1,6 +1,7 @@
-//! The reject file contains the rejected rows as CSV. Each line begins with the line number and the byte offset of
-//! the row in its source. Then it has the column, rule and message of the reject, and the row's own cells. The user
-//! can correct the rows in the file and load the file.
+//! The reject file contains the rejected rows as CSV. Each line begins with the line number and the byte offset of the
+//! row in its source. Then it has the column, rule and message of the reject, and the row's own cells. The user can
+//! correct the rows in the file and load the file. For HL7 messages and FHIR resources, the lines have no cells of the
+//! row. A second reject file contains the rejected records as they are in the source.
 //!
 //! A load locks the file while it writes. If the process is killed, the system removes the lock. The ledger contains
 //! the length and the hash of the bytes that the load has written. A resumed load can therefore distinguish its own
@@ -181,14 +182,15 @@ impl RejectFile {
 
     /// Appends bytes and writes them to disk. In a regular file, either all or none of them are written.
     ///
-    /// The file may already have bytes after the load's own rows. If they are equal to the new bytes, as far as both
-    /// reach, the new bytes are written over them. Reason: an earlier process of this load may have written the same
-    /// rows, and been killed before it recorded them in the ledger. If the bytes differ, the old bytes are moved to
-    /// the file that `spare` names, and the path of that file is returned.
+    /// The file may already have bytes after the load's own rows. Reason: an earlier process of this load may have
+    /// written the same rows, and been killed before it recorded them in the ledger. The old and the new bytes are
+    /// compared up to the end of the shorter text. If they are equal, the new bytes are written over the old ones. If
+    /// they differ, the old bytes are moved to the file that `spare` names, and the path of that file is returned.
     ///
     /// # Errors
-    /// This file, or the file that `spare` names, cannot be written. If the write to a regular file fails, the file is
-    /// cut back to the length that it had before the write. Bytes that were moved stay in the other file.
+    /// The reject file, or the file that `spare` names, cannot be written. If the write to a regular file fails, the
+    /// file is cut back to the length that it had before the write. Bytes that were moved stay in the file that `spare`
+    /// names.
     pub fn append(&mut self, bytes: &[u8], spare: impl FnOnce() -> PathBuf) -> io::Result<Option<PathBuf>> {
         if !self.is_special {
             outputs::make_private(&self.file)?;
@@ -211,8 +213,8 @@ impl RejectFile {
     /// if there are no such bytes.
     ///
     /// # Errors
-    /// The other file cannot be written, or the bytes cannot be removed from this file. In both cases, this file is
-    /// unchanged.
+    /// The file that `spare` names cannot be written, or the bytes cannot be removed from the reject file. In both
+    /// cases, the reject file is unchanged.
     pub fn move_tail(&mut self, spare: impl FnOnce() -> PathBuf) -> io::Result<Option<PathBuf>> {
         let Some(tail) = self.tail()? else { return Ok(None) };
         let path = spare();
@@ -253,8 +255,8 @@ impl RejectFile {
         Ok(self.len()?.checked_sub(self.bytes).filter(|tail| *tail > 0))
     }
 
-    /// Compares `bytes` with the bytes of the file after the load's own rows. `tail` is the number of these bytes.
-    /// Returns true if the shorter of the two texts is the beginning of the longer one.
+    /// Compares `bytes` with the last `tail` bytes of the file, which follow the load's own rows. Returns true if the
+    /// shorter of the two texts is the beginning of the longer one.
     fn matches(&self, tail: u64, bytes: &[u8]) -> bool {
         let mut rest = &bytes[..(bytes.len() as u64).min(tail) as usize];
         let compared = self.read(self.bytes, rest.len() as u64, |chunk| {
@@ -285,7 +287,7 @@ impl RejectFile {
         self.bytes == 0
     }
 
-    /// Returns true if this process created the file.
+    /// Returns true if this process created the file and has not called [`clear`](Self::clear).
     pub const fn is_new(&self) -> bool {
         self.is_new
     }
@@ -439,7 +441,7 @@ mod tests {
     }
 
     /// Runs the test with this name again, in a new process in which a file can have at most one block (512 or 1,024
-    /// bytes, depending on the shell). In the process of the other tests, this limit would apply to them too.
+    /// bytes, depending on the shell). In the process of all tests, this limit would apply to the other tests too.
     fn run_with_limited_files(name: &str) {
         let script = "trap '' XFSZ; ulimit -f 1; exec \"$0\" \"$@\"";
         let mut limited = Command::new("sh");

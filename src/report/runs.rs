@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 use crate::ledger::{Counts, Held, LoadDocument, Proof, State};
 use crate::wording::counted;
 
-/// A load. If it is divided into parts, also its parts.
+/// The overview of a load. If the load is divided into parts, it also contains the parts.
 #[derive(Debug, Serialize)]
 pub struct LoadOverview {
     /// The load's id.
@@ -66,7 +66,7 @@ pub enum End {
     Stalled,
 }
 
-/// A process that loads a load or a part, or that did so last.
+/// The process that executes a load or loads a part. If no process does so now, the last one that did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Worker {
     /// Process and machine.
@@ -95,9 +95,9 @@ pub struct PartOverview {
     pub worker: Option<Worker>,
     /// Number of committed rows.
     pub read: u64,
-    /// Number of documents that were written for these rows.
+    /// Number of documents that were written for the committed rows.
     pub written: u64,
-    /// Number of these rows that were rejected.
+    /// Number of committed rows that were rejected.
     pub rejected: u64,
     /// Committed rows per second. `None` before the first commit.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -250,8 +250,9 @@ impl LoadOverview {
         Self { parts: Vec::new(), ..self }
     }
 
-    /// Returns how the load ended. Returns `None` if it has not ended. A load that is divided into parts has not ended
-    /// if it stopped or failed, or if no worker is at work, because other workers may continue it.
+    /// Returns how the load ended. Returns `None` if it has not ended. If a load is divided into parts, other workers
+    /// can continue it. Such a load therefore counts as not ended, even if a worker stopped or failed, or if no worker
+    /// is at work.
     pub const fn end(&self) -> Option<End> {
         let is_plain = self.manifest.is_none();
         match self.state {

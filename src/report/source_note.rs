@@ -77,13 +77,21 @@ fn rule_notices(rules: RowRules) -> Vec<String> {
 
 /// Describes what was counted in the rows.
 fn row_notices(found: &Notices) -> Vec<String> {
-    let Notices { blank_rows, loose_quotes, kept_escapes, multiline_cells, multiline } = found;
+    let Notices { blank_rows, loose_quotes, kept_escapes, lost_references, multiline_cells, multiline } = found;
     let lines: Vec<String> = multiline.iter().map(|(first, last)| format!("{first} to {last}")).collect();
     let more = if *multiline_cells > lines.len() as u64 { ", …" } else { "" };
     let found = [
         (*blank_rows, format!("rows with only blank cells, skipped: {blank_rows}")),
         (*loose_quotes, format!("unquoted cells with a quote inside: {loose_quotes}")),
         (*kept_escapes, format!("unknown escapes in values, which stay as they are: {kept_escapes}")),
+        (
+            *lost_references,
+            format!(
+                "references by UUID (urn:uuid:…) whose entry is not known: {lost_references}; the documents have no link to \
+                 it, and perhaps no key of the patient; load the whole Bundle, from a file, or one that `medlift export \
+                 --type bundle` wrote"
+            ),
+        ),
         (
             *multiline_cells,
             format!("cells that contain line breaks: {multiline_cells} (lines {}{more})", lines.join(", ")),
@@ -139,6 +147,8 @@ mod tests {
         check(blank_rows, &["rows with only blank cells, skipped: 1"]);
         let loose_quotes = Notices { loose_quotes: 2, ..Notices::default() };
         check(loose_quotes, &["unquoted cells with a quote inside: 2"]);
+        let notices = row_notices(&Notices { lost_references: 7, ..Notices::default() });
+        assert!(notices.len() == 1 && notices[0].contains("is not known: 7; "), "{notices:?}");
         let lines = vec![(2, 3), (5, 9)];
         let all = Notices { multiline_cells: 2, multiline: lines.clone(), ..Notices::default() };
         check(all, &["cells that contain line breaks: 2 (lines 2 to 3, 5 to 9)"]);

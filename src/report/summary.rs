@@ -9,9 +9,10 @@ use super::fold::FoldSummary;
 use super::references;
 pub use super::source_note::SourceNote;
 use super::times::Times;
+use super::verification;
 use crate::clean::{Tally, slot_names};
 use crate::ledger::{Counts, Proof};
-use crate::reject::Reason;
+use crate::reject::{Reason, RejectedRow};
 use crate::spec::{Severity, Spec};
 use crate::verify::Verification;
 use crate::wording::counted;
@@ -22,8 +23,8 @@ pub struct LoadSummary {
     /// What the command did, for example `loaded`, `already loaded, verified instead` or `dry run, nothing was
     /// written`.
     pub outcome: String,
-    /// The reason for which most rows were rejected, and the setting with which they are accepted. Empty if at most
-    /// half of the rows were rejected, or if they have different reasons.
+    /// The reason for which most rows were rejected, and the setting with which Medlift accepts these rows. Empty if at
+    /// most half of the rows were rejected, or if they have different reasons.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub advice: Vec<String>,
     /// The documents of the first kind. Most datasets have only one kind.
@@ -52,14 +53,17 @@ pub struct LoadSummary {
     pub warnings: Vec<Count>,
     /// The reject files. In JSON, this is a list of their paths.
     pub reject_files: Vec<FileOfRejects>,
+    /// The first rejects, if they are listed instead of written to files.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub listed_rejects: Vec<ListedReject>,
     /// Number of rows that an earlier, interrupted process of this load had committed. `None` if this process began the
     /// load.
     pub continued_after: Option<u64>,
     /// Messages about the ledger and about files. For example, why an interrupted load was not resumed, or which file
     /// was not changed.
     pub notes: Vec<String>,
-    /// The times of the command. `None` if the load is divided into parts. The result of the worker that ended the load
-    /// has the times then, because this worker may also have loaded parts.
+    /// The times of the command. `None` if the load is divided into parts: the times of each worker are then in the
+    /// worker's own result.
     #[serde(flatten)]
     pub times: Option<Times>,
     /// The reason why the load was not verified, if it was not.
@@ -79,9 +83,9 @@ pub struct DocumentSummary {
     pub target: Option<String>,
     /// Number of rows and documents for each outcome.
     pub counts: Counts,
-    /// Sum of the digests of all records of this load that the collection contains. The order of the records does not
-    /// matter. Empty if the sum is not known: a record replaced an earlier record of the same load, or the load has
-    /// several parts and no verification could determine the sum.
+    /// Sum of the digests of all records of this load that the collection contains. Empty if the sum is not known. That
+    /// is so if a record replaced an earlier record of the same load. It is also so if the load has several parts and
+    /// no verification determined the sum.
     pub digest: String,
     /// Messages about indexes and validator: what was done, or why nothing was done.
     pub collection_notes: Vec<String>,
@@ -93,6 +97,34 @@ pub struct DocumentSummary {
     pub verification: Option<Verification>,
     /// Seconds that the verification took.
     pub verification_seconds: f64,
+}
+
+/// Where a row was rejected, and why. It contains no value of the row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ListedReject {
+    /// Line on which the row begins, from 1.
+    pub line: u64,
+    /// Byte offset of the row, after decompression.
+    pub byte_offset: u64,
+    /// The field whose cell caused the refusal. `None` if the row as a whole is wrong.
+    pub field: Option<String>,
+    /// The stable name of the reason.
+    pub reason: &'static str,
+    /// An explanation for the person who corrects the row.
+    pub message: String,
+}
+
+impl ListedReject {
+    /// Describes a rejected row. `spec` has the fields of all kinds of documents.
+    pub fn new(row: &RejectedRow, spec: &Spec) -> Self {
+        Self {
+            line: row.line,
+            byte_offset: row.offset,
+            field: row.reject.field.map(|field| spec.fields[field].name.clone()),
+            reason: row.reject.reason.code(),
+            message: row.reject.message.clone(),
+        }
+    }
 }
 
 /// A reject file. In JSON, it is written as its path.
@@ -302,7 +334,8 @@ impl LoadSummary {
             && found.verification.as_ref().is_none_or(|proof| proof.is_clean() && proof.found == 0)
     }
 
-    /// Writes one line for each kind that has rows, and one line with the sums.
+    /// Writes one line for each kind that has rows, one line for the rows that belong to no kind, and one line with the
+    /// sums.
     fn divided_table(&self, f: &mut fmt::Formatter<'_>, total: &Counts) -> fmt::Result {
         writeln!(
             f,
@@ -317,7 +350,8 @@ impl LoadSummary {
             )
         };
         for found in self.documents() {
-            // The first kind counts the rows that belong to no kind. They have a line of their own.
+            // The rows that belong to no kind are included in the counts of the first kind. They are subtracted here,
+            // because they get a line of their own.
             let of_no_kind = found.counts.of_no_kind;
             let Counts { read, rejected, .. } = found.counts;
             let counts = Counts { read: read - of_no_kind, rejected: rejected - of_no_kind, ..found.counts };
@@ -378,8 +412,8 @@ impl DocumentSummary {
 
     fn doubts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.counts.in_doubt == 0 && self.counts.repeats_in_doubt == 0 {
-            // No lost reply and no killed process made the counts of this kind uncertain. They may still be sums of the
-            // counts of several parts. `notes` then says so.
+            // No lost reply and no killed process made the counts of this kind uncertain. They may still be uncertain
+            // because they are sums of the counts of several parts. In that case, `notes` says so.
             return Ok(());
         }
         writeln!(
@@ -420,11 +454,12 @@ impl LoadSummary {
         if let Some(run) = &self.run {
             writeln!(f, "  run               {run}")?;
         }
-        for found in self.documents().filter(|found| !self.is_empty(found)) {
-            if let Some(proof) = &found.verification {
-                found.proof(f, proof)?;
-            }
-        }
+        let proofs = self.documents().filter(|found| !self.is_empty(found));
+        let proofs = proofs.filter_map(|found| Some((found, found.verification.as_ref()?)));
+        let is_short = |proof: &Verification| self.total.is_some() && proof.is_exact();
+        let (short, long): (Vec<_>, Vec<_>) = proofs.partition(|(_, proof)| is_short(proof));
+        verification::write_exact(f, short.into_iter().map(|(found, proof)| (found.kind.as_str(), proof)))?;
+        long.into_iter().try_for_each(|(found, proof)| found.proof(f, proof))?;
         match &self.unverified {
             Some(why) if self.document.verification.is_none() => writeln!(f, "  not verified: {why}")?,
             _ => {}

@@ -21,8 +21,8 @@ pub struct Times {
 }
 
 impl Times {
-    /// Makes the times from those of the phases. `rows` is the number of rows that this process read and that no
-    /// earlier process had committed.
+    /// Computes the times of a command from the times of its phases. `rows` is the number of rows that this process
+    /// read and that no earlier process had committed.
     pub fn new(phases: &[PhaseTime], rows: u64) -> Self {
         let seconds = phases.iter().find(|time| has_rows(time.phase)).map_or(0.0, |time| time.seconds);
         Self {

@@ -19,10 +19,30 @@ impl fmt::Display for Verification {
     }
 }
 
+/// Writes one line for each kind of document whose collection contains exactly the accepted rows. Reason: a load of FHIR
+/// resources can have fifty kinds.
+pub(super) fn write_exact<'v>(
+    f: &mut fmt::Formatter<'_>,
+    kinds: impl Iterator<Item = (&'v str, &'v Verification)>,
+) -> fmt::Result {
+    for (number, (kind, proof)) in kinds.enumerate() {
+        if number == 0 {
+            writeln!(f, "verified: these collections contain exactly the accepted rows of the source")?;
+        }
+        writeln!(f, "  {kind:<26}{:>10} equal", proof.equal)?;
+    }
+    Ok(())
+}
+
 impl Verification {
-    /// Writes the result without the number of rejected rows and without references to nothing. Reason: the summary of
-    /// a load already has these numbers. Its number of rejected rows also includes the records that the server or the
-    /// conflict rule refused.
+    /// Returns true if the collection contains exactly the accepted rows of the source, and nothing else.
+    pub fn is_exact(&self) -> bool {
+        self.is_clean() && self.refused + self.kept_out + self.superseded + self.extra + self.others == 0
+    }
+
+    /// Writes the result without two numbers: the rejected rows, and the references to documents that do not exist.
+    /// Reason: the summary of a load already has these numbers. Its number of rejected rows also includes the records
+    /// that the server or the conflict rule refused.
     pub(super) fn write_in_summary(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.headline())?;
         self.write_details(f)
@@ -34,12 +54,12 @@ impl Verification {
             (true, 0, 0) => "verified: the collection contains exactly the accepted rows of the source",
             (true, 0, _) => "verified: the collection contains all accepted rows of the source, and other documents",
             (true, _, 0) => {
-                "verified: the collection equals the source, except for the records counted as refused, kept as stored or \
-                 superseded"
+                "verified: the collection equals the source, except for the records that are counted below as refused, kept as \
+                 stored or superseded"
             }
             (true, _, _) => {
-                "verified: the collection contains all accepted rows of the source, except for the records counted as \
-                 refused, kept as stored or superseded, and other documents"
+                "verified: the collection contains all accepted rows of the source, except for the records that are counted \
+                 below as refused, kept as stored or superseded; it also contains other documents"
             }
             (false, _, _) => "verification found differences",
         }
@@ -73,7 +93,8 @@ impl Verification {
         self.write_other_loads(f)
     }
 
-    /// Names the loads of other sources that may have written the extra documents, and the option for this case.
+    /// Names the loads of other sources that may have written the extra documents. If these loads explain all extra
+    /// documents, also proposes `--ignore-extra`.
     fn write_other_loads(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.extra == 0 || self.other_loads.is_empty() {
             return Ok(());
@@ -157,8 +178,8 @@ mod tests {
             Verification { others: 3, ..none() },
             "verified: the collection contains all accepted rows of the source, and other documents",
         );
-        let excused = "verified: the collection equals the source, except for the records counted as refused, kept as \
-                       stored or superseded";
+        let excused = "verified: the collection equals the source, except for the records that are counted below as refused, \
+                       kept as stored or superseded";
         check(Verification { refused: 1, ..none() }, excused);
         check(Verification { kept_out: 1, ..none() }, excused);
         check(Verification { superseded: 1, ..none() }, excused);
@@ -166,6 +187,35 @@ mod tests {
         check(Verification { missing: 1, ..none() }, differs);
         check(Verification { different: 1, refused: 1, ..none() }, differs);
         check(Verification { extra: 1, ..none() }, differs);
+    }
+
+    #[test]
+    fn kinds_without_any_difference_have_one_line_each() {
+        struct All(Vec<(&'static str, Verification)>);
+        impl fmt::Display for All {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write_exact(f, self.0.iter().map(|(kind, proof)| (*kind, proof)))
+            }
+        }
+        let equal = |equal| Verification { expected: equal, found: equal, equal, ..Verification::default() };
+        let text = All(vec![("Patient", equal(14)), ("Encounter", equal(1_215))]).to_string();
+        let lines = [
+            "verified: these collections contain exactly the accepted rows of the source",
+            "  Patient                           14 equal",
+            "  Encounter                       1215 equal",
+        ];
+        assert_eq!(text, lines.join("\n") + "\n");
+        assert_eq!(All(Vec::new()).to_string(), "");
+        assert!(equal(1).is_exact() && equal(0).is_exact());
+        for other in [
+            Verification { missing: 1, ..equal(1) },
+            Verification { refused: 1, ..equal(1) },
+            Verification { superseded: 1, ..equal(1) },
+            Verification { others: 1, ..equal(1) },
+            Verification { extra: 1, ..equal(1) },
+        ] {
+            assert!(!other.is_exact(), "{other:?}");
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub struct WorkSummary {
     pub manifest: String,
     /// The numbers of the parts that this worker loaded.
     pub parts: Vec<u32>,
-    /// Number of rows in these parts that were rejected.
+    /// Number of rejected rows in the parts that this worker loaded.
     pub rejected: u64,
     /// Number of rows that this worker read and that no earlier process had committed.
     #[serde(skip)]

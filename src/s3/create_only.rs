@@ -1,4 +1,4 @@
-//! The condition `If-None-Match: *` of an upload in parts.
+//! Adds the condition `If-None-Match: *` to uploads in parts.
 
 use std::pin::Pin;
 

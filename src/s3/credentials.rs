@@ -10,7 +10,8 @@ pub(crate) enum Way {
     Instance,
 }
 
-/// A variable that AWS's own programs read, and `object_store` does not.
+/// AWS's own programs read this variable, but `object_store` does not. If the variable is needed, Medlift reports an
+/// error.
 pub(super) const TOKEN_VARIABLE: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN";
 
 const WAYS: [Way; 4] = [Way::Environment, Way::WebIdentity, Way::Container, Way::Instance];

@@ -72,7 +72,7 @@ impl Prefix {
         self.wait(async move |prefix| prefix.bucket.create(&key, &mark, content.into()).await)
     }
 
-    /// Returns size and mark of an object, or `None` if there is no such object.
+    /// Returns the size of an object and its mark (who wrote it), or `None` if there is no such object.
     pub(crate) fn find(&self, name: &str) -> Result<Option<Found>, Problem> {
         let key = self.key(name)?;
         self.wait(async move |prefix| prefix.bucket.find(&key).await)

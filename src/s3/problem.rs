@@ -38,8 +38,8 @@ pub enum Problem {
     /// S3 denies the access. Reason: the credentials lack a permission, or the object does not exist and the
     /// credentials may not list the bucket.
     #[error(
-        "access denied for the credentials of {way}, or there is no such object; allow s3:GetObject and, with versions, \
-         s3:GetObjectVersion for the object, and s3:ListBucket for the bucket"
+        "access denied for the credentials of {way}, or there is no such object; allow s3:GetObject for the object (if \
+         the bucket stores versions, also s3:GetObjectVersion), and s3:ListBucket for the bucket"
     )]
     Denied {
         /// The way by which the credentials were found.

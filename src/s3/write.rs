@@ -47,7 +47,7 @@ impl Bucket {
         self.unless(Problem::NoObject, "s3:GetObject", || async { self.store.get(key).await?.bytes().await }).await
     }
 
-    /// Returns size and mark of an object, or `None` if there is no such object.
+    /// Returns the size of an object and its mark (who wrote it), or `None` if there is no such object.
     pub(super) async fn find(&self, key: &Path) -> Result<Option<Found>, Problem> {
         let head = || self.store.get_opts(key, GetOptions { head: true, ..GetOptions::default() });
         let found = self.unless(Problem::NoObject, "s3:GetObject", head).await?;
@@ -119,7 +119,8 @@ impl Upload<'_> {
     }
 
     /// Makes the object from the parts. Returns false if an object with this key exists. An attempt whose reply was
-    /// lost may have made that object. To find this out, the caller compares the object's mark.
+    /// lost may have made that object. To find this out, the caller compares the object's mark, which says who wrote
+    /// the object.
     pub(super) async fn complete(self) -> Result<bool, Problem> {
         let complete = || self.bucket.store.complete_multipart(self.key, &self.id, self.parts.clone());
         match self.bucket.patiently("s3:PutObject", complete).await? {

@@ -7,7 +7,7 @@ use super::{Account, Failure, ServerError, Target, collection_of_view, view_name
 use crate::namespace::RESERVED_DATABASES;
 use crate::wording::shell_word;
 
-/// The end of the advice to provision a collection. The spec is not known here.
+/// The end of the advice to provision a collection. The user must add the spec, because it is not known here.
 const WITH_SPEC: &str = "(add --spec if the data has its own spec)";
 
 /// The action that permits a user to drop a collection.
@@ -28,7 +28,8 @@ pub async fn require_collection(target: &Target, hidden: &[&str]) -> Result<(), 
         Ok(_) | Err(Failure::NotAuthorized { .. }) => return Ok(()),
         Err(failure) => return Err(cannot_look(target, failure)),
     }
-    // The server does not list a collection that the user may not read. This query then fails.
+    // The collection is not listed. It may exist all the same, because the server does not list a collection that the
+    // user may not read. In this case, the following query fails.
     let query = doc! { "find": name, "limit": 1, "projection": { "_id": 1 } };
     target.look(query).await.map_err(|failure| match failure {
         Failure::NotAuthorized { .. } => target.not_permitted("find"),

@@ -274,10 +274,10 @@ impl Destination {
         self.open(&|_| ()).await
     }
 
-    /// Does the same as [`connect`](Self::connect). Fails if the server is Amazon DocumentDB and lacks features that a
-    /// connection for this purpose needs. The server may still be starting. Therefore, if all addresses
-    /// refuse the connection, calls `tell` with a message that the command waits. Does not call `tell` if the time
-    /// limit is shorter than 2 seconds.
+    /// Connects like [`connect`](Self::connect). If all addresses refuse the connection, the server may still be
+    /// starting. Then calls `tell` with a message that the command waits, unless the time limit is shorter than 2
+    /// seconds. After the sign-in, fails if the server is Amazon DocumentDB and lacks features that a connection for
+    /// this purpose needs.
     pub async fn connect_telling(&self, tell: Tell<'_>) -> Result<Target, ServerError> {
         let target = self.open(tell).await?;
         documentdb::refuse(&target, self.purpose).await?;

@@ -33,7 +33,8 @@ pub struct Connection {
     pub purpose: Purpose,
 }
 
-/// The purpose of a connection. If no user is given, it decides which user from the environment signs in.
+/// The purpose of a connection. If the user gives no user name, the purpose decides which user of the settings signs
+/// in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Purpose {
     /// To load, or to run `medlift doctor`. The loader signs in if its password is set, otherwise the writer.

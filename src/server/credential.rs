@@ -41,13 +41,13 @@ pub(super) fn sign_in_as(
 
 /// Returns the databases in which the user may be stored, in the order in which they are tried.
 ///
-/// Only one database is tried in two cases:
-/// - `given` is set: the database from `--authentication-database` or `authSource`, or the database of the account
-///   whose password was taken from the settings. Then only `given` is tried.
-/// - `given` is not set, and the user is not from `--username`. Then only the database in the connection string is
-///   tried, or `admin` if the connection string names none.
+/// If `given` is set, only this database is tried. It is the database from `--authentication-database` or `authSource`,
+/// or the database of the account whose password was taken from the settings.
 ///
-/// If the user is from `--username` and `given` is not set, two databases are tried. One is the database for the data,
+/// If `given` is not set and the user is not from `--username`, only the database in the connection string is tried, or
+/// `admin` if the connection string names none.
+///
+/// If `given` is not set and the user is from `--username`, two databases are tried. One is the database for the data,
 /// in which `medlift provision` creates its users. The other is the database in the connection string, or `admin` if
 /// the connection string names none. If the connection string names the database for the data, this database is tried
 /// first, and then `admin`.

@@ -1,9 +1,9 @@
-//! The profile of Amazon DocumentDB: what it lacks of the features that Medlift needs, by version. DocumentDB speaks
+//! Amazon DocumentDB: the features that Medlift needs and that some or all of its versions lack. DocumentDB speaks
 //! MongoDB's protocol, but is another product.
 //!
 //! The source of each limit is Amazon's table "Supported MongoDB APIs, operations, and data types in Amazon
-//! DocumentDB", unless the comment names another page. The table says that what it does not list is not supported.
-//! `docs/documentdb.md` has the addresses.
+//! DocumentDB", unless the comment names another page. According to the table, DocumentDB does not support features
+//! that the table does not list. `docs/documentdb.md` has the addresses.
 
 use std::fmt;
 
@@ -121,9 +121,10 @@ impl Engine {
         LIMITS.iter().filter(is_lacking).map(text).collect()
     }
 
-    /// Reads the version from the answers to `getEngineVersion` and `buildInfo`. From 5.0.2 and 8.0.2 on, the first
-    /// answer is for example `8.0.2+4.0.12345`. In earlier versions, it is only the version of the patch, for example
-    /// `3.0.2509`. The second answer then has the compatible version of MongoDB.
+    /// Reads the version from the answers to `getEngineVersion` and `buildInfo`. From 5.0.2 and 8.0.2 on, the answer to
+    /// `getEngineVersion` is for example `8.0.2+4.0.12345`. In earlier versions, it is only the version of the patch,
+    /// for example `3.0.2509`. Then the answer to `buildInfo` is used. It contains the version of MongoDB with which
+    /// the engine is compatible.
     fn of(engine: Option<&Document>, build: &Document, address: &str) -> Self {
         let text = engine.and_then(|answer| answer.get_str("engineVersion").ok()).unwrap_or_default();
         let version = text.split_once('+').and_then(|(version, _)| version_of(version));

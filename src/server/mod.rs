@@ -37,11 +37,16 @@ pub use secret::Secret;
 pub use settings::{Account, Settings};
 pub use uri::{is_connection_string, may_hold_password};
 
-/// Returns the name of the ledger's second collection. This collection contains leases, the identities of collections,
-/// the documents of parts, and the `_id`s of records that were refused or kept out. `ledger` is the name of the
-/// ledger's first collection.
+/// Returns the name of the ledger's second collection. This collection contains leases, the identities of
+/// collections, the documents of parts, and the `_id`s of records that the server refused or that were not stored
+/// because of a conflict. `ledger` is the name of the ledger's first collection.
 pub fn leases_of(ledger: &str) -> String {
     format!("{ledger}.leases")
+}
+
+/// Returns the name of the collection with the refused messages of a collection of messages.
+pub fn rejected_of(messages: &str) -> String {
+    format!("{messages}_rejected")
 }
 
 /// Returns the name of the de-identified view of `collection`.
@@ -55,7 +60,7 @@ pub fn collection_of_view(view: &str) -> Option<&str> {
     view.strip_suffix(VIEW_SUFFIX).filter(|collection| !collection.is_empty())
 }
 
-/// The reason why the server cannot be used. No variant contains a password or a text from the server.
+/// The reason why the server cannot be used. No variant contains a password or a message of the server.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     /// The connection string cannot be used.
@@ -234,7 +239,7 @@ mod tests {
         assert_eq!(connect(Failure::Timeout).failure(), Some(&Failure::Timeout));
         assert_eq!(command(Failure::Timeout).failure(), Some(&Failure::Timeout));
         assert!(ServerError::SetTwice { name: text() }.failure().is_none());
-        assert_eq!(leases_of("runs"), "runs.leases");
+        assert_eq!((leases_of("runs"), rejected_of("messages")), ("runs.leases".into(), "messages_rejected".into()));
     }
 
     #[test]

@@ -68,7 +68,7 @@ impl Account {
         }
     }
 
-    /// Returns the user's name if its variable is not set. The template of `.env` has the same names.
+    /// Returns the name that the user has if its variable is not set. The template of `.env` has the same names.
     pub const fn default_name(self) -> &'static str {
         match self {
             Self::Root | Self::Admin => "admin",
@@ -231,11 +231,11 @@ fn read_env_file(path: &Path) -> Result<HashMap<String, String>, ServerError> {
     lines.collect::<Result<_, _>>().map_err(|error| wrong(problem_of(&error, &text)))
 }
 
-/// Returns the name of the password or key that this line sets, if its value contains a `$` outside single quotes. The
+/// Returns the name of the password, key or token that this line sets, if its value contains a `$` outside single quotes. The
 /// parser would replace the `$` and the word after it by the value of a variable, without a notice.
 fn changed_secret(line: &str) -> Option<&str> {
     let (key, value) = assignment(line)?;
-    let is_secret = is_variable_name(key) && (key.ends_with("_PASS") || key.ends_with("_KEY"));
+    let is_secret = is_variable_name(key) && ["_PASS", "_KEY", "_TOKEN"].iter().any(|end| key.ends_with(end));
     (is_secret && !value.starts_with('\'') && value.replace("\\$", "").contains('$')).then_some(key)
 }
 

@@ -14,7 +14,7 @@ use super::{Failure, Target, patiently};
 /// The length of a UUID, in bytes.
 const UUID_LEN: usize = 16;
 
-/// A sharded cluster, as far as it concerns one collection.
+/// The shards of a cluster, and how one collection is sharded.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Cluster {
     /// The names of the shards, sorted. A shard that is being removed from the cluster is not among them.
@@ -44,8 +44,9 @@ pub struct Owned {
     pub shard: String,
 }
 
-/// The place of an `_id` among the `_id`s of Medlift, in the server's order of all BSON values. The `_id`s of Medlift
-/// are UUIDs. The server compares binary values first by length, then by subtype, then byte by byte.
+/// A boundary of a range of `_id`s. The `_id`s of Medlift are UUIDs. The server sorts values of different types by
+/// type. It sorts binary values first by length, then by subtype, then byte by byte. A boundary that is not a UUID is
+/// therefore before or after all `_id`s of Medlift.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Bound {
     /// Before all UUIDs, for example `MinKey` or a text.

@@ -1,4 +1,4 @@
-//! A dataset: the kinds of documents that Medlift makes from each row of the sources.
+//! A dataset: the kinds of documents that Medlift makes from the rows of the sources.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +6,8 @@ use std::path::Path;
 use super::{BUILT_IN, BUILT_IN_ORIGIN, Identity, OnConflict, Shape, Spec, SpecError, from_toml};
 
 /// A dataset has one or more *kinds* of documents, for example `patient` and `admission`. Each row of the sources gives
-/// one document of each kind. A [`Spec`] describes one kind.
+/// one document of each kind. FHIR is an exception: a resource gives a document of only one kind. A [`Spec`] describes
+/// one kind.
 #[derive(Debug, Clone)]
 pub struct Dataset {
     /// The fields of all kinds, one kind after another, as if there were only one kind. The columns of a source are

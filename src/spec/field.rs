@@ -4,7 +4,7 @@ use regex::Regex;
 
 use super::Range;
 
-/// A field of the document that contains a value or a list of values, not a nested document.
+/// A field of the document. It contains a value or a list of values. A nested document is not a field.
 #[derive(Debug, Clone)]
 pub struct Field {
     /// Dotted path in the document, e.g. `Blood Type` or, inside the document `result`, `result.value`.
@@ -89,7 +89,8 @@ pub enum FieldType {
     },
     /// BSON binary with the bytes of the whole record as they are in the source, for example an HL7 message.
     Whole,
-    /// BSON document with the whole FHIR resource. The text of each number can be made again from its value.
+    /// BSON document with the whole FHIR resource. Each number is stored so that the text that it had in the source can
+    /// be restored.
     Resource,
     /// BSON UUID that is derived from the identifier of the patient.
     PatientKey,

@@ -15,7 +15,7 @@ pub(crate) struct Path {
     pub component: Option<u16>,
     /// The number of the subcomponent, from 1.
     pub subcomponent: Option<u16>,
-    /// True for `@precision`: not the time, but its precision.
+    /// True for `@precision`. The path then names the precision of a time, and not the time itself.
     pub is_precision: bool,
 }
 
@@ -77,8 +77,8 @@ impl Path {
         Ok(Self { segment, field: Some(field), repetition, component, subcomponent, is_precision })
     }
 
-    /// Returns true if the path names a part of every `group`: of every such segment if `group` is a segment, or of
-    /// every repetition if `group` is a field.
+    /// Returns true if the path can be read inside each item of the repeating group with the path `group`. If `group`
+    /// is a segment, each such segment is an item. If `group` is a field, each repetition of the field is an item.
     pub(crate) fn is_inside(&self, group: &Self) -> bool {
         self.segment == group.segment
             && self.field.is_some()

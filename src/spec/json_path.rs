@@ -39,9 +39,9 @@ pub(crate) enum Reading {
     Id,
 }
 
-/// The names of the readings that follow a path.
+/// The names that can follow a path after `@`, as in `birthDate@date`, and what is then read.
 const SUFFIXES: [(&str, Reading); 2] = [("date", Reading::Date), ("reference", Reading::Reference)];
-/// The names of the readings that need no path.
+/// The names that can follow `@` without a path, as in `@id`, and what is then read.
 const ALONE: [(&str, Reading); 3] = [("source", Reading::Source), ("type", Reading::Type), ("id", Reading::Id)];
 
 /// The error for a text that is not a path.

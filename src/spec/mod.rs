@@ -1,5 +1,5 @@
-//! The dataset spec describes fields, rules and identity in one TOML file. Cleaning, documents, validator, indexes and
-//! the docs are derived from it.
+//! The dataset spec: one TOML file that describes the fields, the rules and the identity of records. Cleaning and
+//! encoding follow the spec. The validator, the indexes and a part of the docs are generated from it.
 //!
 //! A [`Spec`] is immutable and always valid. [`Spec::from_toml`] refuses an invalid file and reports the line, the key
 //! and the remedy. This module never reads data, never connects to a server, and does not know the command line.
@@ -33,7 +33,8 @@ pub use spelling::trim;
 pub(crate) use spelling::{ID_COLUMN, closest, column_key, is_blank, same_spelling};
 pub use zone::Zone;
 
-/// The TOML text of the built-in spec that Medlift uses if the user gives no spec.
+/// The TOML text of the default spec. Medlift uses it if the user gives no spec, except for HL7 messages and FHIR
+/// resources.
 pub const ADMISSIONS: &str = include_str!("../../specs/admissions.toml");
 
 /// The names and the TOML texts of all built-in specs.
@@ -72,8 +73,8 @@ pub struct Spec {
     pub resources: Vec<String>,
     /// For FHIR resources: the name of the system that the sources are from. It is part of the identity of a resource.
     pub system: Option<String>,
-    /// For FHIR resources: the URL of the server that the sources are from. References with this URL lead to resources
-    /// of the system.
+    /// For FHIR resources: the URL of the server that the sources are from. References that begin with this URL lead to
+    /// resources of the system.
     pub base: Option<String>,
     /// The settings for the sources. Medlift detects some of them if the spec does not set them.
     pub source: SourceFormat,
@@ -148,7 +149,7 @@ pub struct Index {
 /// The name of the source system, if neither the spec nor the user names it.
 const SYSTEM_DEFAULT: &str = "default";
 
-/// The origin of a built-in spec is this text and its name.
+/// The beginning of the origin of each built-in spec. The name of the spec follows, as in `built-in:admissions`.
 const BUILT_IN_ORIGIN: &str = "built-in:";
 
 impl Spec {
@@ -162,8 +163,8 @@ impl Spec {
             .expect("specs/admissions.toml is valid, which a test checks")
     }
 
-    /// Returns the value of `--spec` for this spec: its path, or the name of a built-in spec. `None` for the spec that
-    /// is used without `--spec`.
+    /// Returns the value of `--spec` for this spec: its path, or the name of a built-in spec. `None` for the built-in
+    /// spec `admissions`, which is the default.
     pub fn option(&self) -> Option<&str> {
         match self.origin.strip_prefix(BUILT_IN_ORIGIN) {
             None => Some(&self.origin),
@@ -172,8 +173,8 @@ impl Spec {
         }
     }
 
-    /// Returns true if the spec is built in, but is not the default one. `COLLECTION_NAME` does not name its
-    /// collection, because it names that of the default spec or of the user's own spec.
+    /// Returns true if the spec is built in, but is not the default one. For such a spec, the setting `COLLECTION_NAME`
+    /// is ignored, because it names the collection of the default spec or of the user's own spec.
     pub fn has_own_collection(&self) -> bool {
         self.origin.starts_with(BUILT_IN_ORIGIN) && self.option().is_some()
     }
@@ -213,6 +214,11 @@ impl Spec {
     /// Returns the field that contains the whole record, if there is one.
     pub fn whole(&self) -> Option<&Field> {
         self.fields.iter().find(|field| field.is_whole())
+    }
+
+    /// Returns true if the spec describes HL7 v2 messages that are stored whole.
+    pub fn is_of_messages(&self) -> bool {
+        self.source.format == Some(FormatName::Hl7) && self.whole().is_some()
     }
 
     /// Returns true if the column is not read from the source, because its field is derived.

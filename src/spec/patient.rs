@@ -4,8 +4,9 @@
 /// be found by it.
 pub(crate) const PATIENT_FIELD: &str = "patient";
 
-/// The name of the field with the key that references to a FHIR Patient give. The document of the Patient has it, so
-/// that the documents that refer to the Patient are found.
+/// The name of a field in the documents of FHIR Patients. The field contains a key that is made from the Patient's id.
+/// Documents that refer to the Patient, for example by `Patient/17`, have the same key in their field `patient`. They
+/// can be found by this key.
 pub(crate) const PATIENT_REFERENCE_FIELD: &str = "patientReference";
 
 /// The fields from which the patient's key is derived: an identifier, and the authority that assigned it. If they are
@@ -18,8 +19,8 @@ pub struct PatientSource {
     pub authority: Authority,
     /// Index of the field with the type of the identifier, for example `MR`.
     pub kind: Option<usize>,
-    /// The types that are preferred, the best first. An identifier of another type is chosen only if there is none of
-    /// these.
+    /// The types that are preferred, the best first. An identifier of another type is chosen only if there is no
+    /// identifier of a preferred type.
     pub prefer: Vec<String>,
 }
 
@@ -56,11 +57,11 @@ impl<T: AsRef<str>> Chosen<'_, T> {
 }
 
 impl PatientSource {
-    /// Chooses the identifier that stands for the patient: of those with a value, the first one of the most preferred
-    /// type. `items` are the places that can have an identifier, and `text` returns the value of a field at such a
-    /// place.
+    /// Chooses the identifier that stands for the patient. Identifiers without a value are ignored. Of the others, the
+    /// first one of the most preferred type is chosen. `items` are the places that can have an identifier, and `text`
+    /// returns the value of a field at such a place.
     ///
-    /// Records and the state of patients must have the same keys, so both use this function.
+    /// A load and `fold` must choose the same identifier for a patient, so both use this function.
     pub(crate) fn choose<I: Copy, T: AsRef<str>>(
         &self,
         items: impl Iterator<Item = I>,
@@ -92,7 +93,8 @@ impl PatientSource {
         std::iter::once(self.identifier).chain(self.kind).chain(of_authority.iter().copied())
     }
 
-    /// Returns the same source with other indices. Returns `None` if `place` has none for a field.
+    /// Returns a copy in which each field index is replaced by the result of `place`. Returns `None` if `place` returns
+    /// `None` for one of the fields.
     pub(crate) fn placed(&self, place: impl Fn(usize) -> Option<usize>) -> Option<Self> {
         let authority = match &self.authority {
             Authority::Fields(fields) => {

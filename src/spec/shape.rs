@@ -1,5 +1,5 @@
-//! The tree of the document: which values, lists and nested documents it contains. Only this file splits the dotted
-//! names of fields.
+//! The tree of the document: which values, lists and nested documents it contains. The tree is built from the dotted
+//! names of the fields.
 
 use std::ops::Range;
 

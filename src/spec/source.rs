@@ -36,7 +36,8 @@ impl FormatName {
 /// How the dataset's sources are written. Options on the command line take precedence.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SourceFormat {
-    /// The format. If it is `None`, Medlift detects whether a source is delimited text or JSON.
+    /// The format. If it is `None`, Medlift detects the format. A spec for HL7 messages or FHIR resources must name its
+    /// format.
     pub format: Option<FormatName>,
     /// The time zone of times in HL7 messages that have no offset from UTC.
     pub zone: Zone,
@@ -54,7 +55,7 @@ pub struct SourceFormat {
 /// The setting for a character with a special function in delimited text, such as the quote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sign {
-    /// There is no such character. For example, the text has no quotes.
+    /// No character has this function. For example, no character is the quote.
     None,
     /// The character, for example `"` as the quote.
     Byte(u8),

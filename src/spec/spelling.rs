@@ -18,9 +18,9 @@ pub fn trim(text: &str) -> &str {
     }
 }
 
-/// The name of MongoDB's own key. A source's column `_id` belongs to a field only if the field's `column` or one of
-/// its `aliases` is exactly `_id`. Reason: column names are compared without underscores. Without this exception, a
-/// column `id` would be taken for `_id`, and many sources have a column `id`.
+/// The name of MongoDB's own key. A source's column `_id` belongs to a field only if the field's `column` or one of its
+/// `aliases` is exactly `_id`. Reason: column names are compared without underscores. Without this rule, the column
+/// `id`, which many sources have, would be taken for `_id`.
 pub(crate) const ID_COLUMN: &str = "_id";
 
 /// Returns the key of a column's name. Two columns with the same key are the same column. The key ignores letter case,

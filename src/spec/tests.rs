@@ -78,8 +78,8 @@ fn wrong_specs_are_refused_with_place_and_remedy() {
     assert!(mismatches.is_empty(), "other messages than expected:\n{}", mismatches.join("\n"));
 }
 
-/// After an error, the reader goes on with the other parts of the spec. It must not panic then, and must still refuse
-/// the spec.
+/// After an error, the reader goes on with the other parts of the spec. The reader must not panic then, and must still
+/// refuse the spec.
 #[test]
 fn a_spec_without_one_of_its_lines_is_read_or_refused() {
     for path in ["laboratory.toml", "patients.toml", "two_documents.toml"] {

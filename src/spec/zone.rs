@@ -10,8 +10,8 @@ use jiff::tz::{Offset, TimeZone, TimeZoneDatabase};
 use super::closest;
 
 const MINUTE_MS: i64 = 60_000;
-/// 9999-12-29, in milliseconds since 1970. The library knows the rules of zones until a day later. After this time, the
-/// offset stays the same.
+/// 9999-12-29, in milliseconds since 1970. The time zone library `jiff` converts times until 9999-12-30. Times after
+/// this constant are converted with the offset at this time.
 const RULES_END_MS: i64 = 253_402_041_600_000;
 
 /// A time zone: a fixed offset from UTC, or a zone with rules that change over time, such as `Europe/Berlin`.
@@ -79,9 +79,9 @@ impl Zone {
 
     /// Converts a local time to UTC. Both are in milliseconds since 1970.
     ///
-    /// If the clocks are set back, a local time occurs twice. It is then the first of the two, which is in summer time.
-    /// If the clocks are set forward, a local time does not occur. It is then read with the offset before the change,
-    /// so 02:30 becomes 03:30 in summer time. Source: RFC 5545, section 3.3.5.
+    /// If the clocks are set back, a local time occurs twice. It is then read as the first of the two, which is in
+    /// summer time. If the clocks are set forward, a local time does not occur. It is then read with the offset before
+    /// the change, so 02:30 becomes 03:30 in summer time. Source: RFC 5545, section 3.3.5.
     pub fn utc_ms(self, local_ms: i64) -> i64 {
         match self {
             Self::Offset(minutes) => local_ms - i64::from(minutes) * MINUTE_MS,

@@ -13,8 +13,8 @@ pub(crate) const ROWS_LISTED_MAX: usize = 10;
 #[derive(Debug)]
 pub struct Expectation {
     records: Sorter,
-    /// The ranks of the records, each in the place of the record's digest. Both sorters give the records in the same
-    /// order. `None` if no rank is needed.
+    /// The same records, but with the rank of each record (its value in the order field) in the place of the digest.
+    /// Both sorters give the records in the same order. `None` if no rank is needed.
     ranks: Option<Sorter>,
 }
 
@@ -74,7 +74,8 @@ impl Expected {
         Ok(range)
     }
 
-    /// Returns true if a stored document that is newer than the expected one is right.
+    /// Returns true if the newest record is the one to store. A stored document that is newer than the expected one
+    /// can then be right.
     pub(super) fn newest_wins(&self) -> bool {
         matches!(self.on_conflict, OnConflict::Newest { .. })
     }

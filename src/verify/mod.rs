@@ -4,9 +4,9 @@
 //! [`compare()`] reads the collection in `_id` order, computes the digest of every document from the stored bytes,
 //! and compares this digest with the expected one.
 //!
-//! The writer's counts are not used. From the ledger, only the list of records that were not written is used. The
-//! server refused these records, or other content was kept under their `_id`s. The result contains values of
-//! documents only if the user requested them.
+//! The writer's counts are not used. Two things are from the ledger: the list of records that were not written (the
+//! server refused them, or other content was kept under their `_id`s), and whether other loads can have stored
+//! documents. The result contains values of documents only if the user requested them.
 
 mod compare;
 mod excused;

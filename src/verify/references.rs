@@ -1,4 +1,5 @@
-//! References to nothing: a document names another one by its `_id`, and the collection does not contain it.
+//! Finds references to documents that do not exist. A document refers to another document by its `_id`. The collection
+//! of that other document may not contain it.
 
 use std::collections::HashMap;
 

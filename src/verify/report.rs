@@ -12,8 +12,8 @@ use crate::encode::{Digest, Id};
 pub struct Verification {
     /// Records in the sources, including duplicates and conflicts.
     pub records: u64,
-    /// Records are read in the order of sources and rows. The first record with an `_id` is the expected one at first.
-    /// A later record with the same `_id` and the same content as the expected one is a duplicate.
+    /// Records with the same `_id` and the same content as the record that is expected so far. Records are read in the
+    /// order of sources and rows, and the first record with an `_id` is expected until a conflict replaces it.
     pub duplicates: u64,
     /// Later records with the same `_id` as the expected record, but with other content. The spec and the mode of the
     /// load decide which of the two is expected from then on. Example: three records with one `_id` have the contents
@@ -43,16 +43,17 @@ pub struct Verification {
     /// Documents that are different because the load kept the stored content, or because the server refused the new
     /// content. Counted only when a load verifies itself.
     pub kept_out: u64,
-    /// Documents that are newer than the expected ones, if the spec says that the newest record is stored, and another
-    /// load can have stored them ([`judge_newer`](Self::judge_newer)). They are not differences.
+    /// Documents that are newer than the expected ones and that another load can have stored (see
+    /// [`judge_newer`](Self::judge_newer)). They are not differences. Always 0 if the spec does not say that the newest
+    /// record is stored.
     pub superseded: u64,
-    /// Documents among `superseded` that have the same value as the expected ones in the field that orders them. Their
-    /// digest alone makes them newer.
+    /// Documents among `superseded` that have the same value in the order field as the expected ones. Only their
+    /// greater digest makes them newer.
     pub superseded_ties: u64,
     /// References of the sources' records to documents of this kind that do not exist. They are not differences.
     pub references_to_nothing: ToNothing,
-    /// References of the sources' records to documents of kinds that the spec does not describe. The first kind counts
-    /// them for all kinds.
+    /// References of the sources' records to documents of kinds that the spec does not describe. The result of the
+    /// first kind counts them for all kinds; the other results have 0.
     pub references_elsewhere: u64,
     /// Number of extra documents whose lineage names a load, for each load. Documents have a lineage only if they were
     /// loaded with `--lineage`.
@@ -126,15 +127,15 @@ pub enum Kind {
     Extra,
     /// The collection has other content under the document's `_id`.
     Different,
-    /// The collection has a newer document under this `_id`: its value in the field that orders is greater. Listed only
+    /// The collection has a newer document under this `_id`: it has the greater value in the order field. Listed only
     /// until [`judge_newer`](Verification::judge_newer) is called.
     Superseded,
-    /// The collection has a newer document under this `_id`: its value in the field that orders is equal, and its
-    /// digest is greater. Listed only until [`judge_newer`](Verification::judge_newer) is called.
+    /// The collection has a newer document under this `_id`: it has the same value in the order field, and the
+    /// greater digest. Listed only until [`judge_newer`](Verification::judge_newer) is called.
     Tie,
 }
 
-/// Whether another load than that of the sources can have stored newer documents, according to the ledger.
+/// Whether loads of other sources can have stored newer documents, according to the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OtherLoads {
     /// The ledger has only loads of these sources.
@@ -159,12 +160,12 @@ pub struct RowOfSource {
 pub struct DifferingField {
     /// The dotted name of the field, for example `Address.City`.
     pub name: String,
-    /// The value according to the sources, as canonical extended JSON. Only if the user requested values and the
-    /// document has the field.
+    /// The value according to the sources, as canonical extended JSON. `None` if the user did not request values, or if
+    /// the expected document does not have the field.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expected: Option<String>,
-    /// The value in the collection, as canonical extended JSON. Only if the user requested values and the document has
-    /// the field.
+    /// The value in the collection, as canonical extended JSON. `None` if the user did not request values, or if the
+    /// stored document does not have the field.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stored: Option<String>,
 }
@@ -194,10 +195,13 @@ impl Verification {
         self.listed.retain(|difference| difference.kind != Kind::Extra);
     }
 
-    /// Decides whether the documents that are newer than the expected ones are differences. If no other load can have
-    /// stored them, somebody has changed them, so they are. If this is not known, only those are whose digest alone
-    /// makes them newer: every change of a document changes its digest, and half of the changes make it greater. Lists
-    /// at most `listed_max` differing documents.
+    /// Decides whether the documents that are newer than the expected ones are differences:
+    /// - [`OtherLoads::Nobody`]: all are. No other load stored them, so somebody changed them.
+    /// - [`OtherLoads::Recorded`]: none are.
+    /// - [`OtherLoads::Unknown`]: only the documents of [`Kind::Tie`] are. Reason: a changed document has another
+    ///   digest, which is greater in half of the cases.
+    ///
+    /// Lists at most `listed_max` differing documents.
     pub fn judge_newer(&mut self, others: OtherLoads, listed_max: usize) {
         let refused: &[Kind] = match others {
             OtherLoads::Nobody => &[Kind::Superseded, Kind::Tie],

@@ -62,10 +62,13 @@ impl Batch {
         matches!(self.when_equal, Outcome::Duplicate | Outcome::ReplacedOwn)
     }
 
-    /// Returns the outcome of a record whose `_id` was found taken, if its content turns out to be stored.
+    /// Returns the outcome of a record in this case: the server refused the record because its `_id` is taken, and the
+    /// stored document then has the same content as the record.
     ///
-    /// For [`Step::ReplaceOlder`], the stored document has changed since it was older than the record. If a reply was
-    /// lost, an earlier command of this load has probably changed it. Otherwise another program has.
+    /// With [`Step::ReplaceOlder`], the stored document was older than the record when the two were compared. It has
+    /// been changed since then. If a reply was lost, an earlier command of this load has probably changed it, and the
+    /// record counts as replaced. It also counts as replaced if its `_id` occurred in an earlier chunk. Otherwise
+    /// another program has changed the document, and the record counts as already present.
     pub(super) fn when_taken(&self) -> Outcome {
         match self.step {
             Step::ReplaceOlder if self.is_own() => Outcome::ReplacedOwn,

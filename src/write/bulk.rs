@@ -4,8 +4,8 @@
 //!
 //! Commands are built as raw BSON and sent with the driver's `run_raw_command`. The driver's `insert_many` is slower:
 //! it would serialize every document a second time and store all `_id`s in a map. `insert_many` may also split a call
-//! into several commands. In this module, one call is one command, so the position of an error is the position of its
-//! document.
+//! into several commands. With `run_raw_command`, one call is one command, so the position of an error is the position
+//! of its document.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -17,8 +17,10 @@ use futures_util::TryStreamExt;
 use mongodb::options::ReadPreference;
 use mongodb::options::{ReadConcern, SelectionCriteria};
 use mongodb::{Collection, Database};
+use tokio::sync::SemaphorePermit;
 
 use super::batch::{Member, Step};
+use super::budget::Budget;
 use super::chunk::KindChunk;
 use super::machine::{Complaint, Reply, Verdict};
 use super::outcome::Refusal;
@@ -131,7 +133,9 @@ pub struct Bulk {
     documents: Collection<RawDocumentBuf>,
     wtimeout_ms: Option<i64>,
     guard: Option<Guard>,
-    /// True if the number of documents in the collection's metadata is never too high. Only then is it used.
+    budget: Option<Budget>,
+    /// True if the number of documents in the collection's metadata is never too high. If false, this number is not
+    /// used.
     has_estimate: bool,
 }
 
@@ -139,13 +143,32 @@ impl Bulk {
     /// Makes a value that sends bulk commands for `collection`. `wtimeout_ms` is the `wTimeoutMS` of the connection
     /// string.
     pub fn new(database: Database, collection: &str, wtimeout_ms: Option<i64>) -> Self {
-        Self { documents: database.collection(collection), database, wtimeout_ms, guard: None, has_estimate: true }
+        Self {
+            documents: database.collection(collection),
+            database,
+            wtimeout_ms,
+            guard: None,
+            budget: None,
+            has_estimate: true,
+        }
     }
 
     /// Makes [`send`](Self::send) check before each command that this process still owns the load.
     #[must_use]
     pub fn guarded_by(self, guard: Guard) -> Self {
         Self { guard: Some(guard), ..self }
+    }
+
+    /// Makes commands wait until the budget, if there is one, is large enough for their documents.
+    #[must_use]
+    pub fn within(self, budget: Option<Budget>) -> Self {
+        Self { budget, ..self }
+    }
+
+    /// Waits until the budget is large enough for the documents of a parcel.
+    async fn take(&self, parcel: &Parcel) -> Option<SemaphorePermit<'_>> {
+        let bytes = parcel.records().map(|(_, entry)| entry.len as usize).sum();
+        self.budget.as_ref()?.take(bytes).await
     }
 
     /// Makes [`holds_at_least`](Self::holds_at_least) count the documents one by one. For a sharded collection, the
@@ -196,12 +219,14 @@ impl Bulk {
         patiently(|| self.documents.drop().into_future()).await
     }
 
-    /// Sends the records of a batch as one command. Of each error, the result contains only the position and the cause.
+    /// Sends the records of a batch: in one command, or in several if the queries are too long for one. For each record
+    /// that the server did not accept, the result contains its position and the cause, and no other part of the error.
     ///
     /// # Errors
     /// If no answer arrives, the server refuses the whole command, or the deployment cannot acknowledge writes at a
     /// majority. Also if another process has taken the load over, or if the ledger cannot be queried about that.
     pub async fn send(&self, step: Step, parcel: &Parcel) -> Result<Reply, Failure> {
+        let _taken = self.take(parcel).await;
         if let Some(guard) = &self.guard {
             guard.ensure().await.map_err(|error| match error {
                 LedgerError::Server(failure) => failure,
@@ -251,6 +276,7 @@ impl Bulk {
     /// # Errors
     /// If the read fails.
     pub async fn compare(&self, parcel: &Parcel, rule: &Comparison) -> Result<Compared, Failure> {
+        let _taken = self.take(parcel).await;
         let records: Vec<_> = parcel.records().collect();
         let position: HashMap<Id, usize> = records.iter().enumerate().map(|(at, (_, entry))| (entry.id, at)).collect();
         let mut compared =
@@ -361,8 +387,8 @@ fn push_decimal(key: &mut String, number: usize) {
     write!(key, "{number}").expect("writing to a String cannot fail");
 }
 
-/// Keeps only the position and the code of each error. Error texts, `keyValue` and `errInfo` are discarded, because
-/// they may quote patients' data.
+/// Converts the server's answer. Of each error, the result contains only the position and the cause. Error texts,
+/// `keyValue` and `errInfo` are discarded, because they may quote patients' data.
 fn reply_of(answer: &Document) -> Reply {
     let errors = answer.get_array("writeErrors").map_or(&[][..], Vec::as_slice);
     let errors = errors.iter().filter_map(bson::Bson::as_document);

@@ -150,8 +150,8 @@ impl Sorted {
         sorted
     }
 
-    /// Keeps the record of each group that is stored if the records are sent one by one. `version` returns the content
-    /// of a record.
+    /// Keeps one record for each `_id`: the one that would be stored at the end if the records with this `_id` were
+    /// sent one by one. `version` returns the content of a record.
     fn keep_one_per_identity(&mut self, policy: Policy, version: impl Fn(&Entry) -> Version) {
         let mut kept = 0;
         let mut next = 0;
@@ -192,7 +192,7 @@ impl KindChunk {
         self.blocks[entry.block as usize].kinds[self.kind].document(entry)
     }
 
-    /// Returns the content of a record, as far as it decides which record is the newest.
+    /// Returns the properties of a record that decide which of several records is the newest.
     pub fn version(&self, entry: &Entry) -> Version {
         self.blocks[entry.block as usize].kinds[self.kind].version(entry)
     }

@@ -19,9 +19,10 @@ pub struct Losers {
 }
 
 impl Losers {
-    /// Counts a group in source order. `version` returns the content of a record. `stored` is the content that was
-    /// stored under the `_id` before this group. It is `None` if no earlier chunk of this load had the `_id`. The first
-    /// record of the group is then the one to be written, and is not counted.
+    /// Counts the records of a group as if each had been sent alone, in source order. `version` returns the content of
+    /// a record. `stored` is the content that was stored under the `_id` before this group. It is `None` if no earlier
+    /// chunk of this load had the `_id`. The first record of the group is then not counted, because it is the one to be
+    /// written.
     fn of(group: &[Entry], stored: Option<Version>, policy: Policy, version: impl Fn(&Entry) -> Version) -> Self {
         let mut losers = Self::default();
         let mut current = stored;

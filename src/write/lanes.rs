@@ -57,7 +57,7 @@ pub async fn write_all<E: From<WriteError>>(
     written.into_iter().collect::<Result<(), WriteError>>().map_err(E::from).and(settled)
 }
 
-/// Waits for the next complete chunk of each lane. Returns `None` if a lane has ended.
+/// Waits until the writer of each kind of document has completed its next chunk. Returns `None` if a writer has ended.
 async fn next_of_each(lanes: &mut [mpsc::UnboundedReceiver<Settled>]) -> Option<Vec<Settled>> {
     let mut settled = Vec::with_capacity(lanes.len());
     for lane in lanes {

@@ -69,9 +69,9 @@ pub enum Complaint {
 pub enum Verdict {
     /// The stored content is equal to the record.
     Equal,
-    /// Other content is stored. If the newest record wins, the stored content is older than the record.
+    /// Other content is stored. In a load in which the newest record wins, the stored content is older than the record.
     Different,
-    /// Other content is stored, and it is newer than the record. Only in a load in which the newest record wins.
+    /// Other content is stored, and it is newer than the record. Occurs only in a load in which the newest record wins.
     Newer,
     /// Nothing is stored.
     Absent,
@@ -122,8 +122,9 @@ const LAST_BATCH_DOCS_MIN: usize = 500;
 
 /// If more than one record in 250 of a batch was already stored, the machine looks up the `_id`s of the next batches
 /// before it inserts their records. Reason: the server inserts up to 500 records of a command in one transaction. If
-/// one of them is stored, the transaction fails, and the server inserts its records again, each in a transaction of its
-/// own. With 1 % of stored records, a lookup of all records saves a fifth of the server's processor time.
+/// one of these records is already stored, the transaction fails. The server then inserts the records again, each in a
+/// transaction of its own. If 1 % of the records are already stored, a lookup of all records saves a fifth of the
+/// server's processor time.
 const LOOK_SHARE: usize = 250;
 
 /// The writer's state machine. See the [module](self).
@@ -155,8 +156,8 @@ struct Chunk {
     records: Vec<Planned>,
     outcomes: Vec<Outcome>,
     doubts: Doubts,
-    /// Positions of records with the same content as the most recent record with their `_id`. `settle_equal` has
-    /// decided to compare them with the stored documents.
+    /// Positions of the records with [`Earlier::Equal`] that must be compared with the stored documents. `settle_equal`
+    /// chooses them.
     equal_and_asked: BTreeSet<usize>,
     /// Number of records without an outcome, for each value of [`Earlier`].
     unsettled: [usize; 3],
@@ -240,11 +241,11 @@ impl Machine {
         self.follow(batch.follow(batch.step, again, batch.when_equal), true, actions);
     }
 
-    /// Sets the final outcome of a record whose content, or newer content, is stored.
+    /// Sets the final outcome of a record under whose `_id` a document is stored.
     ///
-    /// `is_in_doubt` is true if an earlier command of this load may have stored a document under the `_id`, for example
-    /// a command whose reply was lost. If the collection was empty when the load began, that document probably comes
-    /// from this load. The record then counts as written.
+    /// `is_in_doubt` is true if an earlier command of this load may have stored that document, for example a command
+    /// whose reply was lost. The outcome of a new record is then uncertain. If the collection was empty when the load
+    /// began, the document is probably from this load, and the record counts as written.
     fn settle_stored(&mut self, member: Member, outcome: Outcome, is_in_doubt: bool) {
         let chunk = &mut self.chunks[(member.chunk - self.settled) as usize];
         let is_new = chunk.records[member.at as usize].earlier == Earlier::Nothing;
@@ -259,12 +260,12 @@ impl Machine {
     }
 
     /// In a resumed load, the interrupted process may have stored this record already, or a later record with the same
-    /// `_id`. If this is likely, counts the outcome as uncertain and returns true. If no record replaces an earlier
-    /// one, always returns false.
+    /// `_id`. If this is likely, counts the outcome as uncertain and returns true. Otherwise returns false. Also
+    /// returns false if the rules of the load do not permit that a record replaces an earlier record of the load.
     ///
     /// `verdict` is the result of comparing the record with the stored document. Example: two records with the same
-    /// `_id` have the contents A and B. When B is compared, the collection should still contain A. If it contains B, the
-    /// interrupted process has probably stored B.
+    /// `_id` have the contents A and B. When B is compared, the collection should still contain A. If it contains B,
+    /// the interrupted process has probably stored B.
     fn doubt_repeat(&mut self, member: Member, verdict: Verdict) -> bool {
         let replaces_own = self.policy.is_resumed && self.policy.replaces_own();
         let chunk = &mut self.chunks[(member.chunk - self.settled) as usize];
@@ -292,7 +293,7 @@ impl Machine {
                 }
                 Verdict::Absent => absent.push(member),
                 Verdict::Newer => {
-                    // Even if the record counts as written, its content is not stored now.
+                    // The content of this record is not stored, even if the record counts as written.
                     self.holds_all = false;
                     self.doubt_repeat(member, *verdict);
                     self.settle_stored(member, Outcome::Conflict, batch.in_doubt || self.policy.is_resumed);
@@ -418,8 +419,8 @@ impl Machine {
     fn cut(&mut self) -> Option<Batch> {
         let front = self.chunks.front_mut()?;
         if front.unsettled(Earlier::Nothing) == 0 {
-            // This batch has records whose `_id`s occurred in an earlier chunk. Only new records are sent in the order
-            // of their `_id`s, so these records do not move the position of the sweep.
+            // This batch has records whose `_id`s occurred in an earlier chunk. The sweep is only for new records, so
+            // the records of this batch do not move its position.
             for (shard, asked) in (0..).zip(&mut front.asked) {
                 let members = sweep::cut(&mut [(self.settled, &front.records, asked)], &mut 0, self.limits);
                 if !members.is_empty() {

@@ -4,6 +4,7 @@
 //! machine's decisions with `bulk`. This module does not parse sources, and does not know the fields of a record.
 
 mod batch;
+mod budget;
 mod bulk;
 mod chunk;
 mod group;
@@ -21,6 +22,7 @@ mod unchanged;
 mod writer;
 
 pub use batch::{BatchId, Step};
+pub use budget::Budget;
 pub(crate) use bulk::Bulk;
 pub use chunk::{CHUNK_BYTES_DEFAULT, CHUNKS_MAX, Chunk, ChunkBuilder, KindChunk};
 #[cfg(test)]

@@ -105,9 +105,9 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Decides what to do if other content is stored under a record's `_id`. If the newest record wins, the stored
-    /// content is older. Returns `Ok` with the next command, or `Err` with the final outcome if nothing is to be
-    /// written.
+    /// Decides what to do if other content is stored under a record's `_id`. If the newest record wins, this function
+    /// is called only if the stored content is older than the record. Returns `Ok` with the next command, or `Err` with
+    /// the final outcome if nothing is to be written.
     pub(super) fn on_different(self) -> Result<Step, Outcome> {
         match (self.mode, self.on_conflict) {
             (Mode::Upsert, _) | (Mode::Insert, OnConflict::KeepLast) => Ok(Step::Replace),

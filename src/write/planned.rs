@@ -19,17 +19,18 @@ pub struct Planned {
 pub enum Earlier {
     /// No earlier chunk contained the `_id`: the record is new.
     Nothing,
-    /// The most recent record with this `_id` has the same content. This record must wait until all records of earlier
-    /// chunks, and all new records of its own chunk, have their final outcomes. Then it is a duplicate.
+    /// The most recent earlier record with this `_id` has the same content. The new record must wait until all records
+    /// of earlier chunks, and all new records of its own chunk, have their final outcomes. If the load knows that this
+    /// content is stored, the new record is then a duplicate, and the server is not queried. If another program changes
+    /// the document meanwhile, the verification of the load finds the change.
     ///
-    /// Usually the server is not queried, because the load knows that this content is stored. The server is queried if
-    /// a record of this load was refused or was not stored because of a conflict, or if an earlier process of this load
-    /// committed some chunks. If another program changes the document meanwhile, the verification of the load finds the
-    /// change.
+    /// In these cases, the load does not know whether the content is stored: the server refused a record of this load,
+    /// a record was not stored because of a conflict, or an earlier process of this load committed some chunks. The new
+    /// record is then compared with the stored document.
     Equal,
-    /// The most recent record with this `_id` has other content. This record must wait until all records of earlier
-    /// chunks, and all new records of its own chunk, have their final outcomes. Then it is compared with the stored
-    /// document. If nothing is stored, it is inserted.
+    /// The most recent earlier record with this `_id` has other content. The new record must wait until all records of
+    /// earlier chunks, and all new records of its own chunk, have their final outcomes. Then it is compared with the
+    /// stored document. If nothing is stored, it is inserted.
     Other,
 }
 

@@ -148,7 +148,7 @@ impl Seen {
 }
 
 impl Segment {
-    /// Merges several segments into one. The first one has the earliest chunks.
+    /// Merges several segments into one. `segments` are in the order of their chunks.
     fn merge(segments: &[Self], level: u32) -> io::Result<Self> {
         debug_assert!(segments.iter().all(|segment| segment.len > 0));
         let mut merged = SegmentWriter::new()?;

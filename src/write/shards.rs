@@ -1,4 +1,5 @@
-//! Finds the shard that owned an `_id` when the load began. With it, each bulk command is made for one shard.
+//! Finds the shard that owned an `_id` when the load began, so that each bulk command contains records of one shard
+//! only.
 
 use crate::encode::Id;
 use crate::server::sharding::{Bound, Owned};

@@ -9,9 +9,9 @@ pub enum Step {
     Compare,
     /// Replaces the stored documents with the records. Inserts a record if no document is stored.
     Replace,
-    /// Replaces the stored documents with the records. Replaces a document only if it is still the one with which the
-    /// record was compared. Inserts a record if no document is stored. Such a record counts as replaced, too, because
-    /// there was a document when it was compared.
+    /// Replaces each stored document with its record, but only if the document has not changed since the two were
+    /// compared. Inserts a record if no document is stored any more. Such a record counts as replaced, too, because a
+    /// document was stored when the record was compared.
     ReplaceOlder,
     /// Sets the records' fields in the stored documents. Other fields of the stored documents do not change. Inserts a
     /// record if no document is stored.

@@ -78,7 +78,7 @@ impl Sweeps {
         Self { of_shards: vec![Sweep::default(); shards], batches: 0 }
     }
 
-    /// Adds the new records of a chunk to the numbers `uncut` of their shards. Returns the progress of the chunk as two
+    /// Counts the new records of a chunk in the number `uncut` of each shard. Returns the progress of the chunk as two
     /// lists with one [`Cut`] per shard: the first for new records, the second for records with [`Earlier::Other`].
     pub(super) fn add(&mut self, records: &[Planned]) -> (Vec<Cut>, Vec<Cut>) {
         for record in records.iter().filter(|record| record.earlier == Earlier::Nothing) {

@@ -2,22 +2,26 @@
 //! record was compared. The server replaces what they find, so two loads that write at the same time cannot replace a
 //! newer document by an older one.
 //!
-//! Every such update has `upsert: true`. If the document has changed, the query finds nothing, the server tries to
-//! insert the record, and refuses it because the `_id` is taken. The answer then names this record. Without `upsert`,
-//! it would only contain the number of documents that were found. Such an update permits no `$expr`, so numbers inside
-//! arrays and nested documents, and decimals such as 1.0 and 1.00, are compared by their values. If a document changes
-//! only in such a way between comparison and replacement, and the values that order it are equal, the change is lost.
+//! The updates with these queries have `upsert: true`. If the document has changed, the query finds nothing. The server
+//! then tries to insert the record, and refuses it because the `_id` is taken. Its answer names the refused record.
+//! Without `upsert`, the answer would only contain the number of documents that were found.
+//!
+//! Limit: an update with `upsert` permits no `$expr`, so the query does not notice every change of a document. Inside
+//! arrays and nested documents, the int 1 counts as equal to the double 1.0. Everywhere, the decimal 1.0 counts as
+//! equal to 1.00. If a document changes only in this way between comparison and replacement, and has the same value as
+//! the record in the field that orders them, the change is lost.
 
 use bson::raw::{CString, cstr};
 use bson::{RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
 
 use crate::encode::{Id, OrderField};
 
-/// Returns the query for a stored document that is older than a record. `tie_bytes_max` is 0 if their values in the
-/// field that orders them decide. Otherwise these values are equal, and the query has at most about this many bytes.
+/// Returns the query for a stored document that is older than a record. If the values of `field` show that it is older,
+/// `tie_bytes_max` is 0. If only the digests show it, `tie_bytes_max` is the approximate maximum size of the query in
+/// bytes.
 pub(super) fn unchanged(id: Id, field: &OrderField, stored: &[u8], tie_bytes_max: usize) -> RawDocumentBuf {
     let mut query = rawdoc! { "_id": id.to_binary() };
-    // If the values decide, every document that this condition finds is older than the record.
+    // If the values decide, this condition is enough: every document that it finds is older than the record.
     let ordered = field.value(stored).filter(|value| field.orders(*value));
     match ordered {
         Some(value) => append(&mut query, field.name(), &has(value)),
@@ -44,8 +48,9 @@ pub(super) fn unchanged(id: Id, field: &OrderField, stored: &[u8], tie_bytes_max
     query
 }
 
-/// Returns the conditions for a document without a value that orders it. One of them must be true: the path of the
-/// field leads through an array, or its value has another type. Such a document is as old as one without the field.
+/// Returns conditions that find the documents without a usable value in the field that orders them. A document is found
+/// if one of the conditions is true: the path of the field leads through an array, or the type of the value is not one
+/// of `field.types()`. Such a document counts as older than all records with a value.
 fn unordered(field: &OrderField) -> RawArrayBuf {
     let mut any = RawArrayBuf::new();
     let name = field.name();
@@ -117,7 +122,7 @@ mod tests {
         check(&stored, 70, by_size.clone());
         by_size.extend(doc! { "id": { "$eq": "x", "$type": 2 } });
         check(&stored, 170, by_size);
-        // A document without a time is found as long as it has none.
+        // If the stored document has no time, the query finds it only if it still has none.
         let array = |name: &str| Bson::from(doc! { name: { "$type": "array" } });
         let other = doc! { "at.value": { "$not": { "$type": [9] } } };
         let without = doc! { "$or": [array("at"), array("at.value"), other] };

@@ -33,7 +33,7 @@ pub enum WriteError {
     /// The server replaced none of the records of a batch in all attempts, because their documents were no longer those
     /// with which the records had been compared.
     #[error(
-        "cannot write to the collection: stored documents change all the time, or cannot be compared with newer records; \
+        "cannot write to the collection: stored documents changed again before each attempt, or cannot be compared with newer records; \
          look for other programs that change the collection, and for documents that Medlift did not write; then run the \
          same command again"
     )]
@@ -107,8 +107,8 @@ impl Finished {
         Self { event, failure: None, stored: Vec::new(), older: Vec::new(), answered: Vec::new(), changed: None }
     }
 
-    /// The answer to a command that replaces older documents. A query is kept only for a record that is sent again
-    /// without another comparison.
+    /// Makes the result of a command that replaces older documents. The queries of its records are no longer needed,
+    /// except for a record that is sent again without another comparison.
     fn replaced(batch: BatchId, reply: Reply, members: &[Member]) -> Self {
         let error_of = |at: usize| reply.errors.iter().find(|(of, _)| *of as usize == at).map(|(_, error)| *error);
         let is_answered = |(at, _): &(usize, &Member)| error_of(*at) != Some(Complaint::Passing);
@@ -142,10 +142,12 @@ impl Open {
         Settled { chunk: self.chunk, outcomes, losers, exceptions, doubts }
     }
 
-    /// Lists the records that the server refused, and those that were kept out because other content is stored under
-    /// their `_id`. A record whose `_id` occurred earlier in this load is not listed as kept out. For such an `_id`,
-    /// the verification itself finds out which record must be stored. If the newest record wins, it also recognises a
-    /// document that is newer than the record.
+    /// Lists two sorts of records: those that the server refused, and those that were *kept out*, because other content
+    /// is stored under their `_id`.
+    ///
+    /// A record is not listed as kept out if its `_id` occurred earlier in this load. The verification itself finds out
+    /// which record must be stored under such an `_id`. If the newest record wins, no record is listed as kept out: the
+    /// verification recognises that the stored document is newer.
     fn exceptions(&self, outcomes: &[Outcome], policy: Policy) -> Exceptions {
         let mut exceptions = Exceptions::default();
         for ((entry, outcome), earlier) in self.chunk.entries.iter().zip(outcomes).zip(&self.earlier) {
@@ -323,7 +325,8 @@ impl Writer {
     }
 
     /// Returns the error of the batch's last command. If the server answered the command, no error is stored. The
-    /// function then returns a write concern timeout, because this is the usual cause of repeated attempts.
+    /// function then returns [`WriteError::Changing`] if the server found changed documents. Otherwise it returns a
+    /// write concern timeout, which is the usual cause of repeated attempts.
     fn why(&mut self, batch: BatchId) -> WriteError {
         match self.failures.remove(&batch) {
             Some(failure) => WriteError::Server(failure),

@@ -1,12 +1,13 @@
-//! Compares JSON by its tokens. A comparison of values would find 1.50 equal to 1.5, and ignore the order of keys.
+//! A normal form of JSON, in which two texts can be compared. In this form, 1.50 and 1.5 are different, and the order
+//! of keys matters. A comparison of parsed values would miss both differences.
 
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// Returns JSON without white space, with its strings written in one way, and its numbers and the order of its keys as
-/// they are.
+/// Returns JSON without white space. Equal strings are always written in the same way. Numbers and the order of keys do
+/// not change.
 ///
 /// # Panics
 /// The text is not JSON.

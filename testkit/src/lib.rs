@@ -34,8 +34,8 @@ pub fn on_path(program: &str) -> Option<PathBuf> {
 /// Returns a command that runs cargo: the cargo that started this program, or else the one on PATH.
 pub fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    // `cargo run` and `cargo test` describe a package in these variables. Some build scripts depend on them, so with
-    // them cargo would compile crates again that are already compiled.
+    // Removes the variables in which `cargo run` and `cargo test` describe a package. Some build scripts depend on
+    // these variables: with other values, cargo would compile crates again that are already compiled.
     let of_package = |name: &String| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
     env::vars_os().filter_map(|(name, _)| name.into_string().ok()).filter(of_package).for_each(|name| {
         command.env_remove(name);

@@ -16,7 +16,7 @@ use crate::watchdog::{Target, Watchdog};
 use crate::{Doing, Error, Result, target_dir};
 
 const REQUIREMENT: &str = "moto[server]==5.2.5";
-/// Without a signature, moto refuses to replace an object. It does not check the signature.
+/// An invented signature. Without one, moto refuses to replace an object. It does not check whether it is valid.
 const SIGNATURE: &str =
     "Authorization: AWS4-HMAC-SHA256 Credential=id/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0";
 /// Maximum number of keys in one reply to a request that lists keys. S3 has 1,000. The tests use fewer, because storing
@@ -36,7 +36,7 @@ pub struct Moto {
 
 impl Moto {
     /// Returns the moto that the tests of this process share. If moto cannot be started, prints a notice once and
-    /// returns `None`. This is so for example if PyPI cannot be reached or Python lacks `venv`.
+    /// returns `None`. Possible reasons: PyPI cannot be reached, or Python lacks `venv`.
     pub fn shared() -> Option<&'static Self> {
         static SHARED: OnceLock<Option<Moto>> = OnceLock::new();
         let shared = SHARED.get_or_init(|| match Self::start() {

@@ -1,7 +1,7 @@
 //! A minimal client of the MongoDB wire protocol: `OP_MSG` over one TCP connection, without TLS, sign-in or retries.
 //!
-//! This crate uses the client to set up test servers. The MongoDB driver would be too large a dependency. The benchmark
-//! uses the client to send documents that are already encoded, and so measures the time of the server alone.
+//! This crate sets up test servers with this client, because the MongoDB driver would be too large a dependency. The
+//! benchmark uses the client to send documents that are already encoded, and so measures the time of the server alone.
 //!
 //! Format of the messages: <https://www.mongodb.com/docs/manual/reference/mongodb-wire-protocol/>.
 

@@ -107,8 +107,8 @@ fn a_second_collection_is_provisioned_beside_the_first() {
             "add privileges on hospital.big_deidentified to role medliftAnalyst",
         ];
         assert!(steps.ends_with(&expected.map(str::to_owned)), "{steps:?}");
-        // Provisioning one collection does not remove the rights on the other collection. So there is nothing left to
-        // change.
+        // Both collections are provisioned now. Provisioning one of them keeps the rights on the other, so there is
+        // nothing left to change.
         assert_eq!(deployment.provision(&settings).await, [""; 0]);
         assert_eq!(provision().await, [""; 0]);
         let loader = deployment.sign_in("loader", "k4Tz-9pLmw2x-l").await.expect("signs in");

@@ -51,7 +51,8 @@ fn the_advice_names_the_reason_and_a_setting_that_was_tried() {
     check(double, rows(&["1.234,50", "22,5"], &iso), &[], [numbers, &german]);
     check(double, rows(&["1,234.50", "1,234,567"], &iso), &[], [numbers, &format!("with thousands = \",\" {all}")]);
     check(double, rows(&["$ 5", "$7.5"], &iso), &[], [numbers, &format!("with currency = [\"$\"] {all}")]);
-    // A decimal comma or a separator of thousands: both would be accepted, with different values.
+    // Here a comma can be a decimal comma or a separator of thousands. Both settings would accept all rows, but with
+    // different values.
     let both = format!(
         "with thousands = \",\" or decimal = \",\" {all}; these settings read the same text as different values, so look at the \
          source first"
@@ -94,8 +95,8 @@ fn an_encoding_is_proposed_if_the_refused_rows_can_be_decoded_with_it() {
                     with --encoding windows-1252, 10 of 10 refused rows that were tried can be decoded; check names \
                     with accents in the result\n";
     assert!(run.stdout.starts_with(expected), "{}", run.stdout);
-    // Apart from one damaged byte, this cell is valid UTF-8. So the file is not in windows-1252, and the option is
-    // not proposed.
+    // Apart from one damaged byte, this cell is valid UTF-8. So the file is not in windows-1252, and the option
+    // `--encoding windows-1252` is not proposed.
     let row = ["Zo\u{eb} ".as_bytes(), b"\xe9\t1\t2024-01-31\n"].concat();
     let damaged = [b"Id\tCost\tDay\n".to_vec(), row.repeat(10)].concat();
     let run = dry_run(dir.path(), &spec("type = 'double'"), damaged, &["--encoding", "utf-8"]).expect_code(4);

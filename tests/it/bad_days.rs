@@ -17,8 +17,8 @@ use crate::server::{fail_point, heal, server_with_fail_points, server_with_slow_
 /// takes so long that a test can interrupt it in the middle.
 pub(crate) const SLOWLY: [&str; 6] = ["--run-size", "1", "--batch-size", "125", "-j", "1"];
 
-/// A source with this number of [long rows](Place::long_rows) has five blocks of 1 MiB. A test can interrupt its load
-/// after some blocks are committed and before all are.
+/// A source with this number of [long rows](Place::long_rows) has five blocks of 1 MiB. A test can interrupt the load
+/// of this source when some of the blocks are committed, but not all.
 pub(crate) const SLOW_ROWS: u32 = 9_000;
 
 pub(crate) fn client(server: &Server) -> Client {
@@ -93,16 +93,16 @@ fn a_load_without_a_server_names_the_address_and_leaves_no_file() {
 fn a_killed_load_is_resumed_and_counts_as_if_it_had_not_been_killed() {
     let built_in = medlift(["spec", "show"]).run().expect_code(0).stdout;
     check_resumed_load("KILL", SLOW_ROWS, built_in);
-    // With this spec, some records lose a conflict: an earlier record has the same `_id`, so they are not stored. If
-    // the file contains such a record again after the place at which the killed load is resumed, this copy must count
-    // as a conflict too, not as a duplicate.
+    // With this spec, a record is a conflict if an earlier record has the same `_id` and other content. A conflict is
+    // not stored. The file may contain the row of a conflict twice, the second time after the place at which the killed
+    // load is resumed. The second row must then count as a conflict too, and not as a duplicate.
     check_resumed_load("KILL", SLOW_ROWS, spec_without_age("keep-first"));
 }
 
 #[test]
 fn an_interrupted_load_is_resumed_and_counts_as_if_it_had_not_been_interrupted() {
-    // After SIGINT the load still writes the rows that it has already read. With this many rows, it then ends
-    // incomplete.
+    // After SIGINT the load still writes the rows that it has already read. The file has so many rows that this is not
+    // the whole file.
     check_resumed_load("INT", 36_000, medlift(["spec", "show"]).run().expect_code(0).stdout);
 }
 

@@ -23,10 +23,10 @@ use mongodb::{Client, Collection};
 use crate::load::{Place, block_on, text};
 use crate::server::shared;
 
-pub(crate) type Sent = Arc<Mutex<Vec<Document>>>;
+type Sent = Arc<Mutex<Vec<Document>>>;
 
 /// Creates a client, and a list of all commands that the client sends.
-pub(crate) async fn listening(change: impl FnOnce(&mut ClientOptions)) -> (Client, Sent) {
+async fn listening(change: impl FnOnce(&mut ClientOptions)) -> (Client, Sent) {
     let sent = Sent::default();
     let into = Arc::clone(&sent);
     let mut options = ClientOptions::parse(shared().uri()).await.unwrap();
@@ -47,6 +47,7 @@ pub(crate) fn options(mode: Mode) -> LoadOptions {
         drop: false,
         lineage: false,
         rejects: None,
+        lists_rejects: false,
         rejects_max: None,
         reload: true,
         verify: false,

@@ -18,7 +18,7 @@ use crate::program::medlift;
 use crate::server::{fail_point, fresh_database, server_with_fail_points, shared};
 
 /// Returns cases. A case is the type of a field, the other keys of the field in the spec, and cells. Cleaning and the
-/// server must understand the keys in the same way. Otherwise the server refuses some of the cells.
+/// server must understand the keys in the same way. Otherwise the server refuses cells that cleaning accepts.
 fn cases() -> Vec<(&'static str, String, Vec<String>)> {
     let pattern = |pattern: &str| format!("pattern = '{pattern}'");
     let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
@@ -241,8 +241,8 @@ fn a_spec_that_the_server_refuses_is_refused_before_anything_is_written_or_dropp
     let server = server_with_fail_points();
     let path = place.sample("a.csv", 10, "none");
     let run = |options: &[&str]| load(&server, &place, path.to_str().expect("UTF-8"), options).run();
-    // No spec is known that medlift accepts and the server refuses. This test therefore makes the server refuse its
-    // next query, in which medlift sends the validator.
+    // No spec is known that medlift accepts and the server refuses. This test therefore makes the server refuse
+    // medlift's next query, which contains the validator.
     let refuse_next = || {
         let data = doc! { "failCommands": ["find"], "errorCode": 9 };
         fail_point(&server, doc! { "configureFailPoint": "failCommand", "mode": { "times": 1 }, "data": data });

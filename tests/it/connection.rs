@@ -146,7 +146,7 @@ fn a_user_without_auth_database_is_searched_in_admin_and_in_the_database_of_the_
     let expected = "neither database `hospital` nor database `admin` has a user `scribe`; check the spelling of --db \
                     (or DB_NAME): if the name `hospital` is right, `medlift provision --db hospital` creates this user";
     assert!(early.ends_with(expected), "{early}");
-    // If the option names a database, the sign-in is tried only there.
+    // If the settings name `admin` as the database of the user, a user of another database is refused.
     let elsewhere = failed(&user("writer", "Wr1ter-pass", Some("admin")), &[]);
     assert!(elsewhere.contains("user `writer` is not in `admin` but in `hospital`"), "{elsewhere}");
 }

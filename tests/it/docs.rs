@@ -19,8 +19,8 @@ use blocks::Command;
 use kinds::Kind;
 use runner::Desk;
 
-/// Returns the repository's root, or `None` with a message if it has no documents. The containers that run the tests
-/// are built without documents.
+/// Returns the repository's root. If it contains no documents, prints a message and returns `None`: the containers that
+/// run the tests are built without documents.
 fn root() -> Option<PathBuf> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let found = root.join("README.md").is_file().then_some(root);

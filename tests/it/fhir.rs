@@ -131,10 +131,13 @@ fn a_bundle_of_each_kind_gives_the_resources_of_its_entries() {
         let exported = place.write("all.ndjson", export(&place, &[]));
         assert_eq!(fs::read_to_string(&exported).unwrap().lines().count(), 2);
         if kind == "batch" {
-            // Without the Bundle, the reference of the Condition leads to nothing, so the stored version stays.
+            // The exported Condition is not in a Bundle, so its reference `urn:uuid:…` leads to no resource. It must
+            // not replace the stored Condition, whose reference leads to the patient.
             let again = place.load(&exported, &[&SPEC[..], &["--no-verify"]].concat(), 0);
             assert_eq!(total(&again), [2, 0, 1, 0, 1, 0], "{}", again["total"]);
             assert_eq!(find(&place, "Condition", doc! { "id": UUIDS[1] }), condition);
+            let notice = again["sources"][0]["notices"][0].as_str().unwrap_or_default();
+            assert!(notice.contains("whose entry is not known: 1;"), "{}", again["sources"]);
         }
     }
 }
@@ -281,6 +284,7 @@ fn refused_resources_are_kept_and_loaded_after_their_correction() {
     let dry = place.run(&[&["load", "--dry-run", "--json", text(&source)], &SPEC[..]].concat()).expect_code(4);
     let dry: Json = serde_json::from_str(&dry.stdout).unwrap();
     assert_eq!(total(&dry), [7, 1, 0, 0, 0, 6], "{dry}");
+    assert_eq!(dry["total"]["of_no_kind"], 3, "{}", dry["total"]);
     let summary = place.load(&source, &SPEC, 4);
     assert_eq!(total(&summary), [7, 1, 0, 0, 0, 6], "{}", summary["total"]);
     assert_eq!(summary["total"]["of_no_kind"], 3, "{}", summary["total"]);
@@ -303,7 +307,7 @@ fn refused_resources_are_kept_and_loaded_after_their_correction() {
     let summary = place.load(&rejects, &[&SPEC[..], &["--no-verify"]].concat(), 0);
     assert_eq!(total(&summary), [3, 3, 0, 0, 0, 0], "{}", summary["total"]);
 
-    // An entry of several lines is one line of the reject file.
+    // A rejected entry has several lines in the Bundle, but one line in the reject file.
     let bundle = bundle("batch", "p9").replace("\"Condition\",", "\"Unknown\",");
     let source = place.write("b.json", bundle);
     let summary = place.load(&source, &[&SPEC[..], &["--no-verify"]].concat(), 4);
@@ -343,7 +347,8 @@ fn the_same_id_in_two_systems_is_two_resources() {
     assert_eq!(load(&["--source-system", "north"]), [1, 0, 1, 0, 0, 0]);
     let [north, south] = ["north", "south"].map(|system| find(&place, "Patient", doc! { "source": system }));
     assert_ne!(north.get("patientReference"), south.get("patientReference"));
-    // A Patient without an identifier is known by its references.
+    // A Patient without an identifier has only one key, which is computed from its id. References to it have the same
+    // key.
     assert_eq!(north.get("patient"), north.get("patientReference"));
     let table = place.write("a.csv", "Name,Age\nann,1\n");
     let wrong = place.run(&["load", text(&table), "--source-system", "north"]).expect_code(2);
@@ -396,6 +401,30 @@ fn a_killed_load_of_resources_goes_on_and_counts_exactly() {
     assert_eq!(documents, 4_500);
 }
 
+/// Documents whose references by UUID lead to their Bundle can be moved to another database as a Bundle.
+#[test]
+fn an_exported_bundle_gives_the_same_documents() {
+    let (place, other) = (Place::new("fhir_from"), Place::new("fhir_to"));
+    let source = place.write("bundle.json", bundle("collection", UUIDS[0]));
+    place.load(&source, &SPEC, 0);
+    let ours = ["Condition", "Patient"].map(|kind| find(&place, kind, doc! {}));
+    assert!(ours[0].get_document("_search").unwrap().get_str("subject").is_ok());
+    let path = place.dir.path().join("all.json");
+    export(&place, &["--type", "bundle", "--out", text(&path)]);
+    let read: Json = serde_json::from_str(&fs::read_to_string(&path).unwrap()).expect("one JSON value");
+    assert_eq!((&read["resourceType"], read["entry"].as_array().unwrap().len()), (&"Bundle".into(), 2));
+    let summary = other.load(&path, &SPEC, 0);
+    assert_eq!(total(&summary), [2, 2, 0, 0, 0, 0], "{}", summary["total"]);
+    assert_eq!(ours, ["Condition", "Patient"].map(|kind| find(&other, kind, doc! {})));
+    let again = place.load(&path, &SPEC, 0);
+    assert_eq!(total(&again), [2, 0, 2, 0, 0, 0], "{}", again["total"]);
+    // Without documents, the file is a Bundle without entries.
+    let none = export(&place, &["--type", "bundle", "--limit", "0"]);
+    assert_eq!(serde_json::from_str::<Json>(&none).expect("JSON")["entry"], serde_json::json!([]));
+    let refused = place.run(&["export", "--type", "bundle", "--spec", "hl7v2"]).expect_code(2);
+    assert!(refused.stderr.contains("--type bundle is for FHIR resources"), "{}", refused.stderr);
+}
+
 const TWO_TYPES: &str = "name = 'two'\n[source]\ntype = 'fhir'\n\
     [[document]]\nresource = 'Patient'\npatient = { identifier = 'identifier' }\n[document.search]\n\
     identifier = { identifier = 'identifier', privacy = 'direct-identifier' }\n\
@@ -446,14 +475,13 @@ fn all_types_are_provisioned_together_and_each_role_is_tried() {
     });
 }
 
-#[test]
-#[ignore = "writes 200 MB; run it with --ignored"]
-fn a_large_bundle_needs_little_memory() {
+/// Loads a Bundle of this number of entries of 2 KB each. Returns the largest memory of the load, in MiB.
+fn memory_of_bundle(entries: usize, options: &[&str]) -> u64 {
     let place = Place::new("fhir_large");
     let source = place.dir.path().join("bundle.json");
     let mut file = std::io::BufWriter::new(fs::File::create(&source).unwrap());
     file.write_all(b"{\"resourceType\":\"Bundle\",\"type\":\"collection\",\"entry\":[").unwrap();
-    for number in 0..100_000 {
+    for number in 0..entries {
         let comma = if number == 0 { "" } else { "," };
         let text = "y".repeat(1_900);
         let entry = format!(
@@ -464,11 +492,23 @@ fn a_large_bundle_needs_little_memory() {
     file.write_all(b"]}").unwrap();
     drop(file);
     let uri = shared().uri();
-    let running =
-        medlift(["load", text(&source), "--spec", "fhir-r4", "--db", &place.database, "--uri", &uri, "--quiet"])
-            .timeout(std::time::Duration::from_mins(10))
-            .start();
+    let load = ["load", text(&source), "--spec", "fhir-r4", "--db", &place.database, "--uri", &uri, "--quiet"];
+    let running = medlift([&load[..], options].concat()).timeout(std::time::Duration::from_mins(10)).start();
     let (run, peak_mib) = running.wait_and_measure();
     run.expect_code(0);
+    peak_mib
+}
+
+#[test]
+fn the_memory_of_a_load_does_not_grow_with_its_bundle() {
+    let options = ["--run-size", "1", "--no-verify"];
+    let [small, large] = [8_000, 24_000].map(|entries| memory_of_bundle(entries, &options));
+    assert!(large <= small + 25, "{small} MiB for 16 MB, {large} MiB for 48 MB");
+}
+
+#[test]
+#[ignore = "writes 200 MB; run it with --ignored"]
+fn a_large_bundle_needs_little_memory() {
+    let peak_mib = memory_of_bundle(100_000, &[]);
     assert!(peak_mib <= 400, "{peak_mib} MiB");
 }

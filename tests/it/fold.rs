@@ -73,7 +73,7 @@ impl Place {
         STATE.into_iter().flat_map(documents).collect()
     }
 
-    /// Compares the messages of a file and the state with what is stored. Returns the part about the state.
+    /// Runs `medlift verify` for a file of messages. Returns the part of the result that is about the state.
     pub(crate) fn verify_state(&self, source: &str, code: i32) -> Json {
         let run =
             self.run(&["verify", "--json", "--spec", "hl7v2", "--ignore-extra", text(&self.dir.path().join(source))]);
@@ -140,7 +140,7 @@ fn messages_and_patients_have_the_same_keys() {
         let header = format!(r"MSH|^~\&|A|B|||20260101||ADT^A28|M{at}|P|2.5");
         format!("{header}\rEVN||20260101\rPID|1||{identifier}||DOE")
     });
-    // The patient of the number 10 was merged.
+    // The patient with the number 10 was merged into the patient with the number 1.
     let merge = "MSH|^~\\&|A|B|||20260102||ADT^A40|M99|P|2.5\rPID|1||1^^^H^MR\rMRG|10^^^H^MR\u{200b}".to_owned();
     place.load_folding("a.hl7", &messages.chain([merge]).collect::<Vec<_>>(), &[]);
     let (messages, patients) = (place.collection("messages"), place.collection("patients"));
@@ -160,8 +160,8 @@ fn a_killed_fold_is_repeated() {
     place.fold(&[]);
     let before = place.state();
     let (folded, visits) = (place.collection("messages.folded"), place.collection("visits"));
-    // Simulates a kill before the last step. No message is noted as folded. First all documents are written, then all
-    // except one.
+    // Simulates a kill before the last step: no message is noted as folded. In the first round, all documents are
+    // written. In the second round, one document is missing.
     let last = bson::Binary { subtype: BinarySubtype::Generic, bytes: [[0; 16], [0xff; 16]].concat() };
     for written in [0, 1] {
         block_on(async {
@@ -239,7 +239,7 @@ fn a_load_folds_its_messages_and_a_verification_compares_the_state() {
     assert_eq!((number(&folded, "messages"), folded.get("not_folded")), (4, None));
     assert_eq!(number(&place.load_folding("b.hl7", &messages, &[]), "messages"), 7);
     assert_eq!(number(&place.verify_state("b.hl7", 0), "not_folded"), 0);
-    // The same load again only verifies, and folds what is not folded.
+    // Here the first load does not fold. The second load of the same messages verifies them, and then folds them.
     let kept = later.load_folding("b.hl7", &messages, &["--no-fold"]);
     assert!(kept["not_folded"].as_str().is_some_and(|why| why.contains("--no-fold was given")), "{kept}");
     assert!(later.state().is_empty());
@@ -255,7 +255,7 @@ fn a_load_folds_its_messages_and_a_verification_compares_the_state() {
     assert_eq!(number(&state, "not_folded"), 2, "{state}");
     let text = later.run(&["verify", "--spec", "hl7v2", "--ignore-extra", text(&source)]).expect_code(5).stdout;
     assert!(text.contains("2 stored messages are not folded yet; run `medlift fold`"), "{text}");
-    // A dry run and a load of a table have no fold.
+    // The summary of a dry run has no `fold`.
     let dry = later.run(&["load", "--dry-run", "--json", "--spec", "hl7v2", self::text(&source)]).expect_code(0).stdout;
     assert!(!dry.contains("\"fold\""), "{dry}");
 }
@@ -284,7 +284,8 @@ fn after_a_drop_the_state_is_that_of_the_new_messages() {
     let (place, fresh) = (Place::new("fold_drop"), Place::new("fold_fresh"));
     let messages = stream();
     place.load_folding("a.hl7", &messages, &[]);
-    // One message is loaded again. It is noted as folded, but its document must be made from the new messages alone.
+    // After the drop, `messages[3]` is loaded once more. It is already noted as folded. Even so, its document must be
+    // made again, from the new messages alone.
     let kept = [messages[3].clone(), message("ADT^A28", 30, "P7", "V7", "")];
     place.load_folding("b.hl7", &kept, &["--drop", "--yes"]);
     fresh.load_folding("b.hl7", &kept, &[]);
@@ -310,7 +311,7 @@ fn documents_follow_a_merge_that_is_found_again() {
     let place = Place::new("fold_merge");
     place.load_folding("a.hl7", &stream(), &[]);
     let before = place.state();
-    // Another program takes a merge back, in all documents.
+    // Another program undoes the merge of P1 in all documents.
     let own = place.one("patients", doc! { "identifiers.value": "P1" }).get("_id").cloned().expect("a key");
     let field = |collection: &str| if collection == "patients" { "_id" } else { "patientAsSent" };
     for name in STATE {
@@ -319,7 +320,8 @@ fn documents_follow_a_merge_that_is_found_again() {
         let found = block_on(async { documents.update_many(filter, back).await.expect("changed") });
         assert!(found.modified_count > 0, "{name}");
     }
-    // The message is earlier than the state, so the patient is folded anew. It does not touch the visit.
+    // This message is earlier than those that are already folded. So the patient P1 is folded again from all messages.
+    // The visit is not folded again.
     let early = message("ADT^A31", 0, "P1", "V1", "");
     place.load_folding("b.hl7", &[early], &[]);
     let survivor = place.one("patients", doc! { "identifiers.value": "P3" });
@@ -370,7 +372,8 @@ fn a_database_has_the_state_of_one_collection_of_messages() {
     let table = place.sample("t.csv", 2, "none");
     refused(&["load", "--collection", "patients", text(&table)], "that `medlift fold` writes");
     assert_eq!(place.state(), before);
-    // In a database without a fold, the names are refused, too, and a table is not mixed with the state.
+    // Nothing was folded in this database yet, so a table may be loaded into `patients`. A load of messages then fails,
+    // because its fold would write into the same collection. Messages cannot be loaded into `visits` either.
     let tables = Place::new("fold_tables");
     tables.run(&["load", "--collection", "patients", text(&table)]).expect_code(0);
     let run = tables.run(&["load", "--spec", "hl7v2", file]).expect_code(2);

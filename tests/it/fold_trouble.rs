@@ -1,4 +1,5 @@
-//! What a fold does if something is in its way: another fold, another program, another version, or very many messages.
+//! Tests of folds in unusual situations: another process folds, another program has changed the documents, another
+//! version of Medlift has folded, the fold was killed, or there are very many messages.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,7 +11,7 @@ use crate::fold::{SPEC, STATE, message, number, stream};
 use crate::load::{Place, block_on, text};
 
 impl Place {
-    /// Makes the lease of the fold one of another process, for this time.
+    /// Gives the lease of the fold to another process. It expires after the time `left`.
     fn hold_fold(&self, left: Duration, owner: bson::Uuid) {
         let until = DateTime::from_system_time(SystemTime::now() + left);
         let lease = doc! { "$set": { "until": until, "owner.machine": "elsewhere", "owner.id": owner } };
@@ -56,7 +57,8 @@ fn new_messages_are_read_once_and_folded_in_the_order_of_time() {
     let place = Place::new("fold_order");
     place.load_messages("a.hl7", &[result(40_000, 10)]);
     place.fold(&[]);
-    // All are about one result, and later than it. There are more than a group of documents can have.
+    // Every new message is about the result that is already folded, and is later than the first message. Together, the
+    // new messages are larger than the events of one group (4 MiB).
     let later: Vec<String> = (0..1_100).map(|at| result(50_000 + at, 9_000)).collect();
     place.load_messages("b.hl7", &later);
     let read = place.messages_read_by_fold();
@@ -64,7 +66,8 @@ fn new_messages_are_read_once_and_folded_in_the_order_of_time() {
         (1_100..2_250).contains(&read),
         "each _id and each new message must be read once, but {read} documents were read"
     );
-    // All are earlier, so the result is folded from all messages. It is so only once.
+    // These messages are earlier than those that are already folded. So the result is folded again from all its
+    // messages. For this, each message must be read only once.
     let earlier: Vec<String> = (0..600).map(|at| result(10_000 + at, 9_000)).collect();
     place.load_messages("c.hl7", &earlier);
     let read = place.messages_read_by_fold();
@@ -198,7 +201,8 @@ fn a_fold_that_was_killed_at_any_step_is_repeated() {
     place.load_folding("a.hl7", &stream(), &[]);
     let before = place.state();
     let notes = place.collection("messages.folded");
-    // Killed after the documents were written, and before they follow the merges.
+    // Simulates a kill between two steps: the documents are written, but they still have their own patient instead of
+    // the patient into which it was merged.
     let last = bson::Binary { subtype: bson::spec::BinarySubtype::Generic, bytes: [[0; 16], [0xff; 16]].concat() };
     block_on(async { notes.delete_many(doc! { "_id": { "$lte": last } }).await.expect("deleted") });
     for name in STATE {
@@ -210,7 +214,8 @@ fn a_fold_that_was_killed_at_any_step_is_repeated() {
     }
     place.fold(&[]);
     assert_eq!(place.state(), before);
-    // Killed in the middle of a fold of all messages: the notes and half of the documents are missing.
+    // Simulates a kill in the middle of a fold of all messages: half of the documents are missing, and no message is
+    // noted as folded.
     place.change_fold_record(doc! { "$set": { "is_rebuilding": true } });
     for (name, document) in before.iter().step_by(2) {
         let id = document.get("_id").expect("BSON").expect("an _id");

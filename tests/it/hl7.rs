@@ -93,7 +93,8 @@ fn an_export_has_the_original_bytes_whatever_the_framing() {
         assert!(is_in, "{}", message.escape_ascii());
     }
     assert_eq!(exported.len(), crlf.len() + 2 + cr.len() + 1 + latin.len() + 1);
-    // The exported messages have other frames, but give the same documents. So all three are already present.
+    // The export separates the messages by other characters than the source, but their documents are the same. So all
+    // three are already present.
     let summary = place.load(&out, &SPEC, 0);
     assert_eq!(counts(&summary, &ENDS), [3, 0, 3, 0, 0]);
     let csv = place.run(&[&["export", "--type", "csv"], &SPEC[..]].concat()).expect_code(0).stdout;
@@ -277,7 +278,8 @@ fn without_a_spec_the_content_of_the_sources_chooses_it() {
     let tables = place.load(&table, &["--dry-run"], 0);
     assert!(!tables["notes"].to_string().contains("detected"), "{tables}");
 
-    // The collection of the admissions is not that of the messages.
+    // `COLLECTION_NAME` names the collection of the admissions, not that of the messages. So these commands ignore it
+    // and say so.
     for arguments in [&["verify", text(&adt)][..], &["load", text(&adt)], &["fold", "--spec", "hl7v2"]] {
         let program = medlift(arguments.iter().chain(&["--uri", &uri, "--db", &place.database]));
         let run = program.env("COLLECTION_NAME", "admissions").run().expect_code(0);
@@ -306,7 +308,7 @@ fn local_times_are_read_in_the_time_zone_of_the_spec() {
     let times = [
         ("20260102030000", "2026-01-02T02:00:00Z"),
         ("20260702030000", "2026-07-02T01:00:00Z"),
-        // This time occurs twice, and the next one does not occur.
+        // Daylight saving time ends and begins on these days: the first time occurs twice, the second not at all.
         ("20261025023000", "2026-10-25T00:30:00Z"),
         ("20260329023000", "2026-03-29T01:30:00Z"),
         ("20260702030000+0500", "2026-07-01T22:00:00Z"),

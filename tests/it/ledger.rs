@@ -209,7 +209,7 @@ fn without_a_recorded_identity_the_identity_of_earlier_loads_counts() {
             LoadDocument { options: Options { identity_key: key.into(), ..load.options.clone() }, ..load }
         };
         // Each entry has a collection, the identity keys of earlier loads into it, and the state of these loads. Then
-        // a load with the key `k1` begins. The last item is the key that the ledger now stores for the collection.
+        // a load with the key `k1` begins. The last item of the entry is the key that the ledger must store now.
         let table = [
             ("of_none", &[][..], State::Complete, "k1"),
             ("of_others", &["k2"][..], State::Complete, "k2"),

@@ -27,7 +27,7 @@ fn limited(limit: &str, arguments: &str, dir: &Path, user: Option<u32>) -> Outpu
     command.stdin(Stdio::null()).output().expect("bash runs")
 }
 
-/// Runs a command with this limit. If the command fails, its message must contain `word`.
+/// Runs a command with this limit. If its exit code is 1, its message must contain `word`.
 fn check(limit: &str, arguments: &str, dir: &Path, user: Option<u32>, word: &str) {
     let run = limited(limit, arguments, dir, user);
     let said = String::from_utf8_lossy(&run.stderr);

@@ -1,5 +1,5 @@
-//! Tests of what a new user meets first: the commands in hints work as printed, `--drop` keeps what surrounds the
-//! documents, and a wrong name is reported before anything is written.
+//! Tests of the first steps of a new user: the commands in hints work as printed, `--drop` keeps the validator and the
+//! indexes, and a wrong name is reported before anything is written.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;

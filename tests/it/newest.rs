@@ -38,8 +38,9 @@ presence = "nullable"
 privacy = "none"
 "#;
 
-/// Three extracts. Stay 1 has its newest record in the second one, and that of stay 2 has no time in the first one.
-/// Stays 3 and 5 have different records with the same time. The extract repeats records of stay 4, not in their order.
+/// Three extracts. The newest record of stay 1 is in the second extract. The record of stay 2 has no time in the first
+/// extract. Stay 3 has different records with the same time, and stay 5 different records without a time. Stay 4 has
+/// several records, some of them twice, not in the order of their times.
 const EXTRACTS: [&str; 3] = [
     "No,Ward,At\n1,old,2026-01-01T08:00\n2,none,\n3,one,2026-01-03T08:00\n4,x,2026-01-02T08:00\n4,x,2026-01-02T08:00\n",
     "No,Ward,At\n4,z,2026-01-04T08:00\n1,new,2026-01-03T08:00\n3,two,2026-01-03T08:00\n4,y,2026-01-03T08:00\n5,i,\n",
@@ -120,7 +121,8 @@ fn an_older_record_is_a_conflict_and_a_newer_one_replaces() {
     // Stay 4 has two records, of which the first is the newer one.
     assert_eq!(counts(&first, &names), [4, 0, 0, 0, 1]);
     let older = extracts.load(&[0], "stays", &[]);
-    // Stay 2 is new. Stays 1 and 4 are older, and which record of stay 3 is stored depends on the digests.
+    // The record of stay 2 is new. Those of stays 1 and 4 are older than the stored ones. The digests decide which
+    // record of stay 3 is stored.
     let [written, replaced, present, duplicates, conflicts] = counts(&older, &names)[..] else { panic!("{older}") };
     assert_eq!((written - replaced, present, duplicates, written + conflicts), (1, 0, 1, 4), "{older}");
     assert!(replaced <= 1, "{older}");
@@ -155,8 +157,8 @@ fn verify_accepts_newer_documents_and_reports_older_ones() {
     assert!(verify(1, 5).contains(&line("different", 1)));
 }
 
-/// Changes all documents, and checks that `verify` and the proof of the same load call this many of them different and
-/// the others superseded.
+/// Changes all documents, and then verifies the first extract. `different` is the number of documents that must be
+/// reported as different. All others must be reported as superseded.
 #[track_caller]
 fn check_changed(extracts: &Extracts, change: Document, different: u64) {
     let stays = extracts.place.collection("stays");
@@ -179,7 +181,9 @@ fn a_newer_document_is_a_difference_unless_another_load_can_have_stored_it() {
     let extracts = Extracts::new("newest_nobody");
     extracts.load(&[0], "stays", &[]);
     let load = ["load", text(&extracts.files[0]), "--json", "--spec", text(&extracts.spec)];
-    // The digests decide about these documents, and half of the digests become greater.
+    // The times do not change here. Of two versions with the same time, the one with the greater digest is newer. So
+    // some of the changed documents are newer than their records, and some are older. All must be differences, because
+    // no other load can have stored them.
     for ward in ["p", "q", "r"] {
         check_changed(&extracts, doc! { "Ward": ward }, 4);
         let proof = &summary(&extracts.place.run(&load).expect_code(5))["verification"];
@@ -187,11 +191,12 @@ fn a_newer_document_is_a_difference_unless_another_load_can_have_stored_it() {
     }
     let later = doc! { "changed.at": bson::DateTime::from_millis(1_800_000_000_000) };
     check_changed(&extracts, later.clone(), 4);
-    // If the ledger has no loads into the collection, only a later time shows that a document is newer.
+    // Without loads in the ledger, a document counts as newer only if its time is later.
     let ledger = extracts.place.collection("medlift_runs");
     block_on(async move { ledger.delete_many(doc! {}).await.unwrap() });
     check_changed(&extracts, later, 0);
-    // Stay 2 has no time in the source, so every time is later.
+    // Stay 2 has no time in the source. So even this early time counts as later, and the document of stay 2 is newer.
+    // The other three documents are older, so they are differences.
     let earlier = bson::DateTime::from_millis(0);
     check_changed(&extracts, doc! { "changed.at": earlier }, 3);
 }
@@ -212,8 +217,8 @@ fn the_dry_run_has_the_counts_of_a_load() {
     assert_eq!((&dry["counts"], dry["counts"]["conflicts"].as_u64()), (&loaded["counts"], Some(8)), "{dry}");
 }
 
-/// Rows with several versions of each of these stays, not in the order of their times. The documents are so long that
-/// there are several runs of 1 MiB.
+/// Returns `rows` rows with several versions of each stay, not in the order of their times. The documents are so long
+/// that there are several chunks of 1 MiB.
 fn versions(rows: u32, stays: u32, salt: u32) -> String {
     let versions = (0..rows).map(|row| {
         let mixed = (row ^ salt).wrapping_mul(2_654_435_761) >> 8;

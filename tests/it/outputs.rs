@@ -98,7 +98,7 @@ fn an_export_never_replaces_a_source_or_a_reject_file() {
     refused(&path, elsewhere.path(), "is a source of load");
     refused(Path::new("a.csv.rejects.csv"), here, "is the reject file of load");
     refused(&rejects, elsewhere.path(), "is the reject file of load");
-    // The path of a source is also refused if the content of the file was changed after the load.
+    // The path of a source is refused as an output, even if the content of the file was changed after the load.
     fs::write(&path, source.replace("Eve", "Eva")).unwrap();
     refused(Path::new("a.csv"), here, "is a source of load");
     let new = elsewhere.path().join("new.csv");

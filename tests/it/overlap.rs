@@ -1,5 +1,5 @@
-//! Tests of `on_conflict = "newest"` with documents that change between the comparison with a record and their
-//! replacement, or that Medlift did not write.
+//! Tests of `on_conflict = "newest"`. A load compares a document with a record, and then replaces it. In these tests,
+//! another program changes the document between these two steps, or has written it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,7 +21,9 @@ use crate::concerns::{options, target};
 use crate::load::{Place, block_on, text};
 use crate::server::shared;
 
-/// The records have digests that are different for each stay, so about half of the changes make a digest greater.
+/// Number of stays. If two versions of a document have the same time, the one with the greater digest counts as newer.
+/// A change of all documents makes about half of their digests greater. With this many stays, each test therefore has
+/// newer and older documents.
 const STAYS: i32 = 24;
 
 const SPEC: &str = "name = 'stays'\ncollection = 'stays'\n[identity]\nfields = ['No']\non_conflict = 'newest'\n\
@@ -30,7 +32,7 @@ const SPEC: &str = "name = 'stays'\ncollection = 'stays'\n[identity]\nfields = [
                     [[field]]\nname = 'Ward'\ntype = 'string'\nprivacy = 'none'\n\
                     [[field]]\nname = 'changed.at'\ncolumn = 'At'\ntype = 'KIND'\npresence = 'nullable'\nprivacy = 'none'\n";
 
-/// Makes the records of a load: one for each stay, all with the same value of the field that orders.
+/// Returns the rows of a load: one for each stay, all with the time `at`.
 fn rows(ward: &str, at: &str) -> String {
     let row = |stay: i32| format!("{stay},{ward} {stay},{at}\n");
     std::iter::once("No,Ward,At\n".to_owned()).chain((0..STAYS).map(row)).collect()
@@ -38,7 +40,7 @@ fn rows(ward: &str, at: &str) -> String {
 
 struct Case<'a> {
     kind: &'a str,
-    /// The values that order the records of the two loads.
+    /// The time of all records of the first load, and that of the second load.
     times: [&'a str; 2],
     /// A change of all documents before the second load.
     before: Option<Document>,
@@ -51,7 +53,8 @@ async fn change(documents: &Collection<Document>, change: Document) {
     assert_eq!(changed.unwrap().modified_count, STAYS as u64);
 }
 
-/// Returns a client that makes a change directly before it sends the first update. The flag says whether it has.
+/// Returns a client that makes the change `meanwhile` directly before it sends its first update. The flag is true from
+/// that moment on.
 async fn disturbed(place: &Place, collection: &str, meanwhile: Option<Document>) -> (Client, Arc<AtomicBool>) {
     let is_done = Arc::new(AtomicBool::new(false));
     let (flag, database, collection) = (Arc::clone(&is_done), place.database.clone(), collection.to_owned());
@@ -78,8 +81,8 @@ async fn disturbed(place: &Place, collection: &str, meanwhile: Option<Document>)
 }
 
 impl Case<'_> {
-    /// Loads the first records, and then the second ones. The documents change before the second load, or before its
-    /// first update. Returns the documents.
+    /// Loads the first records, and then the second ones. Makes the changes `before` between the two loads, and the
+    /// change `meanwhile` before the first update of the second load. Returns the documents.
     fn load(
         &self,
         place: &Place,
@@ -112,7 +115,8 @@ impl Case<'_> {
         load(&plan, &target, &options, &Interrupt::default(), &Progress::default()).await.unwrap();
     }
 
-    /// Checks that each record that was newer than its document ends like after a load that began after the change.
+    /// Checks the stays whose document the second load replaces if the change `meanwhile` is not made. With this
+    /// change, the result must be the same as if the change had been made before the second load.
     fn check(&self, purpose: &str) {
         let place = Place::new(purpose);
         let before: Vec<&Document> = self.before.iter().collect();

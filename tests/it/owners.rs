@@ -39,7 +39,7 @@ fn a_second_process_is_told_who_has_the_load_and_the_first_goes_on() {
     // The inserts are so slow that the first process is still loading when the second one gives up.
     let path = place.long_rows("a.csv", SLOW_ROWS, "typical");
     let server = server_with_slow_inserts(250);
-    // Both loads use the same reject file. The lease stops the second load, not the lock of the file.
+    // Both loads use the same reject file. The second load must be stopped by the lease, not by the lock of the file.
     let file = place.dir.path().join("r.csv");
     let options = [&SLOWLY[..], &["--rejects", text(&file), "--lease-seconds", "2"]].concat();
     let first = load(&server, &place, text(&path), &options).start();
@@ -93,7 +93,7 @@ fn a_killed_process_is_known_to_be_gone_and_nobody_waits() {
     };
     let stalled: Json = serde_json::from_str(&runs(&["list", "--json"]).expect_code(0).stdout).unwrap();
     assert_eq!((&stalled[0]["state"], &stalled[0]["worker_has_ended"]), (&"stalled".into(), &true.into()), "{stalled}");
-    // The lease has not expired. But its process has ended, so `--watch` does not wait for it.
+    // The lease has not expired, but the process that has it has ended. So `--watch` does not wait.
     let watched = runs(&["show", stalled[0]["load"].as_str().unwrap(), "--watch"]).expect_code(6);
     for part in ["stalled\n", ", since 20", "; the process has ended", "run the same command again", text(&path)] {
         assert!(watched.stdout.contains(part), "{part}: {}", watched.stdout);
@@ -136,7 +136,7 @@ fn two_first_loads_at_the_same_time_count_each_document_once_and_are_verified() 
 }
 
 /// The server delays each query, so that the test can freeze the first load during its verification. The verification
-/// reads the collection in 18 ranges. Most of them are read after the second load has written.
+/// reads the collection in 18 ranges. Most ranges are read after the second load has written.
 #[test]
 fn documents_of_a_load_that_begins_during_the_verification_are_not_differences() {
     let place = Place::new("late");

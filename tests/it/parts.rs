@@ -213,8 +213,8 @@ fn a_load_with_counts_that_are_sums_is_known_again() {
 fn a_limit_of_rejects_applies_to_all_parts_together() {
     let bad = ["x1", "x2", "x3"].map(|age| row("Ann Lee", age, "A+", "2024-01-31", "2024-02-02")).join("\n");
     let problem = "6 rows rejected of 9806 read, more than allowed";
-    // A limit in percent is checked only after 10,000 rows and at the end. Both parts together have fewer rows, so both
-    // are loaded first.
+    // A limit in percent is checked after 10,000 rows and at the end. Both parts together have fewer rows, so both are
+    // loaded before the limit is checked.
     for (limit, code, parts_loaded) in [("5", 1, 1), ("0.061%", 1, 2), ("0.062%", 4, 2)] {
         let place = Place::new("parts_limit");
         let good = fs::read(place.sample("a.csv", 4_900, "none")).unwrap();
@@ -400,7 +400,7 @@ fn a_manifest_is_replaced_only_if_the_user_asks_for_it() {
     let (first, second) = (place.sample("a.csv", 20, "none"), place.sample("b.csv", 30, "none"));
     let manifest = plan(&place, &[&first], &[]);
     let content = fs::read(&manifest).unwrap();
-    // The same manifest again replaces nothing, so it needs no option.
+    // The new manifest is equal to the existing one, so `--overwrite` is not needed.
     plan(&place, &[&first], &[]);
     let again = |options: &[&str], code: i32| {
         medlift([&["plan", text(&second), "--out", text(&manifest)], options].concat()).run().expect_code(code).stderr
@@ -447,4 +447,46 @@ fn a_scheduler_names_the_worker_in_a_variable() {
         let run = medlift(arguments).env(name, value).run().expect_code(code);
         assert!(code == 0 || run.stderr.contains(&format!("the variable {name} must be")), "{}", run.stderr);
     }
+}
+
+/// Messages of 40 patients, in the order of time, and further ones that occur twice or are damaged.
+fn messages() -> String {
+    let message = |number: u32| {
+        let (patient, event) = (number % 40, ["ADT^A01", "ADT^A08", "ORU^R01", "ADT^A03"][number as usize / 40 % 4]);
+        let time = format!("2026{:02}{:02}{:02}00", 1 + number / 672 % 12, 1 + number / 24 % 28, number % 24);
+        let note = "x".repeat(600);
+        format!(
+            "MSH|^~\\&|A|H|||{time}||{event}|M{number}|P|2.5\rEVN||{time}\rPID|1||{patient}^^^H^MR||DOE^P{patient}||19800102|F\r\
+             PV1|1|I|W{}||||||||||||||||V{patient}^^^H\rOBR|1||F{patient}^LAB|CBC\rOBX|1|NM|K^Potassium^L||{}||||||F\rNTE|1||{note}\r",
+            number % 7,
+            number % 9,
+        )
+    };
+    let all: Vec<String> = (0..3_200).map(message).collect();
+    [&all.concat(), "what is this\r", &all[100..150].concat()].concat()
+}
+
+/// All messages were once a single part.
+#[test]
+fn messages_in_parts_give_the_documents_counts_and_state_of_one_process() {
+    let spec = ["--spec", "hl7v2"];
+    let (alone, place) = (Place::new("parts_hl7_alone"), Place::new("parts_hl7"));
+    let (large, small) = (alone.write("a.hl7", messages()), alone.write("b.hl7", messages().replace("^^^H", "^^^B")));
+    let folder = alone.dir.path().join("*.hl7");
+    let expected = alone.load(&folder, &spec, 4);
+    let manifest = plan(&place, &[&large, &small], &[&spec[..], &["--part-size", "1"]].concat());
+    let parts = json(&fs::read_to_string(&manifest).unwrap())["parts"].as_array().unwrap().len();
+    assert!(parts >= 4, "{parts} parts");
+    let found = work_together(&place, &manifest, 2, 4);
+    let table = &found["tables"][0];
+    assert_eq!(counts(table, &ENDS), counts(&expected, &ENDS), "{found}");
+    assert_eq!(table["digest"], expected["digest"]);
+    assert_eq!(place.state().len(), 80 + 80 + 40);
+    assert_eq!(place.state(), alone.state());
+    let files = table["reject_files"].as_array().unwrap().iter().map(|file| file.as_str().unwrap());
+    let rejects: String = files
+        .filter(|file| Path::new(file).extension().is_some_and(|end| end == "hl7"))
+        .map(|file| fs::read_to_string(file).unwrap())
+        .collect();
+    assert_eq!(rejects.matches("what is this").count(), 2, "{table}");
 }

@@ -100,8 +100,8 @@ fn a_load_survives_a_temporary_failure_of_a_question_with_exact_counts() {
     survive(&["aggregate", "listCollections", "listIndexes"], &[63, 358, 12587, 237, 11601, 11602]);
 }
 
-/// Executes three loads for each command. In the first and the second load, the command fails with an error code (two
-/// codes per command). In the third load, it gets no reply. Each load must succeed.
+/// Executes three loads for each command. In the first and the second load, the command fails, each time with another
+/// code from `codes`. In the third load, the command gets no reply. Each load must succeed.
 fn survive(commands: &[&str], codes: &[i32]) {
     let (faulty, place) = (Faulty::start(), Place::new("passing"));
     place.sample("a.csv", ROWS as u32, "none");

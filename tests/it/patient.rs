@@ -144,7 +144,7 @@ fn nothing_found_says_what_was_searched_and_no_message_shows_the_identifier() {
     check(&["77123", "x77123"], 2, "give one identifier of the patient");
     check(&[], 2, "give one identifier of the patient");
     check(&["77123^^^A", "--from", "soon"], 2, "give a day such as 2026-01-31");
-    // The identifier in the place of an option, or of its value.
+    // The user types the identifier where an option or its value belongs. The message must not contain it.
     let typed = "77123^^^A";
     for option in ["--from", "--to", "--limit", "--port", "--target"] {
         check(&[option, typed], 2, &format!("invalid value '***' for '{option}"));
@@ -163,7 +163,8 @@ fn another_identity_key_is_reported() {
     let run = patient().run().expect_code(2);
     assert!(run.stderr.contains("messages were made with the identity key with the fingerprint"), "{}", run.stderr);
     assert!(run.stderr.contains("but MEDLIFT_IDENTITY_KEY is not set; set MEDLIFT_IDENTITY_KEY"), "{}", run.stderr);
-    // The state has no identity of its own. It has that of its messages.
+    // The ledger stores the identity key of the messages, but not of the state. Both have the same key. So the command
+    // must refuse another key for the collections of the state too.
     for collection in ["patients", "visits", "results"] {
         let run = place.program(&["patient", "MRN77^^^GOODHEALTH", "--collection", collection]).run().expect_code(2);
         assert!(run.stderr.contains("set MEDLIFT_IDENTITY_KEY"), "{}", run.stderr);
@@ -172,7 +173,7 @@ fn another_identity_key_is_reported() {
     block_on(async { copies.insert_one(doc! { "patient": 1 }).await.expect("inserted") });
     let run = patient().env(SECRET.0, SECRET.1).run().expect_code(0);
     assert!(run.stderr.contains("8 documents found"), "{}", run.stderr);
-    assert!(run.stderr.contains("so it is not checked: copies\n"), "{}", run.stderr);
+    assert!(run.stderr.contains("so documents in them may not be found: copies\n"), "{}", run.stderr);
 }
 
 #[test]
@@ -182,7 +183,7 @@ fn a_collection_without_an_index_is_read_too() {
     let (messages, copies) = (place.collection("messages"), place.collection("copies"));
     block_on(async {
         let message: Document = messages.find_one(doc! { "controlId": "M1" }).await.expect("read").expect("a message");
-        // The first documents have no key.
+        // The first 200 documents have no key of a patient. The command must still find the document after them.
         let without = (0..200).map(|number| doc! { "_id": number });
         copies.insert_many(without).await.expect("inserted");
         copies.insert_one(message).await.expect("inserted");
@@ -195,7 +196,8 @@ fn a_collection_without_an_index_is_read_too() {
     );
 }
 
-/// A FHIR Patient has two keys: that of its identifier, and that of the references to it.
+/// A FHIR Patient has two keys. One is computed from its identifier. The other is computed from its id, and is also the
+/// key of the resources that refer to the Patient.
 #[test]
 fn the_references_to_a_fhir_patient_are_found_by_the_identifier_and_the_other_way_round() {
     let place = Place::new("patient_fhir");
@@ -217,7 +219,7 @@ fn the_references_to_a_fhir_patient_are_found_by_the_identifier_and_the_other_wa
     }
 }
 
-/// Merges can form chains and circles. If there are too many of them, this is said.
+/// Merges can form chains and circles. If too many records were merged with a patient, a message says so.
 #[test]
 fn all_merges_are_followed_up_to_a_limit() {
     let place = Place::new("patient_merges");

@@ -1,5 +1,6 @@
-//! Tests that the proof of a load finds every difference. Only records that the load has listed in the ledger may be
-//! missing or different. A load without a proof must not report that the content was verified.
+//! Tests that the proof of a load finds every difference. The exceptions are records that the load has listed in the
+//! ledger, because they were refused or not stored. A load without a proof must not report that the content was
+//! verified.
 
 use bson::{Bson, doc};
 use serde_json::Value as Json;
@@ -35,7 +36,7 @@ fn a_refused_record_does_not_hide_another_missing_record() {
     let first = place.load(&path, &[], 4);
     assert_eq!(found(&first), [0, 0, 1, 0], "{first}");
     // The ledger lists Cia's record as refused. Now a load of another file writes Cia's record, and the test deletes
-    // Ann's. As before, one record is missing, but the ledger does not list it.
+    // Ann's. As before, one record is missing. But the ledger does not list Ann's record, so it must be reported.
     set_validator(&place, doc! {});
     place.load(&place.write("b.csv", rows(&[("Cia Lee", "77")])), &["--no-verify"], 0);
     let documents = place.documents();

@@ -606,7 +606,8 @@ fn a_password_is_not_changed_if_it_cannot_be_compared() {
     };
     provision(&[]).expect_code(0);
     assert!(provision(&["--plan"]).expect_code(0).stdout.starts_with("nothing to do"));
-    // The first `connectionStatus` is the sign-in of the root user. All others compare passwords of existing users.
+    // The first `connectionStatus` is the sign-in of the root user, and succeeds. The later ones compare the passwords
+    // of existing users, and fail.
     let data = doc! { "failCommands": ["connectionStatus"], "errorCode": 2, "appName": "medlift" };
     let point = doc! { "configureFailPoint": "failCommand", "mode": { "skip": 1 }, "data": data };
     crate::server::fail_point(&server, point);

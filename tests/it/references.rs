@@ -1,5 +1,5 @@
-//! Tests of references to nothing: resources that refer to resources which no collection contains. Also of the newest
-//! version of a resource, which is stored in whatever order the versions are loaded.
+//! Tests of references to resources that do not exist. Also tests that the newest version of a resource is stored,
+//! whatever the order in which the versions are loaded.
 
 use bson::doc;
 use serde_json::Value as Json;
@@ -8,7 +8,8 @@ use crate::load::{Place, block_on, text};
 
 const SPEC: [&str; 2] = ["--spec", "fhir-r4"];
 
-/// Three conditions of the patients p1 and p2, and of nobody, seen in the encounter e1. The type `Pond` does not exist.
+/// Three conditions: one of the patient p1 and two of p2. The first two refer to the encounter e1. The third refers to
+/// `Pond/1`, but FHIR has no type `Pond`.
 const CONDITIONS: &str = r##"{"resourceType":"Condition","id":"c1","subject":{"reference":"Patient/p1"},"encounter":{"reference":"Encounter/e1"}}
 {"resourceType":"Condition","id":"c2","subject":{"reference":"Patient/p2"},"encounter":{"reference":"Encounter/e1"}}
 {"resourceType":"Condition","id":"c3","subject":{"reference":"Patient/p2/_history/3"},"evidence":[{"detail":[{"reference":"Pond/1"},{"reference":"#here"}]}]}
@@ -16,8 +17,9 @@ const CONDITIONS: &str = r##"{"resourceType":"Condition","id":"c1","subject":{"r
 
 const PATIENT: &str = "{\"resourceType\":\"Patient\",\"id\":\"p1\"}\n";
 
-/// Returns for each type of `summary` with references to nothing: its name, the number of missing documents, and of
-/// references to them. The last item is the number of references to types that the spec does not describe.
+/// Returns the references to documents that do not exist. For each type of such documents: its name, the number of
+/// missing documents, and the number of references to them. The last item is the number of references to types that
+/// the spec does not describe.
 fn to_nothing(summary: &Json) -> (Vec<(String, u64, u64)>, u64) {
     let kinds: Vec<(Json, Json)> = if let Some(proofs) = summary["documents"].as_array() {
         proofs.iter().map(|proof| (proof["kind"].clone(), proof.clone())).collect()
@@ -44,7 +46,7 @@ fn references_to_nothing_are_reported_by_type_and_are_no_differences() {
     let expected =
         [("Encounter", 1, 2), ("Patient", 2, 3)].map(|(kind, absent, count)| (kind.to_owned(), absent, count));
     assert_eq!((&found[..], elsewhere), (&expected[..], 1), "{summary}");
-    // The patient p1 is loaded later. Only the server knows it when the conditions are verified.
+    // Now loads the patient p1 from another source. A verification of the conditions must find p1 on the server.
     place.load(&place.write("patient.ndjson", PATIENT), &SPEC, 0);
     let verify =
         |options: &[&str]| place.run(&[&["verify", text(&source), "--ignore-extra"], &SPEC[..], options].concat());

@@ -38,7 +38,7 @@ fn two_loads_of_one_source_at_the_same_time_write_two_reject_files() {
     let run = running.wait().expect_code(4);
     assert!(!run.stdout.contains("rejects.2."), "{}", run.stdout);
     assert_eq!(read(&file), read(&second), "both files must contain all rejects");
-    // A repeated load writes its own rows again, to the same file.
+    // If the load is repeated, it writes the same rejects again, to the same file.
     load(&server, &place, text(&path), &["--reload", "--no-verify"]).run().expect_code(4);
     assert_eq!(read(&file), read(&second));
     assert_eq!(fs::read_dir(place.dir.path()).unwrap().count(), 3);
@@ -116,7 +116,8 @@ fn a_resumed_load_continues_its_reject_file_and_keeps_rows_of_others() {
     let refused = load(&server, &place, text(&path), &SLOWLY).run().expect_code(1);
     assert!(refused.stderr.contains("the file has changed since this load was interrupted"), "{}", refused.stderr);
     assert_eq!(read(&file), edited);
-    // The file is restored, and another program has added a row at its end. The load continues and moves that row.
+    // The file is as the load left it, but another program has added a row at its end. The load continues, and moves
+    // that row to another file.
     fs::write(&file, format!("{left}somebody's\n")).unwrap();
     let run = load(&server, &place, text(&path), &["--no-verify"]).run().expect_code(4);
     assert!(run.stdout.contains("were moved to"), "{}", run.stdout);
@@ -312,7 +313,8 @@ fn a_reject_file_that_is_replaced_during_the_load_stops_the_load() {
     heal(&server);
     let stopped = running.wait().expect_code(1);
     assert!(stopped.stderr.contains("moved or replaced"), "{}", stopped.stderr);
-    // The ledger does not count rows that are only in the moved file. The next load writes these rows again.
+    // Some rejects were written to the moved file after the copy was made. The ledger does not count them. So the next
+    // load writes them again, to the copy.
     let resumed = summary(&load(&server, &place, text(&path), &SLOWLY).run().expect_code(4));
     assert_eq!(counts(&resumed, &ENDS), counts(&whole, &ENDS), "{resumed}");
     assert_eq!(resumed["verification"]["missing"], 0, "{resumed}");

@@ -36,7 +36,7 @@ fn loads_have_sources_and_the_result_of_their_latest_verification() {
     let shown = runs(&place, &["list"]).expect_code(0).stdout;
     assert!(shown.contains("complete, verified\n") && shown.contains("complete, not verified\n"), "{shown}");
     assert!(shown.contains(&format!("\n  from {} and 2 more\n", text(&files[0]))), "{shown}");
-    // The same command again only verifies. Its result replaces that of the load.
+    // A second load of the same source only verifies. The result of this verification becomes that of the first load.
     place.load(&pattern, &[], 0);
     assert_eq!(proofs(&list(&place)), ["verified", "verified"]);
     let documents = place.documents();
@@ -47,7 +47,7 @@ fn loads_have_sources_and_the_result_of_their_latest_verification() {
     place.load(&pattern, &[], 5);
     assert_eq!(proofs(&list(&place)), ["verified", "difference"]);
     assert!(runs(&place, &["list"]).stdout.contains("complete, verification found a difference\n"));
-    // A command that waits for a load ends with its result.
+    // `--watch` waits for the end of a load. Its exit code shows whether the load succeeded.
     let id = loads[0]["load"].as_str().unwrap();
     runs(&place, &["show", id, "--watch"]).expect_code(0);
     let stopped = place.write("d.csv", table(&["Ann D", ""]));

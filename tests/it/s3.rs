@@ -160,8 +160,8 @@ fn each_error_says_what_to_do_and_no_secret() {
     }
 }
 
-/// Starts a server on a loopback port, and returns its URL. The server returns credentials like the services of AWS for
-/// containers and for instance roles.
+/// Starts a server on a loopback port, and returns its URL. The server imitates the two AWS services that give
+/// credentials to containers and to instances with a role.
 fn credentials_server() -> String {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
@@ -371,7 +371,7 @@ fn each_part_has_its_rejects_in_s3() {
     assert_eq!(of_parts as u64, counts(&alone, &["rejected"])[0]);
 }
 
-/// The host name in the URL does not exist. Only the proxy knows how to reach the store.
+/// The host name in the store's URL does not exist. Only the proxy can reach the store.
 #[test]
 fn requests_use_the_proxy_of_the_environment() {
     let Some(s3) = S3::new("s3_proxy") else { return };

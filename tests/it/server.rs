@@ -21,7 +21,7 @@ pub(crate) fn shared() -> &'static Server {
 }
 
 /// Starts a server that delays each insert from medlift after the first 36. A load of `SLOW_ROWS` rows with the options
-/// `SLOWLY` then stays in the middle until a test stops it or calls [`heal`].
+/// `SLOWLY` is then so slow that a test can stop it in the middle. After [`heal`], the load continues at normal speed.
 pub(crate) fn slow_server() -> Server {
     let server = server_with_fail_points();
     let data = doc! { "failCommands": ["insert"], "blockConnection": true, "blockTimeMS": 400, "appName": "medlift" };
@@ -96,7 +96,7 @@ pub(crate) fn wait_for_operation(server: &Server, filter: Document) {
     panic!("expected the operation within a minute");
 }
 
-/// Returns the name of a database on the shared server that no other test uses.
+/// Returns a name for a database on the shared server. No other test uses this name.
 pub(crate) fn fresh_database(purpose: &str) -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     format!("{purpose}_{}", COUNT.fetch_add(1, Ordering::Relaxed))

@@ -1,4 +1,4 @@
-//! Tests of what concerns sharded clusters, on a server that is not a mongos. There is no mongos to test with.
+//! Tests of the code for sharded clusters, on a server that is not a mongos. There is no mongos to test with.
 
 use bson::oid::ObjectId;
 use bson::{Bson, Document, Uuid, doc};
@@ -26,7 +26,8 @@ fn a_server_that_is_not_a_mongos_cannot_shard_and_is_not_changed() {
     });
 }
 
-/// Writes documents as they are in the database `config` of a cluster with MongoDB 5.0 or newer.
+/// The server is not sharded. So the test itself writes the documents that a sharded cluster with MongoDB 5.0 or newer
+/// has in its database `config`.
 #[test]
 fn the_ranges_of_a_collection_are_read_from_the_config() {
     block_on(async {

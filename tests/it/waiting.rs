@@ -18,7 +18,8 @@ const COLUMNS: usize = 60;
 fn load_on_a_terminal(server: &Server, path: &str, database: &str) -> Vec<String> {
     let program = env!("CARGO_BIN_EXE_medlift");
     let command = format!("stty rows 24 cols {COLUMNS}; {program} load {path} --db {database}");
-    // `script` runs the command on a new terminal. It must not copy the input of the test.
+    // `script` runs the command on a new terminal. It reads from `/dev/null`, so that it does not copy the test's input
+    // to this terminal.
     let script = format!("timeout 60 script -qec '{command}' /dev/null </dev/null");
     let run: Output =
         bash(&script).env("TERM", "xterm").env("MONGODB_URI", server.uri()).output().expect("`script` runs");

@@ -1,5 +1,5 @@
-//! Checks that cannot run on this machine, for example because it has no container engine. They are no failures, but
-//! `cargo xtask test` lists them at its end.
+//! Checks that cannot run on this machine, for example because it has no container engine. They do not count as
+//! failures, but `cargo xtask test` lists them at its end.
 
 use std::env;
 use std::fs::{self, OpenOptions};

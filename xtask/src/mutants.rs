@@ -110,7 +110,7 @@ fn files_of(module: &str) -> &'static str {
 }
 
 /// A directory that contains a copy of the source tree and a build directory. The mutants are made in the copy. Each
-/// call makes a new copy, but uses the same build directory.
+/// `cargo xtask mutants` makes a new copy, but uses the same build directory.
 struct Place {
     dir: PathBuf,
     program: PathBuf,

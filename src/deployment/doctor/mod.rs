@@ -190,8 +190,8 @@ pub async fn examine(destination: &Destination, spec: &Spec, ledger: &str) -> Ex
     Examination { address: address(&options), findings }
 }
 
-/// Checks the deployment of `destination` without a sign-in. `error` says why no user can sign in, and is the finding
-/// of the step for the sign-in. Later steps that need a user have no findings.
+/// Checks the deployment of `destination` without a sign-in. `error` says why no user can sign in. It becomes the
+/// finding of the sign-in step. Later steps that need a user have no findings.
 pub async fn examine_without_user(destination: &Destination, error: &ServerError) -> Examination {
     let options = match destination.options().await {
         Ok(options) => options,

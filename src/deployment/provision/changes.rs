@@ -21,7 +21,8 @@ pub struct Changes {
     /// Messages about users that have the name of a wanted user, but were not created by Medlift. Each message says
     /// what to do.
     pub left_alone: Vec<String>,
-    /// Messages about wishes that are not fulfilled, although nothing is wrong.
+    /// Messages about something that was requested and is not done, although nothing is wrong. For example, the
+    /// ranges of a sharded collection are not changed if it has documents.
     pub notes: Vec<String>,
     /// The users that do not exist and whose password is not set. [`Changes::create_user`] adds the step that creates
     /// such a user.
@@ -119,7 +120,8 @@ impl Changes {
     ) -> Result<(), ServerError> {
         for step in &self.steps {
             for command in &step.commands {
-                // A collMod can change a view, which has no indexes.
+                // For `collMod`, this waits for the indexes of `target`. The name in the command may be that of a
+                // view, which has no indexes.
                 let built = command.get_str("createIndexes").map(|name| target.in_collection(name));
                 if built.is_ok() || command.contains_key("collMod") {
                     wait_for_builds(built.as_ref().unwrap_or(target), &mut waiting).await?;
@@ -220,7 +222,7 @@ fn create_ledger(wanted: &Wanted<'_>) -> Step {
     Step::new(what, [doc! { "create": &wanted.ledger }])
 }
 
-/// Returns the de-identified views: the collection of each, and its pipeline.
+/// Returns the de-identified views. Each is given as the name of its collection and its pipeline.
 fn views(wanted: &Wanted<'_>) -> Vec<(String, Vec<Document>)> {
     let of_state = state::views(wanted.spec).into_iter().map(|(name, pipeline)| (name.to_owned(), pipeline));
     std::iter::once((wanted.collection.clone(), pipeline(wanted.spec))).chain(of_state).collect()
@@ -315,7 +317,7 @@ fn role_change(actual: &Document, user: &WantedUser, database: &str) -> Option<S
     let roles = actual.get_array("roles").map(|roles| documents(roles)).unwrap_or_default();
     let word = |role: &Document, name: &str| role.get_str(name).unwrap_or_default().to_owned();
     let mut actual: Vec<_> = roles.iter().map(|role| (word(role, "role"), word(role, "db"))).collect();
-    // A user who loads may load into another collection that is sharded.
+    // The user keeps the role `RANGES_ROLE`, because another collection into which the user loads may be sharded.
     let reads_ranges = user.loads() && actual.iter().any(|(role, db)| role == RANGES_ROLE && db == "admin");
     let user = WantedUser { reads_ranges: user.reads_ranges || reads_ranges, ..user.clone() };
     let mut wanted: Vec<_> = user.roles(database).iter().map(|role| (word(role, "role"), word(role, "db"))).collect();

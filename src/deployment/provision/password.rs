@@ -5,8 +5,8 @@ use std::io::{self, Read};
 
 use crate::server::Secret;
 
-/// Minimum number of characters. NIST SP 800-63B requires at least 8, or 15 if an account has no other protection than
-/// the password.
+/// Minimum number of characters. NIST SP 800-63B requires at least 8, or 15 if an account has no other protection
+/// than the password. This minimum is between the two.
 pub(super) const LENGTH_MIN: usize = 12;
 /// Minimum number of different characters. Excludes long passwords such as "aaaaaaaaaaaa".
 pub(super) const DISTINCT_MIN: usize = 6;

@@ -1,4 +1,4 @@
-//! The roles of the users. Two of them are custom roles, because the roles of MongoDB would permit too much.
+//! The roles of the users. Three of them are custom roles, because the roles of MongoDB would permit too much.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use super::Wanted;
 use super::state::{folded_collections, view_names};
 use super::view::view_name;
 use crate::fold::{collections, notes_of};
-use crate::server::{Account, leases_of};
+use crate::server::{Account, leases_of, rejected_of};
 
 /// The role of the user who loads and verifies.
 pub(super) const LOADER_ROLE: &str = "medliftLoader";
@@ -33,11 +33,10 @@ pub(super) fn role_of(account: Account) -> &'static str {
 
 /// The actions that the loader may execute on the collection of the data and on those of the ledger.
 const LOADING: [&str; 4] = ["find", "insert", "listIndexes", "update"];
-/// The actions that the loader may execute on the collections that a fold writes. A fold removes documents that no
-/// message supports.
+/// The actions that the loader may execute on the collections that a fold writes. A fold removes documents that follow
+/// from no message.
 const FOLDING: [&str; 5] = ["find", "insert", "listIndexes", "remove", "update"];
-/// The actions that the analyst may execute on a de-identified view, and the role [`RANGES_ROLE`] on collections of
-/// `config`.
+/// The actions that [`ANALYST_ROLE`] permits on a de-identified view, and [`RANGES_ROLE`] on collections of `config`.
 const READING: [&str; 1] = ["find"];
 
 /// A custom role and its privileges.
@@ -47,13 +46,14 @@ pub(super) struct Role {
     pub(super) privileges: Vec<Document>,
 }
 
-/// Returns the two custom roles, of the loader and of the analyst.
+/// Returns the custom roles of the loader and of the analyst.
 ///
 /// The loader may insert, update and find documents in the collection of the data and in those of the ledger. It may
 /// also list collections, validators and indexes, to check that the collection matches the spec, and may read the free
-/// disk space. It cannot change validators or indexes, delete documents, or read the documents of other collections. If
-/// the spec describes messages that can be folded, the loader may also write and delete what a fold makes from them,
-/// but no message. The analyst may only read the de-identified views.
+/// disk space. It cannot change validators or indexes. It cannot delete documents, or read the documents of other
+/// collections, with two exceptions. If the spec describes messages that can be folded, it may read, write and delete
+/// documents in the collections that a fold writes. If the spec describes messages, it may read and write those that a
+/// listener refused. The analyst may only read the de-identified views.
 pub(super) fn roles(wanted: &Wanted<'_>) -> [Role; 2] {
     let on = |collection: &str, actions: &[&str]| privilege(&wanted.database, collection, actions);
     let mut loader = vec![
@@ -64,6 +64,9 @@ pub(super) fn roles(wanted: &Wanted<'_>) -> [Role; 2] {
     ];
     let folded = folded_collections(wanted.spec, &wanted.collection);
     loader.extend(folded.iter().map(|name| on(name, &FOLDING)));
+    if wanted.spec.is_of_messages() {
+        loader.push(on(&rejected_of(&wanted.collection), &LOADING));
+    }
     let views = std::iter::once(view_name(&wanted.collection)).chain(view_names(wanted.spec));
     let analyst = views.map(|view| on(&view, &READING)).collect();
     [Role { name: LOADER_ROLE, privileges: loader }, Role { name: ANALYST_ROLE, privileges: analyst }]
@@ -75,8 +78,9 @@ pub(super) fn ranges_role() -> Role {
     Role { name: RANGES_ROLE, privileges: vec![on("collections"), on("chunks")] }
 }
 
-/// Returns the privileges that provisioning a collection may have given to the loader. Of each list, at most one is
-/// kept: the first that the role has.
+/// Returns the privileges that the loader may have got when `collection` was provisioned. Each inner list has
+/// alternatives, the one with the most actions first. [`Role::keep`] keeps at most one of them: the first that the
+/// role on the server has.
 fn loading(database: &str, collection: &str) -> Vec<Vec<Document>> {
     let load = privilege(database, collection, &LOADING);
     let of_collection = if collections().contains(&collection) {
@@ -84,7 +88,8 @@ fn loading(database: &str, collection: &str) -> Vec<Vec<Document>> {
     } else {
         vec![load]
     };
-    vec![of_collection, vec![privilege(database, &notes_of(collection), &FOLDING)]]
+    let of_rejected = vec![privilege(database, &rejected_of(collection), &LOADING)];
+    vec![of_collection, vec![privilege(database, &notes_of(collection), &FOLDING)], of_rejected]
 }
 
 fn privilege(database: &str, collection: &str, actions: &[&str]) -> Document {
@@ -117,8 +122,8 @@ impl Role {
     /// one collection would remove the rights on the others. `actual` are the privileges of the role on the server, and
     /// `others` are the other provisioned collections.
     ///
-    /// Adds only privileges that the role already has. Reason: a user who may write could create a view with the name
-    /// of a de-identified view. The role would then permit more than the administrator granted.
+    /// Never adds a privilege that the role on the server does not have. Reason: a user who may write could create a
+    /// view with the name of a de-identified view. The role would then permit more than the administrator granted.
     pub(super) fn keep(&mut self, actual: &[Document], database: &str, others: &[String]) {
         let actual = permitted(actual);
         let is_kept = |privilege: &Document| includes(&actual, &permitted(std::slice::from_ref(privilege)));
@@ -221,10 +226,10 @@ mod tests {
         };
         let labs = [privilege("ward", "labs", &LOADING), privilege("ward", "labs_deidentified", &READING)];
         check(&["labs"], [&labs[..1], &labs[1..]]);
-        // A collection that was not provisioned, and one on which the role has no privilege yet.
+        // Privileges are kept only on provisioned collections on which the role on the server already has them.
         check(&[], [&[], &[]]);
         check(&["letters"], [&[], &[]]);
-        // A privilege that Medlift does not grant is not kept.
+        // Only privileges that Medlift grants are kept: not `remove` on `labs`, and not `find` alone.
         let with_more = [privilege("ward", "labs", &["find", "insert", "listIndexes", "remove", "update"])];
         assert_eq!(kept(loader.clone(), &with_more, &["labs"]), labs[..1]);
         assert_eq!(kept(loader.clone(), &[privilege("ward", "labs", &["find"])], &["labs"]), []);

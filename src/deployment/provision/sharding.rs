@@ -6,8 +6,8 @@
 //! are divided by the first 32 bits, so they are equal, and the bits of version and variant do not matter.
 //!
 //! MongoDB advises `moveRange` to distribute the empty ranges of a new collection: since 6.0, the balancer does not
-//! move empty ranges. `moveRange` also splits the range that it moves. Zones would do the same, but stay: they would
-//! prevent the balancer from using a shard that is added later.
+//! move empty ranges. `moveRange` also splits the range that it moves. Zones could distribute the ranges too. But
+//! they would stay, and would prevent the balancer from using a shard that is added later.
 
 use std::fmt::Write;
 
@@ -45,8 +45,9 @@ pub(super) struct ShardingSteps {
 /// Returns the steps that shard the target's collection.
 ///
 /// # Errors
-/// The collection cannot be sharded: the target is not a mongos, the cluster has too few shards, the collection has
-/// documents or is sharded on another key, or the spec has a unique index. Or a command fails.
+/// The collection cannot be sharded: the target is not a mongos, its MongoDB is too old, the cluster has too few
+/// shards, the collection has documents and is not sharded, it is sharded on another key, or the spec has a unique
+/// index that does not begin with `_id`. Or a command fails.
 pub(super) async fn steps(
     target: &Target,
     sharding: Sharding,
@@ -112,8 +113,8 @@ fn refuse_unfit(found: &Found, wanted: &Wanted<'_>, name: &str) -> Result<(), St
     }
     if let Some(sharded) = found.cluster.collection.as_ref().filter(|sharded| !sharded.is_by_id()) {
         return Err(format!(
-            "{name} is already sharded on {}, and Medlift needs {{ _id: 1 }}: only then is _id unique, and each bulk \
-             insert is for one shard; give another --collection, or drop this one",
+            "{name} is already sharded on {}, and Medlift needs {{ _id: 1 }}: only with this key is _id unique, and only \
+             then does each bulk insert go to one shard; give another --collection, or drop this one",
             sharded.key
         ));
     }
@@ -133,8 +134,8 @@ fn refuse_unfit(found: &Found, wanted: &Wanted<'_>, name: &str) -> Result<(), St
     }
 }
 
-/// Returns the shards that receive a range, in the order of their ranges. The primary shard of the database is the
-/// first one. A new sharded collection is on this shard, so its range needs not be moved.
+/// Returns the shards that receive a range, in the order of their ranges. The first is the primary shard of the
+/// database. A new sharded collection is on this shard, so the first range need not be moved.
 fn chosen(cluster: &Cluster, sharding: Sharding) -> Result<Vec<String>, String> {
     let is_primary = |name: &String| Some(name) == cluster.primary.as_ref();
     let count = sharding.shards.unwrap_or(cluster.shards.len());
@@ -168,8 +169,8 @@ struct Moved {
     shard: String,
 }
 
-/// Returns the ranges that must be moved so that each shard has its wanted range. Each of them is a part of one present
-/// range, because the server moves a part of one chunk.
+/// Returns the ranges that must be moved so that each shard has its wanted range. Each returned range is inside one
+/// range of `now`, because one `moveRange` cannot move parts of two ranges.
 fn moves(now: &[Owned], wanted: &[Owned]) -> Vec<Moved> {
     let with_ends = |ranges: &[Owned]| {
         let ends = ranges.iter().skip(1).map(|range| range.from).chain([Bound::Highest]);

@@ -1,8 +1,9 @@
-//! What surrounds the documents of the state that a fold of HL7 v2 messages writes: their collections, indexes and
-//! de-identified views.
+//! Creates the collections, indexes and de-identified views for the *state*: the documents that a fold of HL7 v2
+//! messages writes.
 //!
-//! The collections have no validator. Reason: the fold reads back each document that it extends, `verify` computes all
-//! of them again, and a collection such as `patients` may also contain documents of another program.
+//! The collections need no validator: the fold reads each document before it extends it, and `verify` computes all
+//! documents of the state again. A validator could also refuse documents that another program writes into a collection
+//! such as `patients`.
 //!
 //! The views list every element that they show. They show no identifier, no name, no place and no free text. A field of
 //! a message can contain any text, so a code is shown only if it is one of a list, or has the form of its coding
@@ -27,10 +28,11 @@ const ICD_10: &str = "^[A-Z][0-9][0-9A-Z](\\.[0-9A-Z]{1,4})?$";
 /// (45 CFR 164.514(b)(2)(i)(C)).
 const AGES: [&str; 9] =
     ["30525-0", "21612-7", "29553-5", "35659-2", "39016-1", "63900-5", "63932-8", "21112-8", "57722-1"];
-/// One number, as NM and SN contain it. More digits could be a date, a telephone number or an identifier.
+/// The form of a number in a value of the type NM, and below, of the type SN (`>^100`). A number with more digits is
+/// not shown, because it could be a date, a telephone number or an identifier.
 const NUMBER: &str = "^[+-]?[0-9]{1,6}(\\.[0-9]{1,6})?$";
 const STRUCTURED_NUMBER: &str = "^(<|>|<=|>=|=|<>)?\\^[0-9]{1,6}(\\.[0-9]{1,6})?$";
-/// A number is shown only with one of these units. No unit of ages is one of them.
+/// A number is shown only with one of these units. None of them is a unit of ages.
 const UNITS: [&str; 58] = [
     "%",
     "/uL",
@@ -105,7 +107,7 @@ const SERVICES: [&str; 5] = ["CAR", "MED", "PUL", "SUR", "URO"];
 const DISPOSITION: &str = "^(0[1-9]|[123][0-9]|4[0-2])$";
 /// HL7 tables 0085 and 0123.
 const RESULT_STATUSES: [&str; 15] = ["A", "B", "C", "D", "F", "I", "N", "O", "P", "R", "S", "U", "V", "W", "X"];
-/// The values of HL7 table 0125 that are no free text.
+/// Value types from HL7 table 0125. Any other text in this field is not shown.
 const VALUE_TYPES: [&str; 16] =
     ["CE", "CNE", "CWE", "DR", "DT", "DTM", "ED", "FT", "ID", "IS", "NM", "RP", "SN", "ST", "TM", "TX"];
 const CODE_TYPES: [&str; 3] = ["CE", "CNE", "CWE"];
@@ -116,8 +118,8 @@ pub(super) fn state_collections(spec: &Spec) -> &'static [&'static str] {
     if is_folded(spec) { &*NAMES } else { &[] }
 }
 
-/// Returns the collections that the loader may also remove documents from: those of the state, and the one that notes
-/// which messages are folded. Empty if the spec describes nothing that can be folded.
+/// Returns the collections from which the loader may remove documents: those of the state, and the collection that
+/// records which messages are folded. Empty if the spec describes nothing that can be folded.
 pub(in crate::deployment) fn folded_collections(spec: &Spec, messages: &str) -> Vec<String> {
     let names = state_collections(spec);
     let notes = (!names.is_empty()).then(|| notes_of(messages));
@@ -165,7 +167,7 @@ fn create(wanted: &Wanted<'_>, name: &str, indexes: Vec<Document>) -> Step {
     Step::new(what, [doc! { "create": name }, doc! { "createIndexes": name, "indexes": indexes }])
 }
 
-/// Returns the views of the state for analysts: the collection of each, and its pipeline.
+/// Returns the views of the state for analysts. Each is given as the name of its collection and its pipeline.
 pub(super) fn views(spec: &Spec) -> Vec<(&'static str, Vec<Document>)> {
     let [patients, visits, results] = collections();
     let zone = spec.source.zone;
@@ -175,7 +177,6 @@ pub(super) fn views(spec: &Spec) -> Vec<(&'static str, Vec<Document>)> {
     shown.map(|(name, shown)| (name, vec![doc! { "$project": shown }])).collect()
 }
 
-/// Returns the names of the views.
 pub(super) fn view_names(spec: &Spec) -> Vec<String> {
     state_collections(spec).iter().map(|name| view_name(name)).collect()
 }
@@ -184,7 +185,7 @@ fn of_patients(zone: Zone) -> Document {
     doc! {
         "_id": 0,
         "sex": listed("$sex", &SEXES),
-        // A day of birth is stored as it begins in UTC.
+        // A day of birth is stored as midnight UTC, in every time zone.
         "birthDate": year("$birthDate", Zone::UTC),
         "maritalStatus": listed("$maritalStatus", &MARITAL_STATUSES),
         "diedAt": year("$diedAt", zone),

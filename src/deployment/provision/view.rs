@@ -21,7 +21,7 @@ pub fn pipeline(spec: &Spec) -> Vec<Document> {
     let mut shown = doc! { "_id": 0 };
     shown.extend(shown_of(spec, &spec.shape.roots, "$", 0));
     for (left, right) in date_pairs(spec) {
-        // A field that is a day is stored as it begins in UTC.
+        // A field of the type `date` is stored as midnight UTC, in every time zone.
         let are_times = [left, right].iter().all(|field| matches!(field.kind, FieldType::Datetime));
         let zone = if are_times { spec.source.zone } else { Zone::UTC };
         shown.insert(days_name(left, right), days_between(&path_of(left), &path_of(right), zone));

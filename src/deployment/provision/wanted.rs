@@ -213,7 +213,8 @@ mod tests {
         };
         assert_eq!(admin(&[]), ("chief".to_owned(), "MONGO_ROOT_PASS"));
         assert_eq!(admin(&[("ADMIN_PASS", GOOD)]), ("admin".to_owned(), "ADMIN_PASS"));
-        // The template of `.env` names the root user, and has no password.
+        // In the template of `.env`, `MONGO_ROOT_USER` is set and `MONGO_ROOT_PASS` is empty. An empty password counts
+        // as not set.
         assert_eq!(admin(&[("MONGO_ROOT_PASS", "")]), ("admin".to_owned(), "ADMIN_PASS"));
         assert_eq!(admin(&[("ADMIN_PASS", GOOD), ("ADMIN_USER", "boss")]), ("boss".to_owned(), "ADMIN_PASS"));
         let unset = users(&[&rest[..], &[("ADMIN_USER", "boss")]].concat()).expect("users").users.remove(0);

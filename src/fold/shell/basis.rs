@@ -22,7 +22,7 @@ const RULES: i32 = 2;
 /// The collection, the spec and the key of a fold.
 pub(super) struct Basis {
     target: Target,
-    pub ledger: Ledger,
+    ledger: Ledger,
     identity: CollectionIdentity,
     pub reader: Reader,
     rule: String,
@@ -31,14 +31,9 @@ pub(super) struct Basis {
 /// Makes a reader for the messages of a spec.
 pub(super) fn reader_of(spec: &Spec, identity: &IdentityKey) -> Result<Reader, FoldError> {
     let rule = rule_of(spec)?;
-    // A message that is not UTF-8 and names no character set was only stored with --encoding windows-1252.
+    // A message that is not UTF-8 and names no character set is stored only if the load has `--encoding
+    // windows-1252`. `Iso8859(1)` is windows-1252.
     Ok(Reader::new(identity.clone(), rule, spec.source.zone, Charset::Iso8859(1)))
-}
-
-/// Returns the ledger of the folds in the database of `target`.
-pub(super) fn ledger_of(target: &Target) -> Ledger {
-    // Not the collection of the messages: a load of messages does not wait for a fold.
-    Ledger::new(&target.db(), Kind::Patient.collection(), LEASE_DEFAULT)
 }
 
 fn rule_of(spec: &Spec) -> Result<PatientRule, FoldError> {
@@ -54,9 +49,12 @@ impl Basis {
         if collections().contains(&target.collection.as_str()) {
             return Err(FoldError::Name(target.full_name()));
         }
+        // The lease of a fold is under the name `patients`, not under that of the collection of messages. So a load
+        // need not wait for a fold before it stores messages.
+        let ledger = Ledger::new(&target.db(), Kind::Patient.collection(), LEASE_DEFAULT);
         Ok(Self {
             target: target.clone(),
-            ledger: ledger_of(target),
+            ledger,
             identity: CollectionIdentity::of(spec, identity),
             reader,
             rule: format!("{} {}", rule_of(spec)?.description(), spec.source.zone.name()),
@@ -95,14 +93,20 @@ impl Basis {
         Ok(known)
     }
 
-    /// Fails if a collection of the state has documents of another program. Called before the first fold: later, the
-    /// user has decided about the names.
+    /// Returns the record of the earlier folds without the checks of [`known`](Self::known).
+    pub(super) async fn last(&self) -> Result<Option<FoldRecord>, FoldError> {
+        Ok(self.ledger.fold_record().await?)
+    }
+
+    /// Fails if a collection of the state has documents of another program. Called only before the first fold: after
+    /// it, documents of another program do not stop a fold.
     async fn refuse_foreign(&self) -> Result<(), FoldError> {
         let foreign = doc! { "asOf.message": { "$not": { "$type": "binData" } } };
         for collection in collections() {
             match self.has_documents(collection, foreign.clone()).await {
                 Ok(true) => return Err(FoldError::Foreign { messages: self.target.full_name(), collection }),
-                // The load then says which permission is missing.
+                // If the user may not read the collection, this is no error here: the load later says which
+                // permission is missing.
                 Ok(false) | Err(Failure::NotAuthorized { .. }) => {}
                 Err(failure) => return Err(self.unread(collection, failure)),
             }
@@ -120,7 +124,8 @@ impl Basis {
         Ok(first_batch(&self.target.look(query).await?).next().is_some())
     }
 
-    /// Fails if the state was made with another rule for patients or times. `present` is the record of a fold now.
+    /// Fails if the state was made with another rule for patients or times. `present` is the record that a fold would
+    /// write now.
     pub(super) fn refuse_other_rule(&self, known: Option<&FoldRecord>, present: &FoldRecord) -> Result<(), FoldError> {
         match known {
             Some(known) if known.rule != self.rule && known.is_of(present) => Err(FoldError::OtherRule),
@@ -154,7 +159,7 @@ impl Basis {
         if known.version == RULES { Ok(()) } else { Err(FoldError::OtherVersion(self.target.database.clone())) }
     }
 
-    /// Returns the record of a complete fold.
+    /// Returns the record that a fold writes when it is complete.
     pub(super) async fn record(&self) -> Result<FoldRecord, FoldError> {
         Ok(FoldRecord {
             messages: self.target.collection.clone(),

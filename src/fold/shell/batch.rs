@@ -99,7 +99,8 @@ impl Folder {
             let mut scan = self.store.scan_of(ids);
             while let Some(documents) = scan.next_batch().await? {
                 for document in documents.documents().filter_map(|bytes| RawDocument::from_bytes(bytes).ok()) {
-                    // A document of another program is no message. It is noted as folded, so that it is not read again.
+                    // A document of another program is not a message. Its `_id` is noted as folded, so that it is not
+                    // read again.
                     let Some((id, bytes)) = self.store.message(document) else { continue };
                     self.folded.messages += 1;
                     let Ok(event) = self.reader.event(id, bytes) else {

@@ -24,9 +24,9 @@ pub struct Checked {
 pub struct StateCounts {
     /// Documents that are as the messages say.
     pub equal: u64,
-    /// Documents that the messages support, but that are not stored.
+    /// Documents that follow from the messages, but are not stored.
     pub missing: u64,
-    /// Documents that no message supports.
+    /// Documents that follow from no message.
     pub extra: u64,
     /// Documents with another content.
     pub different: u64,
@@ -73,7 +73,7 @@ impl Checked {
         self.counts.iter().map(|counts| counts.missing + counts.different).sum()
     }
 
-    /// Returns the number of documents that no message supports.
+    /// Returns the number of documents that follow from no message.
     pub(super) fn extra(&self) -> u64 {
         self.counts.iter().map(|counts| counts.extra).sum()
     }

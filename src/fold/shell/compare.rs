@@ -105,7 +105,7 @@ impl Range<'_> {
                         checked.foreign += u64::from(last_message(stored).is_none());
                         wrong.push(Put { document, replaces: Replaces::of(stored) });
                     }
-                    // A document without a last message is of another program.
+                    // A document without a last message is of another program, so it does not count.
                     None if last_message(stored).is_some() => {
                         checked.note(kind, id, "extra");
                         extra.push(id);

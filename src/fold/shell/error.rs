@@ -80,7 +80,7 @@ pub enum FoldError {
     OtherIdentity {
         /// Database and collection of the messages.
         collection: String,
-        /// The difference, as a part of the message.
+        /// What the `_id`s were made with, as a part of the message.
         stored: String,
     },
     /// The state was made with another `[patient]` or another time zone.
@@ -131,7 +131,8 @@ impl FoldError {
         matches!(self, Self::Spec | Self::Patient(_))
     }
 
-    /// Returns true if the state in this database is not that of these messages.
+    /// Returns true if the messages cannot be folded in this database, because its collections already have other
+    /// documents or another state.
     pub(crate) const fn is_of_place(&self) -> bool {
         matches!(
             self,

@@ -27,9 +27,9 @@ pub fn indexes() -> [(&'static str, Vec<Document>); 3] {
     })
 }
 
-/// Returns the indexes that are not in the server's answer to `listIndexes`. An index is recognised by its fields: an
-/// administrator may have built it under another name. If an index of other fields has the name, the missing one gets
-/// the name that the server would give it.
+/// Returns the indexes that are not in the server's answer to `listIndexes`. An index is recognised by its fields,
+/// because an administrator may have built it under another name. If an index with other fields already has the name
+/// of a missing index, the missing index gets the server's default name, for example `patient_1`.
 pub fn missing_indexes(wanted: &[Document], listed: &Document) -> Vec<Document> {
     let listed: Vec<&Document> = first_batch(listed).collect();
     let missing = wanted.iter().filter(|index| !listed.iter().any(|listed| serves(listed, index)));
@@ -46,7 +46,8 @@ pub fn missing_indexes(wanted: &[Document], listed: &Document) -> Vec<Document> 
 
 /// Returns true if an index finds the same documents as the wanted one, which has a single field.
 fn serves(listed: &Document, wanted: &Document) -> bool {
-    // Older shells write 1.0. The direction makes no difference for a single field.
+    // Older versions of the MongoDB shell write the direction as 1.0. The direction makes no difference for a single
+    // field.
     let field = |index: &Document| match index.get_document("key").ok()?.iter().collect::<Vec<_>>()[..] {
         [(name, Bson::Int32(_) | Bson::Int64(_) | Bson::Double(_))] => Some(name.clone()),
         _ => None,
@@ -114,7 +115,7 @@ mod tests {
         // An administrator built them.
         check(&[index("patient_1", doc! { "patient": 1.0 })], &["by_mergedInto"]);
         check(&[index("a", doc! { "patient": -1 }), index("b", doc! { "mergedInto.patient": 1 })], &[]);
-        // These do not find the documents.
+        // These indexes do not find the same documents as the wanted ones.
         check(&[index("by_patient", doc! { "name": 1 })], &["patient_1", "by_mergedInto"]);
         check(&[index("a", doc! { "patient": "hashed" }), partial("patient"), partial("mergedInto.patient")], &both);
     }

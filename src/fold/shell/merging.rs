@@ -8,7 +8,7 @@ use crate::encode::Id;
 use crate::fold::{Kind, Merges, State};
 
 impl Store {
-    /// Returns the merges that lead on from the patients of these states.
+    /// Returns the merges of the patients of these states, of the patients into whom they were merged, and so on.
     pub(super) async fn chains(&self, states: &[State]) -> Result<Merges, FoldError> {
         let mut merges = Merges::default();
         for (key, merge) in states.iter().filter_map(|state| Some((state.key().id, state.merge()?))) {
@@ -21,7 +21,8 @@ impl Store {
         Ok(merges)
     }
 
-    /// Adds the merges that lead on from these patients. The merges of `known` patients are complete already.
+    /// Adds the merges of these patients, of the patients into whom they were merged, and so on. `merges` already has
+    /// those of `known` patients.
     async fn lead_on(&self, from: BTreeSet<Id>, known: &HashSet<Id>, merges: &mut Merges) -> Result<(), FoldError> {
         let (mut next, mut seen) = (from, BTreeSet::new());
         while !next.is_empty() {

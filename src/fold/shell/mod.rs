@@ -5,11 +5,12 @@
 //! their documents are extended or folded anew, and written. At the end, documents follow the merges, and the messages
 //! are noted as folded. After a kill, the messages are still new. Folding them again ends in the same documents.
 //!
-//! If most messages are new, all are folded anew, document by document. The ledger notes when this begins and ends, so
-//! it is repeated after a kill.
+//! If more than 10,000 messages are new, and they are more than a quarter of all, all messages are folded anew,
+//! document by document. The ledger notes when this begins and ends. If the fold is killed in between, the next fold
+//! also folds all messages.
 //!
-//! A database has the state of one collection of messages. A lease makes sure that only one process folds in a database
-//! at a time.
+//! A database has the state of only one collection of messages. A lease makes sure that only one process folds in a
+//! database at a time.
 
 mod basis;
 mod batch;
@@ -22,6 +23,7 @@ mod notes;
 mod read;
 mod spool;
 mod store;
+mod turn;
 mod walk;
 mod write;
 
@@ -40,9 +42,11 @@ pub use checked::{Checked, StateCounts, StateDifference};
 pub use error::FoldError;
 pub use indexes::{indexes, is_folded, missing_indexes};
 use store::Store;
+pub use turn::Turn;
 pub use walk::check;
 
-/// If more new messages than this are found, and they are more than a quarter, all messages are folded anew.
+/// If more new messages than this are found, and they are more than a quarter of all messages, all messages are
+/// folded anew.
 const MOST_MIN: usize = 10_000;
 
 /// If more new messages than this are found, all messages are folded anew, because the list of the new ones would be
@@ -58,7 +62,7 @@ pub struct Folded {
     pub unreadable: u64,
     /// Documents of the state that were written.
     pub written: u64,
-    /// Documents that were removed, because no message supports them.
+    /// Documents that were removed, because they follow from no message.
     pub removed: u64,
     /// Of the written documents, those that replaced one that named no message. Another program had written it.
     pub foreign: u64,
@@ -76,9 +80,9 @@ struct Folder {
     read: Arc<AtomicU64>,
 }
 
-/// Checks that the messages of `target` can be folded with this spec. Reads only the ledger. A load calls it before it
-/// writes messages. `is_new` is true if the collection does not exist or will be dropped. The load itself checks the
-/// key.
+/// Checks that the messages of `target` can be folded with this spec. Writes nothing. A load calls it before it
+/// writes messages. `is_new` is true if the collection does not exist or will be dropped. The key is not checked
+/// here, because the load itself checks it.
 ///
 /// # Errors
 /// The reason why [`fold`] would refuse the messages.
@@ -99,11 +103,11 @@ pub struct Job<'a> {
     pub identity: &'a IdentityKey,
     /// Whether to fold all messages again, and not only those that are not folded yet.
     pub rebuild: bool,
-    /// The number of messages that were read is added to this number, for the progress.
+    /// The fold adds the number of messages that it has read to this number, for the progress.
     pub read: Arc<AtomicU64>,
 }
 
-/// Folds messages. Stops when `stop` is ready, and then returns `None`: the next fold continues.
+/// Folds messages. If `stop` is ready first, returns `None`, and the next fold does the rest.
 ///
 /// # Errors
 /// The messages cannot be folded with this spec or key, another process is folding, or the server or the temporary file
@@ -114,12 +118,12 @@ pub async fn fold(job: &Job<'_>, stop: impl Future<Output = ()>) -> Result<Optio
     basis.known().await?;
     let claim = basis.claim().await?;
     let folded = tokio::select! {
-        // The future is large, and loads contain it.
+        // Boxed, because this future is large, and the future of a load contains it.
         folded = Box::pin(fold_with(job, basis, claim.guard())) => folded.map(Some),
         () = stop => Ok(None),
     };
-    // After an interruption, a last write can still be on its way to the server. The lease then ends with the process,
-    // or by itself.
+    // After an interruption, the lease is not released, because a last write can still be on its way to the server.
+    // The lease expires, or ends with the process.
     if !matches!(folded, Ok(None)) {
         claim.release().await;
     }
@@ -147,7 +151,7 @@ impl Folder {
         }
         let Found { new, total, is_gone } = self.new_messages().await?;
         let is_most = new.len() > MOST_MIN && new.len() > total / 4;
-        // Without the UUID, a collection that was dropped is recognised by its messages.
+        // If the UUID of the collection is not known, a message that is gone shows that the collection was dropped.
         if is_most || new.len() > NEW_MAX || (is_gone && record.collection_uuid.is_none()) {
             return self.rebuild().await;
         }
@@ -189,7 +193,7 @@ impl Folder {
         loop {
             let page = self.store.ids(after, PAGE).await?;
             let last = page.last().copied();
-            // A note can name messages of later pages.
+            // A note can also name messages of later pages, so `folded` keeps them until their page.
             folded.extend(self.store.folded(after, last.unwrap_or(store::LAST)).await?);
             found.total += page.len();
             found.new.extend(page.into_iter().filter(|id| !folded.remove(id)));

@@ -2,8 +2,8 @@
 //!
 //! The `_id` of a note has 32 bytes: the key of a document, then the `_id` of a message that touches it. All messages
 //! of a key are therefore found together, in one range of the index. A note can name more messages of the same key,
-//! which are greater than the first. A note with the key zero says that its messages are folded. Notes are only derived
-//! data: `medlift fold --rebuild` makes them from the messages again.
+//! whose `_id`s are greater than that of the first. A note with the key zero says that its messages are folded. Notes
+//! are only derived data: `medlift fold --rebuild` makes them from the messages again.
 //!
 //! Most results are in one message only. A document names its last message, so the only message of a document needs no
 //! note. If a further message touches the document, both are noted before the document is written. The messages of a
@@ -53,7 +53,8 @@ impl Store {
         Ok(touched)
     }
 
-    /// Returns the messages that are noted as folded, by notes that begin after `after`, at the latest with `to`.
+    /// Returns the messages that are noted as folded. Reads only the notes whose first message is after `after`, and
+    /// not after `to`.
     pub(super) async fn folded(&self, after: Option<Id>, to: Id) -> Result<Vec<Id>, FoldError> {
         let from = after.map_or(("$gte", FIRST), |after| ("$gt", after));
         let filter = doc! { "_id": { from.0: note_id(FOLDED, from.1), "$lte": note_id(FOLDED, to) } };

@@ -28,8 +28,8 @@ struct Decoded {
 }
 
 impl Folder {
-    /// Reads all messages. Returns their events, sorted, and all merges. If the state is corrected, notes the messages
-    /// as folded: only those that were read.
+    /// Reads all messages. Returns their events, sorted, and all merges. If `repair` is true, also notes as folded
+    /// the messages that were read.
     pub(super) async fn spool_all(&mut self, repair: bool) -> Result<(Sorted, Merges), FoldError> {
         let (mut spool, mut merges) = (Spool::new(), Merges::default());
         let (mut batches, _reading) = read_ahead(self.store.scan());

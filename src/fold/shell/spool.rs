@@ -192,8 +192,8 @@ impl Ahead {
 }
 
 impl Spooled {
-    /// Returns the next events of a document, in any order among themselves. The events of a document can be returned
-    /// in several pieces. Each piece is then later than the one before.
+    /// Returns the next events of a document, not sorted. The events of a document can be returned in several pieces.
+    /// All events of a piece are then later than those of the piece before.
     pub(super) fn next_piece(&mut self) -> Result<Option<(Key, Vec<Event>)>, SpillError> {
         let Some(first) = self.next.take().map_or_else(|| self.entries.next().transpose(), |next| Ok(Some(next)))?
         else {
@@ -207,7 +207,7 @@ impl Spooled {
             events.push(self.read(key, place)?);
             let last = entry;
             match self.entries.next().transpose()? {
-                // Events of the same time must be in the same piece.
+                // Events of the same time must be in the same piece, because their order is not known yet.
                 Some(next) if next.id == key.id && (bytes < PIECE_BYTES || next.row == last.row) => entry = next,
                 next => {
                     self.next = next;
@@ -241,7 +241,7 @@ impl Spooled {
     }
 }
 
-/// Where a packed event is. An entry has it in place of the digest.
+/// The place of a packed event in the file, or in memory. A [`SpilledEntry`] contains it in its field `digest`.
 #[derive(Debug, Clone, Copy)]
 struct Place {
     offset: u64,

@@ -104,7 +104,8 @@ impl Store {
         Scan::new(&self.collection(kind.collection())).matching(among(ids)).range(Range::default())
     }
 
-    /// Returns the merges of the patients that match the filter, with the patients' keys.
+    /// Returns the merges of the patients whose `field` is one of `ids`: for each, the key of the patient, and the
+    /// merge.
     pub(super) async fn merges(&self, field: &str, ids: &[Id]) -> Result<Vec<(Id, Merge)>, FoldError> {
         let mut merges = Vec::new();
         for ids in ids.chunks(IDS_MAX) {
@@ -123,8 +124,8 @@ pub(super) fn id_of(document: &RawDocument) -> Option<RawBsonRef<'_>> {
     document.get("_id").ok().flatten()
 }
 
-/// Returns a filter for UUIDs after `after`. The server compares the length and the subtype of binary values first, so
-/// the filter matches nothing else.
+/// Returns a filter for UUIDs after `after`. Reason why the filter matches only UUIDs: the server compares the length
+/// and the subtype of binary values first.
 fn after_id(after: Option<Id>) -> Document {
     let from = after.map_or(("$gte", FIRST), |after| ("$gt", after));
     doc! { "_id": { from.0: from.1.to_binary(), "$lte": LAST.to_binary() } }

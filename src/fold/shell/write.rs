@@ -32,7 +32,8 @@ pub(super) struct Put {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Replaces {
     Nothing,
-    /// The document whose last message is this one. `None` if it names none, because another program changed it.
+    /// The document whose last message is this one. `None` if the document names no last message, because another
+    /// program changed it.
     AsOf(Option<Id>),
 }
 
@@ -77,8 +78,8 @@ impl Store {
         self.replace(updates.rest()).await
     }
 
-    /// Sends an insert. Adds the documents that exist already to `known`: this process wrote them, but the reply was
-    /// lost.
+    /// Sends an insert. A document that exists already is added to `known`, to be replaced by an update: probably
+    /// this process wrote it, but the reply was lost.
     async fn insert(&self, command: Option<Command>, known: &mut Vec<Put>) -> Result<(), FoldError> {
         let Some(command) = command else { return Ok(()) };
         let answer = self.send(&command).await?;
@@ -96,7 +97,8 @@ impl Store {
         Err(FoldError::Changed(format!("{}.{}", self.target.database, command.collection)))
     }
 
-    /// Makes the documents of patients point to the patients who survive: pairs of a key and its survivor.
+    /// Sets the field `patient` of the documents of patients to the patients who survive. `survivors` are pairs of a
+    /// patient's key and the key of the survivor.
     pub(super) async fn redirect(&self, survivors: &[(Id, Id)]) -> Result<(), FoldError> {
         for kind in Kind::ALL {
             let field = if kind == Kind::Patient { cstr!("_id") } else { cstr!("patientAsSent") };
@@ -160,7 +162,8 @@ impl Store {
     }
 }
 
-/// Returns the update that replaces a document. After a lost reply, the stored document is the new one already.
+/// Returns the update that replaces a document. The update also matches a stored document that is the new one
+/// already, because the reply to an earlier attempt may have been lost.
 fn replacement(put: &Put) -> RawDocumentBuf {
     let mut accepted = RawArrayBuf::new();
     let before = if let Replaces::AsOf(before) = put.replaces { before } else { None };

@@ -103,7 +103,7 @@ fn transfers_move_the_patient_and_their_cancellation_moves_back() {
     check(&[("ADT^A01", PV1), ("ADT^A02", nowhere)], Some("W1"), 2);
     check(&[("ADT^A01", PV1), ("ADT^A02", there), ("ADT^A12", PV1)], Some("W1"), 1);
     check(&[("ADT^A01", PV1), ("ADT^A02", there), ("ADT^A12", nowhere)], Some("W1"), 1);
-    // Nothing to cancel. The location in the message still counts.
+    // There is no transfer to cancel. The location in the message still counts.
     check(&[("ADT^A01", PV1), ("ADT^A12", nowhere)], Some("W1"), 1);
     check(&[("ADT^A12", PV1)], Some("W1"), 1);
     // An update corrects the last location, and the transfer can still be cancelled.
@@ -228,13 +228,13 @@ fn a_moved_visit_stays_with_the_new_patient() {
     let moved = [
         message("ADT^A01", 0, "1", &[PID, PV1]),
         message("ADT^A45", 1, "1", &[other, "MRG|P1^^^H^MR||||V1^^^H", PV1]),
-        // This system does not know of the move.
+        // The system that sends this message does not know of the move.
         message("ADT^A03", 2, "1", &[PID, PV1]),
     ];
     let key = |value: &str| Bson::from(IdentityKey::default().patient(value, "H").to_binary());
     let visit = documents(Kind::Visit, &moved).remove(0);
     assert_eq!((at(&visit, "patient"), text(&visit, "status")), (Some(&key("P2")), Some("discharged")));
-    // With a new number, the old visit names the new one.
+    // If A45 also changes the visit number, the old visit names the new one.
     let renumbered = message("ADT^A45", 1, "1", &[other, "MRG|P1^^^H^MR||||V0^^^H", PV1]);
     let visits = documents(Kind::Visit, &[renumbered]);
     let old = visits.iter().find(|visit| visit.contains_key("movedTo")).expect("the old visit");

@@ -104,7 +104,8 @@ impl Sent {
     }
 }
 
-/// A stream of messages of few patients and visits, so that they meet. A quarter of the messages are merges or moves.
+/// A stream of messages of few patients and visits, so that several messages are about the same document. At least a
+/// quarter of the messages are merges or moves.
 fn stream() -> impl Strategy<Value = Vec<Sent>> {
     let what = prop_oneof![3 => 0..EVENTS.len() + 3, 1 => 13..15_usize];
     let sent = (what, 0..4_u8, 0..4_u8, 0..3_u8, 0..12_u32, 8..12_u8, any::<u8>());

@@ -27,8 +27,8 @@ fn is_reject_file(sample: &[u8]) -> bool {
 /// - If one delimiter occurs there, it is chosen. If it divides no row and another delimiter divides all rows, the
 ///   result is an error.
 /// - If several occur there, the first rows are split with each of them. A row fits a delimiter if it has as many cells
-///   as the header. The delimiter with the largest share of fitting rows is chosen. If the share of another delimiter
-///   is more than half as large, the result is an error.
+///   as the header, or one more that is blank. The delimiter with the largest share of fitting rows is chosen. If the
+///   share of another delimiter is more than half as large, the result is an error.
 ///
 /// If the options give no quote character, `quotes::decide` finds out whether quotes enclose cells.
 ///

@@ -28,7 +28,7 @@ struct Reading {
     /// Number of cells that need their quotes, because they contain a delimiter or a line break. A cell with both
     /// counts twice. Rows in which a cell looks like complete rows are left out.
     useful_quotes: u64,
-    /// The first line of the first row in which a cell looks like complete rows.
+    /// The line on which a row with such a cell begins: the first of these rows.
     first_swallowing: Option<u64>,
     /// Number of cells that are enclosed in quotes. Counted only if quotes are read as ordinary characters.
     enclosed: u64,
@@ -50,9 +50,13 @@ struct Reading {
 /// 4. Of the cells that contain quotes, at most half are enclosed in quotes.
 ///
 /// # Errors
-/// A quoted cell looks like complete rows, and both readings are possible: conditions 1 and 2 are true, and the reading
-/// with quotes as ordinary characters has no more bad lines than the other. If `multiline_cells` is true, this is not
-/// an error.
+/// A quoted cell looks like complete rows, and both readings are possible. Both are possible if three conditions are
+/// true:
+/// - The header has at least two cells, and the same number of cells in both readings.
+/// - No cell needs its quotes.
+/// - The reading with quotes as ordinary characters has no more bad lines than the other reading.
+///
+/// If `multiline_cells` is true, this is not an error.
 pub(super) fn decide(sample: &[u8], dialect: Dialect, multiline_cells: bool) -> Result<Option<u8>, LayoutError> {
     if memchr(QUOTE, sample).is_none() {
         return Ok(Some(QUOTE));

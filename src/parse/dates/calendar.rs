@@ -98,7 +98,8 @@ mod tests {
         let mut days = days_from_civil(Civil { year: 1, month: 1, day: 1 });
         for year in 1..=9999 {
             for month in 1..=12 {
-                // All months have the days 1 to 28. Of these, only the first and the last are tested, to save time.
+                // All months have the days 1 to 28. Of the days 1 to 28, only the first and the last are tested, to
+                // save time.
                 for day in [1, 28, 29, 30, 31] {
                     let civil = Civil { year, month, day };
                     if civil.is_real() {

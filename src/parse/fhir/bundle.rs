@@ -30,7 +30,7 @@ enum Url {
 struct Entry {
     /// Index into the types. `None` if resources with different ids have the URL.
     kind: Option<u16>,
-    /// The id. `None` if it is the UUID.
+    /// The id. `None` if the id is the UUID in the URL.
     id: Option<Box<str>>,
 }
 

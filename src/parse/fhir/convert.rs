@@ -10,7 +10,8 @@ use super::tree::Node;
 /// The subtype of a binary value that contains the text of a number. It is the first subtype for users.
 pub(crate) const NUMBER_SUBTYPE: u8 = 0x80;
 
-/// An object with more keys is checked for keys that occur twice when it is complete.
+/// If an object has more keys than this, it is checked for duplicate keys when it is complete. In a smaller object,
+/// each key is compared with the keys before it.
 const KEYS_COMPARED_MAX: usize = 64;
 
 /// Converts the JSON of one row.
@@ -20,7 +21,7 @@ pub(super) struct Converter<'a> {
     pub(super) at: usize,
     /// The BSON.
     pub(super) out: &'a mut Vec<u8>,
-    /// The positions in `out` of the keys of all objects that are not complete, and in `text` of each key.
+    /// The keys of all objects that are not complete yet: for each key, its positions in `out` and in `text`.
     pub(super) keys: &'a mut Vec<Key>,
     pub(super) found: &'a mut Found,
     pub(super) links: Links<'a>,
@@ -304,7 +305,7 @@ impl Converter<'_> {
         Ok(())
     }
 
-    /// Passes `\u` and four digits. Returns their number.
+    /// Passes `\u` and four digits. Returns the number that the digits write.
     fn hexadecimal(&mut self) -> Result<u32, Problem> {
         let digits = self.text.get(self.at + 2..self.at + 6).ok_or_else(|| self.wrong())?;
         let mut code = 0;

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::links::Links;
+use super::reference::uuid;
 use super::tree::{Node, To};
 use crate::parse::Cells;
 use crate::parse::DateFormat;
@@ -19,6 +20,15 @@ pub(super) struct Found {
     arrays: Vec<Array>,
     /// The references of the resource, each as `Type/id`, or as a URL of another server.
     references: Vec<Range<usize>>,
+    /// Number of references by UUID for which no entry of a Bundle is known.
+    lost_references: u64,
+}
+
+/// The numbers of references that were seen up to some place of a row.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Seen {
+    noted: usize,
+    lost: u64,
 }
 
 /// The items of a list or a repeating group.
@@ -40,7 +50,7 @@ impl Found {
             array.width = width;
             array.cells.clear();
         }
-        self.references.clear();
+        self.forget_references(Seen::default());
     }
 
     /// Begins the next item of a repeating group.
@@ -55,6 +65,7 @@ impl Found {
         if is_reference {
             target = self.add_reference(text, links);
             self.references.extend(target.clone());
+            self.lost_references += u64::from(target.is_none() && uuid(text).is_some());
         }
         let Some(node) = node.map(Node::value).filter(|node| !node.sinks.is_empty()) else { return };
         if !is_storable(text) {
@@ -106,14 +117,20 @@ impl Found {
         Some(start..self.text.len())
     }
 
-    /// Returns the number of references that were noted.
-    pub(super) fn references_len(&self) -> usize {
-        self.references.len()
+    /// Returns the numbers of references so far.
+    pub(super) fn seen(&self) -> Seen {
+        Seen { noted: self.references.len(), lost: self.lost_references }
     }
 
-    /// Forgets all references after the first `length`.
-    pub(super) fn forget_references(&mut self, length: usize) {
-        self.references.truncate(length);
+    /// Forgets all references after `seen`.
+    pub(super) fn forget_references(&mut self, seen: Seen) {
+        self.references.truncate(seen.noted);
+        self.lost_references = seen.lost;
+    }
+
+    /// Returns the number of references by UUID for which no entry of a Bundle is known.
+    pub(super) fn lost_references(&self) -> u64 {
+        self.lost_references
     }
 
     /// Returns the text that was noted for a cell.
@@ -135,7 +152,8 @@ impl Found {
         }
     }
 
-    /// Returns the types and ids of the resources to which the resource refers. A URL of another server has no type.
+    /// Returns the types and ids of the resources to which the resource refers. A URL of another server gives its
+    /// scheme as the type, for example `https:`. No resource has this type.
     pub(super) fn references(&self) -> impl Iterator<Item = (&str, &str)> {
         self.references.iter().filter_map(|text| self.text[text.clone()].split_once('/'))
     }

@@ -14,7 +14,7 @@ pub(super) enum Head<'t> {
     Other,
 }
 
-/// The keys of an entry of a Bundle that only entries have.
+/// The keys that only entries of a Bundle have.
 const KEYS_OF_ENTRIES: [&[u8]; 4] = [b"fullUrl", b"request", b"response", b"search"];
 
 impl<'t> Head<'t> {

@@ -15,9 +15,9 @@ pub(super) struct Links<'a> {
 }
 
 impl Links<'_> {
-    /// Appends the type and the id of the resource to which a reference leads, as `Type/id`. Appends the URL if it
-    /// leads to another server, because a resource there can have the id of another one here. Returns `None` if the
-    /// reference names no resource.
+    /// Appends the type and the id of the resource to which a reference leads, as `Type/id`. If it leads to another
+    /// server, appends the URL, because a resource there can have the same type and id as one of this source. Returns
+    /// `None` if the reference names no resource.
     pub(super) fn write(&self, reference: &str, out: &mut String) -> Option<()> {
         match literal(reference) {
             Some(Literal { base, kind, id }) if base.is_empty() || base == self.base => {

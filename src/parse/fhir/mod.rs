@@ -1,7 +1,8 @@
 //! FHIR R4: reads a row, which is a resource or an entry of a Bundle. Converts the resource to BSON, because it is
 //! stored as a whole, and notes the values that the spec reads. Both happen in one pass over the text.
 //!
-//! A row belongs to one kind of document: the kind of its resource type. All cells of a row are copies.
+//! A row belongs to one kind of document: the kind of its resource type. The cells of a row are copies of the values,
+//! not slices of the row.
 
 mod bundle;
 mod convert;

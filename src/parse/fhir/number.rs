@@ -14,7 +14,7 @@ pub(super) enum Number {
     Int32(i32),
     Int64(i64),
     Decimal128([u8; 16]),
-    /// No BSON number gives this text back. It is stored as it is.
+    /// No BSON number gives this text back, so the text itself is stored.
     Text,
 }
 

@@ -28,11 +28,11 @@ pub(in crate::parse) enum Problem {
     NoType,
     #[error("the spec does not describe resources of this type; add a [[document]] for it to a copy of the spec")]
     OtherType,
-    #[error("the resource has no `id`; it would be another document each time it changes")]
+    #[error("the resource has no `id`; without one, each change of it would be stored as another document")]
     NoId,
     #[error("the entry of the Bundle has no resource; deletions and responses are not stored")]
     NoResource,
-    #[error("this text is beside the resources or Bundles of the source, or it ends a Bundle that is not JSON")]
+    #[error("this text is not part of a resource or a Bundle, or it is the end of a Bundle that is not JSON")]
     NotAResource,
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::bundle::BundleIds;
 use super::convert::{Converter, Key};
-use super::found::Found;
+use super::found::{Found, Seen};
 use super::head::Head;
 use super::links::Links;
 use super::problem::Problem;
@@ -26,8 +26,10 @@ pub(in crate::parse) struct Fhir {
     by_type: HashMap<Box<str>, usize>,
     /// The name of the source system.
     system: String,
-    /// Number of cells of a row.
+    /// Number of cells of a row: those of all kinds.
     cells: usize,
+    /// The cells of the last row's kind. Only these can be set.
+    set: Range<usize>,
     /// The URL of the server that the resources are from. Empty if it is not known.
     base: String,
     /// The resources of the source's Bundles by their full URLs.
@@ -82,6 +84,7 @@ impl Fhir {
             by_type: (0..).zip(&spec.resources).map(|(kind, name)| (name.as_str().into(), kind)).collect(),
             system: spec.system().to_owned(),
             cells: columns.len(),
+            set: 0..0,
             base: spec.base.as_deref().unwrap_or_default().trim_end_matches('/').to_owned(),
             ids: None,
             bundle: 0,
@@ -101,7 +104,7 @@ impl Fhir {
     /// Forgets the last row. Call it for a row that is not parsed.
     pub(in crate::parse) fn forget(&mut self) {
         (self.kind, self.resource) = (None, 0..0);
-        self.found.forget_references(0);
+        self.found.forget_references(Seen::default());
     }
 
     /// Reads a row into cells, and converts its resource. `bundle` is the number of the Bundle that contains the row.
@@ -111,7 +114,7 @@ impl Fhir {
     pub(in crate::parse) fn parse(&mut self, row: &[u8], bundle: u32, cells: &mut Cells) -> Result<(), Problem> {
         self.forget();
         self.bundle = bundle;
-        cells.clear_for(self.cells);
+        cells.clear_few(self.cells, std::mem::take(&mut self.set));
         std::str::from_utf8(row).map_err(|error| Problem::NotUtf8(error.valid_up_to() + 1))?;
         let head = Head::of(row);
         let name = match head {
@@ -124,6 +127,8 @@ impl Fhir {
             return Err(Problem::OtherType);
         };
         self.kind = Some(number);
+        let Kind { first_cell, cells: count, .. } = self.kinds[number];
+        self.set = first_cell..first_cell + count;
         let kinds = std::mem::take(&mut self.kinds);
         let read = self.read(row, head, name, &kinds[number], cells);
         self.kinds = kinds;
@@ -195,6 +200,11 @@ impl Fhir {
         self.kind
     }
 
+    /// Returns the number of references of the last row's resource by UUID for which no entry of a Bundle is known.
+    pub(in crate::parse) fn lost_references(&self) -> u64 {
+        self.found.lost_references()
+    }
+
     /// Returns the resources to which the resource of the last row refers: for each, its kind, if the spec has its
     /// type, and its id.
     pub(in crate::parse) fn references(&self) -> impl Iterator<Item = (Option<usize>, &str)> {
@@ -261,8 +271,8 @@ fn entry(converter: &mut Converter<'_>, root: &Node) -> Result<(Range<usize>, Op
                 full_url = String::from_utf8(converter.out[start..].to_vec()).ok();
             }
             _ => {
-                // Only the resource refers to others.
-                let known = converter.found.references_len();
+                // References outside of the resource do not count.
+                let known = converter.found.seen();
                 converter.value(None, false)?;
                 converter.found.forget_references(known);
             }

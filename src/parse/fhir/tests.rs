@@ -137,8 +137,8 @@ fn a_row_that_is_not_a_resource_is_refused_with_the_reason() {
     };
     check("{\"id\":\"a\"}", Reason::NotFhir, "no `resourceType`");
     check("{}", Reason::NotFhir, "no `resourceType`");
-    check("}", Reason::NotFhir, "beside the resources");
-    check("[1]", Reason::NotFhir, "beside the resources");
+    check("}", Reason::NotFhir, "not part of a resource");
+    check("[1]", Reason::NotFhir, "not part of a resource");
     check("{\"resourceType\":\"Other\",\"id\":\"a\"}", Reason::NotFhir, "does not describe");
     check("{\"resourceType\":\"Patient\"}", Reason::NotFhir, "no `id`");
     check("{\"resourceType\":\"Patient\",\"id\":\" \"}", Reason::NotFhir, "no `id`");
@@ -255,4 +255,44 @@ proptest! {
         row.truncate(at);
         prop_assert!(fhir.parse(&row, 1, &mut cells).is_err());
     }
+}
+
+#[test]
+fn a_row_has_no_cells_of_a_row_of_another_kind() {
+    let toml = "name = 'two'\n[source]\ntype = 'fhir'\n\
+                [[document]]\nresource = 'Patient'\n[document.search]\ngender = { code = 'gender', privacy = 'none' }\n\
+                [[document]]\nresource = 'Condition'\n[document.search]\nseverity = { code = 'severity', privacy = 'none' }\n";
+    let dataset = crate::spec::Dataset::from_toml(toml, "test").expect("a valid spec");
+    let (mut fhir, mut cells) = (Fhir::new(&dataset.columns), Cells::default());
+    let mut texts = |row: &str| {
+        let _ = fhir.parse(row.as_bytes(), 0, &mut cells);
+        let texts = (0..cells.len()).map(|cell| String::from_utf8(cells.get(&[], cell).to_vec()).unwrap());
+        texts.filter(|text| text.starts_with("value")).collect::<Vec<_>>()
+    };
+    assert_eq!(texts(r#"{"resourceType":"Patient","id":"a","gender":"value 1"}"#), ["value 1"]);
+    assert_eq!(texts(r#"{"resourceType":"Condition","id":"a","severity":"value 2"}"#), ["value 2"]);
+    assert_eq!(texts(r#"{"resourceType":"Patient","id":"b"}"#), Vec::<String>::new());
+    assert_eq!(texts(r#"{"resourceType":"Condition","id":"b","severity":"value 3"}"#), ["value 3"]);
+    assert_eq!(texts(r#"{"resourceType":"Condition","id":"c","severity":"value 4"#), Vec::<String>::new());
+    assert_eq!(texts(r#"{"resourceType":"Other","id":"c"}"#), Vec::<String>::new());
+    assert_eq!(texts(r#"{"resourceType":"Condition","id":"d"}"#), Vec::<String>::new());
+}
+
+#[test]
+fn references_by_uuid_without_a_known_entry_are_counted() {
+    let lost = |row: &str| {
+        let mut fhir = reader();
+        fhir.parse(row.as_bytes(), 0, &mut Cells::default()).expect("a resource");
+        fhir.lost_references()
+    };
+    let link =
+        r##"{"other":{"reference":"urn:uuid:1"}},{"other":{"reference":"Patient/2"}},{"other":{"reference":"#a"}}"##;
+    let resource = format!(r#"{{"resourceType":"Patient","id":"a","link":[{link},{link}]}}"#);
+    assert_eq!(lost(&resource), 2);
+    assert_eq!(lost(r#"{"resourceType":"Patient","id":"a"}"#), 0);
+    // Only the resource of an entry counts.
+    assert_eq!(
+        lost(&format!(r#"{{"request":{{"reference":"urn:uuid:1"}},"resource":{resource},"search":[{link}]}}"#)),
+        2
+    );
 }

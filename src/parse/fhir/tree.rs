@@ -67,7 +67,8 @@ impl Node {
         &mut self.items[place].1
     }
 
-    /// Completes the tree: what is read of all items is read of an item with a number, too.
+    /// Completes the tree. Example: if a spec reads `name[*].family` and `name[0].given`, the first name is read for
+    /// both.
     pub(super) fn finish(&mut self) {
         if let Some(all) = &self.all {
             self.items.iter_mut().for_each(|(_, item)| item.join(all));

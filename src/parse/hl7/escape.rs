@@ -37,7 +37,7 @@ enum Escape {
     Replaced,
     /// An escape that stays as it is written.
     Kept,
-    /// Not an escape: the first of the two characters is alone.
+    /// Not an escape. The first of the two escape characters stays as ordinary text.
     No,
 }
 

@@ -31,7 +31,8 @@ impl<'m> Segment<'m> {
 }
 
 impl Element<'_> {
-    /// Returns the component and the subcomponent that the path names. The element is a repetition of the path's field.
+    /// Returns the component and the subcomponent that the path names. `self` must be a repetition of the path's
+    /// field.
     pub(crate) fn find(self, path: &Path) -> Self {
         let component = path.component.map_or(self, |component| self.child(component.into()));
         path.subcomponent.map_or(component, |subcomponent| component.child(subcomponent.into()))

@@ -211,7 +211,8 @@ impl<'m> Element<'m> {
 
     fn is_composite(self) -> bool {
         let Separators { field, component, repetition, subcomponent, .. } = self.separators;
-        // A field contains no field separator. It is used here in place of a separator that is not declared.
+        // The field separator is used in place of a separator that is not declared. A field never contains it, so it
+        // is not found.
         let or_none = |separator: Option<u8>| separator.unwrap_or(field);
         let (component, repetition, subcomponent) = (or_none(component), or_none(repetition), or_none(subcomponent));
         match self.level {

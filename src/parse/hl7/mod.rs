@@ -1,7 +1,7 @@
 //! HL7 v2 messages: splits them into segments, fields and their parts, and decodes the text of a part.
 //!
-//! A message is split without changes: every part is a piece of the message's bytes. Only [`Decoder`] changes bytes: it
-//! converts them to UTF-8 and replaces escapes. Empty parts and the delete marker `""` stay apart (see [`Value`]).
+//! A message is split without changes: every part is a piece of the message's bytes. Only [`Decoder`] changes bytes:
+//! it converts them to UTF-8 and replaces escapes. [`Value`] distinguishes an empty part from the delete marker `""`.
 //!
 //! [`Path`] names a part, for example `PID-5.1`.
 

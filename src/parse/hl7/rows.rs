@@ -133,7 +133,7 @@ impl ValueReader {
         out.push(b']');
     }
 
-    /// Writes a JSON array with one object per segment or repetition. A repetition without any value is left out.
+    /// Writes a JSON array with one object per segment or repetition. An empty repetition is left out.
     fn write_group(
         &mut self,
         decoder: Decoder,

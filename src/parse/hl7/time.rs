@@ -18,7 +18,7 @@ pub(crate) struct Time {
     pub has_offset: bool,
 }
 
-/// The last part of a time that was given.
+/// The smallest unit that was given: `198807` gives the month.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Precision {
     Year,

@@ -165,7 +165,8 @@ fn each_document_of_a_row_has_a_size_of_its_own() {
         cells.push_borrowed(0..items.len());
         arrays.parse(items.as_bytes(), &mut cells).map_err(|reject| reject.reason)
     };
-    // Each array has 10,000 items of at least 1,005 bytes. The limit is 16 MiB.
+    // Each array has 10,000 items of at least 1,005 bytes. A document may have 16 MiB, so one array fits and two do
+    // not.
     let two_arrays = group("one") + &group("two").replace("'g", "'h");
     assert_eq!(parse(&document("a", &two_arrays)), Err(Reason::DocumentTooLarge));
     assert_eq!(parse(&(document("a", &group("one")) + &document("b", &group("two")))), Ok(()));
@@ -175,8 +176,8 @@ fn each_document_of_a_row_has_a_size_of_its_own() {
 fn the_items_of_earlier_rows_do_not_count_for_the_size_of_a_document() {
     let mut arrays = Arrays::new(&spec(), &[None, Some(0), None, None, None, None]);
     let mut cells = Cells::default();
-    // The items of one row need two thirds of the size limit of a document. The items of two rows together need more
-    // than the limit.
+    // The items of one row need two thirds of the size limit of a document. If earlier rows counted too, the second row
+    // would be refused.
     let items = format!("[{}{{}}]", "{},".repeat(DOCUMENT_BYTES_MAX / (3 + 8 + 7 + 9 + 5) * 2 / 3));
     for row in 1..=3 {
         cells.clear();

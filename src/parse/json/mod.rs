@@ -6,15 +6,15 @@ mod value;
 mod walk;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
 use self::walk::walk;
-use super::columns::Columns;
+use super::columns::{ALL_ITEMS, Columns, spellings};
 use crate::parse::parser::LOST_CHARACTER;
 use crate::parse::{Cells, Format};
 use crate::reject::{Reason, Reject};
-use crate::spec::{Column, Field, ID_COLUMN, column_key};
+use crate::spec::{Column, Field, ID_COLUMN, Node, Spec, column_key};
 
 pub(super) use self::value::{Spelling, Text, is_nested, reject, scalar};
 pub(super) use self::walk::byte_of;
@@ -111,7 +111,7 @@ impl Json {
         let mut unknown: Vec<&str> =
             self.known.iter().filter(|(_, slots)| slots.is_empty()).map(|(path, _)| path.as_str()).collect();
         unknown.retain(|path| {
-            let is_inside = |other: &String| other.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'));
+            let is_inside = |other: &String| other.strip_prefix(path).is_some_and(|rest| rest.starts_with(['.', '[']));
             !self.columns.is_ignored(path) && !self.known.keys().any(is_inside)
         });
         unknown.sort_unstable();
@@ -181,8 +181,11 @@ impl Json {
         depth: usize,
         cells: &mut impl SetCells,
     ) -> Result<Option<(usize, Reject)>, usize> {
-        let mut filling = Filling { json: self, row: text, cells, refusal: None };
+        let mut filling = Filling { json: self, row: text, cells, collected: BTreeMap::new(), refusal: None };
         walk(&text[start..], start, &mut |key, value| filling.take(&key, value.get(), depth))?;
+        for (slot, items) in std::mem::take(&mut filling.collected) {
+            filling.set(slot, &Text::Owned(format!("[{items}]")));
+        }
         Ok(filling.refusal)
     }
 
@@ -233,24 +236,42 @@ struct Filling<'f, C> {
     json: &'f mut Json,
     row: &'f str,
     cells: &'f mut C,
+    /// The cells of columns such as `name[*].family`, each with the JSON texts of the values found so far.
+    collected: BTreeMap<usize, String>,
     /// The cell and the reject of the first value that cannot become a cell.
     refusal: Option<(usize, Reject)>,
 }
 
 impl<'f, C: SetCells> Filling<'f, C> {
     /// Sets the cells that get the value at `path`. If the value is an object and no cell gets it, does the same with
-    /// the values inside the object. `depth` is the number of objects and arrays around the value.
+    /// the values inside the object, and also with the items of an array if a column names them. `depth` is the number of objects and arrays around the value.
     fn take(&mut self, path: &str, value: &'f str, depth: usize) -> Result<(), usize> {
         let slots = self.json.slots_of(path).len();
-        if slots == 0 {
+        let items = self.json.columns.items_in(path, value);
+        if slots == 0 && items.is_empty() {
             return if is_nested(value) { self.descend(path, value, depth) } else { Ok(()) };
         }
         for place in 0..slots {
             let slot = self.json.slots_of(path)[place];
-            let text = self.text_of(value, slot);
-            self.set(slot, &text);
+            if path.contains(ALL_ITEMS) {
+                self.collect(slot, value);
+            } else {
+                let text = self.text_of(value, slot);
+                self.set(slot, &text);
+            }
         }
-        Ok(())
+        items.into_iter().try_for_each(|(path, item)| self.take(&path, item, depth + 1))
+    }
+
+    /// Adds a value to the array of a cell. If the value is an array, adds its items.
+    fn collect(&mut self, slot: usize, value: &str) {
+        let inside = value.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        let items = inside.unwrap_or(value).trim();
+        let collected = self.collected.entry(slot).or_default();
+        if !collected.is_empty() && !items.is_empty() {
+            collected.push(',');
+        }
+        collected.push_str(items);
     }
 
     /// Returns the text of a value in the notation of a cell.
@@ -294,6 +315,18 @@ impl<'f, C: SetCells> Filling<'f, C> {
     }
 }
 
+/// Returns a column whose path names several values, as in `name[*].family`, but that cannot have them: only a list or a
+/// repeating group outside other groups can.
+pub(super) fn without_place_for_all(spec: &Spec, columns: &[Column<'_>]) -> Option<String> {
+    let is_for_all = |column: &Column<'_>| spellings(column).any(|path| path.contains(ALL_ITEMS));
+    let inner = columns.iter().filter_map(|column| match column.node {
+        Node::Group { children, .. } => spec.columns_of(children).into_iter().find(is_for_all),
+        _ => None,
+    });
+    let outer = columns.iter().find(|column| is_for_all(column) && !column.node.is_array());
+    outer.map(|column| column.column.to_owned()).or_else(|| inner.map(|column| column.column.to_owned()).next())
+}
+
 /// Returns the paths of the values in the sample's rows, in the order of their first occurrence. At most 10,000 paths
 /// are returned. If a row is not valid JSON, its paths before the error are included.
 pub(super) fn keys(columns: &Columns, format: Format, sample: &[u8]) -> Vec<String> {
@@ -316,6 +349,13 @@ struct Keys<'k> {
 
 impl Keys<'_> {
     fn see(&mut self, path: &str, value: &str, depth: usize) -> Result<(), usize> {
+        let items = self.columns.items_in(path, value);
+        if !items.is_empty() {
+            items.into_iter().try_for_each(|(path, item)| self.see(&path, item, depth + 1))?;
+            if self.columns.of(path).is_empty() {
+                return Ok(());
+            }
+        }
         if is_nested(value) && depth < DEPTH_MAX && self.columns.of(path).is_empty() {
             return walk(value, 0, &mut |key, inner| self.see(&format!("{path}.{key}"), inner.get(), depth + 1));
         }

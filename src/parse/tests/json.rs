@@ -305,3 +305,88 @@ fn a_key_that_two_kinds_read_in_one_notation_is_given_once() {
     assert_eq!(cells("{\"f\":1}"), (Ok(()), vec!["1".to_owned()]));
     assert!(cells("{\"f\":1,\"F\":2}").0.is_err(), "an object with the key twice must be refused");
 }
+
+/// Fields whose paths lead through arrays.
+const PATHS: &str = r#"
+name = "paths"
+[[field]]
+name = "id"
+type = "string"
+privacy = "none"
+[[field]]
+name = "family"
+column = "name[0].family"
+type = "string"
+presence = "nullable"
+privacy = "none"
+[[field]]
+name = "second"
+column = "name[1].given[1]"
+type = "string"
+presence = "optional"
+privacy = "none"
+[[field]]
+name = "families"
+column = "name[*].family"
+repeats = true
+type = "string"
+presence = "optional"
+privacy = "none"
+[[field]]
+name = "given"
+column = "name[*].given"
+repeats = true
+type = "string"
+presence = "optional"
+privacy = "none"
+[[group]]
+name = "codings"
+repeats = "category[*].coding"
+[[field]]
+name = "codings.code"
+column = "code"
+type = "string"
+presence = "nullable"
+privacy = "none"
+"#;
+
+#[test]
+fn a_path_leads_through_arrays() {
+    let spec = Spec::from_toml(PATHS, "a test").unwrap();
+    let sample = r#"{"id":1,"name":[{"family":"A","given":["B","C"],"use":"x"},{"given":["D","E"]}],"category":[{"coding":[]}]}"#;
+    let layout = bind_with(&spec, sample, &LayoutOptions::default()).unwrap();
+    let check = |line: &str, expected: &[&str]| {
+        let rows = rows(&spec, &layout, line.as_bytes());
+        assert_eq!(rows, [(Ok(()), expected.iter().map(|&cell| cell.to_owned()).collect())], "{line}");
+    };
+    check(sample, &["1", "A", "E", r#"["A"]"#, r#"["B","C","D","E"]"#, "[]"]);
+    check(r#"{"id":2,"name":[]}"#, &["2", "", "", "", "", ""]);
+    check(r#"{"id":3,"name":[{"FAMILY":"Zoë"},{"family":"B"}]}"#, &["3", "Zoë", "", r#"["Zoë","B"]"#, "", ""]);
+    check(
+        r#"{"id":4,"category":[{"coding":[{"code":"a"}, {"code":"b"}]},{},{"coding": [ ]},{"coding":[{"code":"c"}]}]}"#,
+        &["4", "", "", "", "", r#"[{"code":"a"}, {"code":"b"},{"code":"c"}]"#],
+    );
+    // A value that is not an array has no items.
+    check(r#"{"id":5,"name":{"family":"A"}}"#, &["5", "", "", "", "", ""]);
+    assert!(layout.unknown.iter().any(|key| key == "name[0].use"), "{:?}", layout.unknown);
+}
+
+#[test]
+fn a_required_path_through_an_array_must_occur_in_the_source() {
+    let spec = Spec::from_toml(PATHS, "a test").unwrap();
+    let found = bind_with(&spec, r#"{"id":1,"name":[]}"#, &LayoutOptions::default());
+    assert!(matches!(found, Err(LayoutError::MissingColumns { missing, .. }) if missing == ["name[0].family"]));
+}
+
+#[test]
+fn a_path_to_all_items_needs_a_field_for_several_values() {
+    let refused = |toml: &str| {
+        let spec = Spec::from_toml(toml, "a test").unwrap();
+        bind_with(&spec, r#"{"id":1,"a":[{"b":1}]}"#, &LayoutOptions::default())
+    };
+    let field = "name = 'x'\n[[field]]\nname = 'id'\ncolumn = 'a[*].b'\ntype = 'string'\nprivacy = 'none'\n";
+    assert_eq!(refused(field).err(), Some(LayoutError::SeveralValues { column: "a[*].b".to_owned() }));
+    let group = "name = 'x'\n[[group]]\nname = 'g'\nrepeats = 'a'\n[[field]]\nname = 'g.b'\ncolumn = 'c[*].d'\nrepeats = true\n\
+                 type = 'string'\npresence = 'optional'\nprivacy = 'none'\n";
+    assert_eq!(refused(group).err(), Some(LayoutError::SeveralValues { column: "c[*].d".to_owned() }));
+}

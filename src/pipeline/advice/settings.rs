@@ -8,7 +8,7 @@ use crate::spec::{Field, FieldType, NumberFormat};
 pub(super) struct Setting {
     /// The option or the lines of the spec, e.g. `decimal = ","`.
     pub(super) text: String,
-    /// True if it is an option of the command line, false if it belongs into the spec.
+    /// True for an option of the command line, false for lines of the spec.
     pub(super) is_option: bool,
     /// Number of options or keys of the spec that must be changed for this setting.
     changes: usize,
@@ -45,7 +45,8 @@ fn accepted(values: &[Option<Value>]) -> usize {
     values.iter().flatten().count()
 }
 
-/// Returns the other formats of a date. A `date` that is written with a time of day may be a `datetime`.
+/// Returns the other formats of a date. For a field of type `date`, also returns the type `datetime`, because its cells
+/// may contain a time of day.
 pub(super) fn of_date(field: &Field, date: DateFormat) -> Vec<Setting> {
     let formats = DateFormat::ALL.into_iter().filter(|other| *other != date).map(|other| Setting {
         text: format!("--date-format '{}={}'", field.column, other.name()),

@@ -2,8 +2,8 @@
 //! source. `cargo xtask fuzz` runs these tests. They are no ordinary tests, because they have no fixed number of cases.
 //!
 //! If a check fails, the source is written to the directory `fuzz` in the target directory, and the test prints the
-//! command that checks this source again. The seed alone makes the same sources only with the same files beside the
-//! repository.
+//! command that checks this source again. A run with the same seed makes the same sources only if the files beside the
+//! repository are the same.
 
 mod mutate;
 
@@ -11,6 +11,7 @@ use std::fs;
 use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use serde_json::value::RawValue;
@@ -34,9 +35,9 @@ const SOURCE_BYTES_MAX: usize = 4_000;
 struct Target {
     name: &'static str,
     spec: &'static str,
-    /// How the names of its sources end.
+    /// Extension of the file names of its sources.
     extension: &'static str,
-    /// Sources that are always there.
+    /// Sources that are part of this program, so that every run has some.
     seeds: &'static [&'static str],
     /// Pieces that have a meaning in the format.
     tokens: &'static [&'static str],
@@ -185,7 +186,8 @@ const FHIR: Target = Target {
 
 const TARGETS: [Target; 3] = [HL7, JSON, FHIR];
 
-/// Checks that a text is JSON. Strings are not decoded: an escape such as `\ud800` is valid where nobody reads it.
+/// Checks that a text is JSON. Does not decode strings, because a load accepts an escape such as `\ud800` in values
+/// that it does not read.
 fn check_json(text: &[u8]) {
     assert!(serde_json::from_slice::<&RawValue>(text).is_ok(), "a row that is not rejected must be JSON");
 }
@@ -204,7 +206,7 @@ fn resource_of(text: &[u8]) -> String {
     normal(row.resource.filter(|_| row.kind.is_none()).map_or(text, RawValue::get))
 }
 
-/// A short spec, so that most of the time is for the sources.
+/// A short spec, because a long one would take time that is needed for the sources.
 const FHIR_SPEC: &str = "name = 'x'\n[source]\ntype = 'fhir'\n\
     [[document]]\nresource = 'Patient'\npatient = { identifier = 'identifier', prefer = ['MR'] }\n\
     [document.search]\nidentifier = { identifier = 'identifier', privacy = 'direct-identifier' }\n\
@@ -245,7 +247,7 @@ impl Target {
         corpus
     }
 
-    /// Reads a source like a load, in one block, and checks every row.
+    /// Reads a source like a load, and checks every row.
     fn check(&self, dataset: &Dataset, path: &Path) {
         let wishes = Wishes { sources: vec![path.display().to_string()], ..Wishes::default() };
         let plan = match Plan::new(dataset.clone(), IdentityKey::default(), &wishes) {
@@ -255,7 +257,9 @@ impl Target {
             Err(error) => panic!("unexpected error: {error}"),
         };
         let mut reader = plan.open(0).expect("a source that was opened once can be opened again");
-        let ids = plan.bundle_ids(0, || false).expect("a source that was opened once can be read again");
+        let ids = plan
+            .bundle_ids(0, || false, &AtomicU64::default())
+            .expect("a source that was opened once can be read again");
         let mut bench = Bench::new(&plan, 0, None).with_bundle_ids(ids);
         while let Some(block) = reader.next_block(Block::default()).expect("a file can be read to its end") {
             let encoded = bench.encode(&block, vec![Vec::new(); plan.kinds.len()]);
@@ -319,7 +323,7 @@ impl Target {
     }
 }
 
-/// Returns the beginning of a file, which is unpacked if it is compressed.
+/// Returns the beginning of a file. If the file is compressed, returns the beginning of its unpacked content.
 fn start_of(path: &Path) -> std::io::Result<Vec<u8>> {
     let file = fs::File::open(path)?;
     let is_compressed = path.extension().is_some_and(|extension| extension == "gz");

@@ -1,4 +1,5 @@
-//! The beginning of a load with `--drop`: drops the collections, and creates them anew with what they had.
+//! The beginning of a load with `--drop`: drops the collections, and creates them again with the same options and
+//! indexes.
 
 use super::{LoadTarget, keeping, writing};
 use crate::deployment::{Privileges, Surroundings};
@@ -16,9 +17,9 @@ impl LoadTarget<'_> {
 
     /// Drops the collection, and creates it anew with its options and indexes. Returns a note for the summary.
     ///
-    /// The load attaches the validator at its end, because documents are written faster without it. But a user such as
-    /// the writer may only create a collection with a validator. For such a user, it is created with the validator, if
-    /// it had one.
+    /// The load attaches the validator at its end, because documents are written faster without it. But some users,
+    /// such as `writer`, can set a validator only when they create the collection. For such a user, the new collection
+    /// has the validator from the beginning, if the old one had it.
     pub(super) async fn begin_anew(&self) -> Result<Option<String>, Error> {
         let with_validator = self.is_forbidden(ATTACH).await?;
         let surroundings = Surroundings::read(&self.target, self.spec).await?;

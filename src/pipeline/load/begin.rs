@@ -37,7 +37,11 @@ impl<'a> Load<'a> {
             notes.extend(lane.find_shards(options.drop).await?);
         }
         let folding = if scope.is_part() { Folding::None } else { Folding::plan(plan, &targets, options).await? };
-        let account = Account::open(plan, options.rejects.as_deref())?;
+        let account = if options.lists_rejects {
+            Account::listing(plan)
+        } else {
+            Account::open(plan, options.rejects.as_deref())?
+        };
         let mut sources = scope.sources(plan)?;
         if options.drop {
             for lane in &targets {
@@ -86,8 +90,10 @@ impl<'a> Load<'a> {
     }
 
     /// Takes the lease and looks in the ledger for an earlier load with the same key (collection, sources, spec and
-    /// options). Returns true if that load is complete. A load then only has to be verified, and a part needs nothing.
-    /// Otherwise returns false: documents have to be written. If that load was interrupted, prepares to resume it.
+    /// options). Returns true if that load is complete and only has to be verified. For a part, returns true if that
+    /// part is complete. In all other cases, returns false: documents have to be written. For example, `--reload` and
+    /// `--no-verify` write a complete load again. If the earlier load was interrupted and can be resumed, prepares to
+    /// resume it.
     ///
     /// If the sources are not hashed yet, does nothing and returns false. Reason: all collections were then empty, so
     /// no earlier load can be resumed or verified.
@@ -96,7 +102,7 @@ impl<'a> Load<'a> {
             return Ok(false);
         }
         self.claim().await?;
-        if self.document.targets().iter().all(|state| state.first_load) {
+        if self.plan.is_read_once() || self.document.targets().iter().all(|state| state.first_load) {
             return Ok(false);
         }
         let Some(prior) = self.ledger.find(&self.document.key).await.map_err(reading)? else { return Ok(false) };
@@ -145,7 +151,8 @@ impl<'a> Load<'a> {
             {
                 return Ok(Some("the collection was dropped and created again after that load"));
             }
-            // If the load is divided into parts and was not verified, two parts may both count a record as present.
+            // If the load is divided into parts and was not verified, two parts may both count the same record as
+            // present. So these counts are not used for such a load.
             let present = if prior.manifest.is_some() { 0 } else { state.counts.already_present };
             let brought = state.counts.written + present;
             if !lane.bulk.holds_at_least(brought).await.map_err(writing)? {
@@ -196,10 +203,15 @@ impl<'a> Load<'a> {
             self.document.key = self.document.present_key();
             self.claim().await?;
         }
-        let left = self.ledger.reject_files(&self.document.key).await.map_err(reading)?;
+        // The key of a load that can be read only once is random, so no other load has it.
+        let is_unique = self.plan.is_read_once();
+        let left =
+            if is_unique { Vec::new() } else { self.ledger.reject_files(&self.document.key).await.map_err(reading)? };
         let left = left.into_iter().map(|(load, state)| LeftFile { load: load.to_string(), state }).collect();
         self.account.rejects.register(&self.document, left)?;
-        self.ledger.supersede(&self.document.key, self.document.id, self.document.fence).await.map_err(keeping)?;
+        if !is_unique {
+            self.ledger.supersede(&self.document.key, self.document.id, self.document.fence).await.map_err(keeping)?;
+        }
         if let Some(claim) = &self.claim {
             claim.guard().confirm().await.map_err(keeping)?;
         }

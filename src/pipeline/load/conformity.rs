@@ -1,9 +1,10 @@
-//! After a *first load* (a load into an empty collection), the server checks documents with the spec's validator.
+//! After a *first load* (a load into an empty collection), the server checks the stored documents with the spec's
+//! validator: either a random sample, or all documents.
 //!
-//! Cleaning checks the same rules from which the validator is made. Therefore a document that is equal to its record
-//! satisfies the validator, if the validator was made correctly. If the verification found only equal documents, only
-//! the validator can be wrong. A random sample of documents is enough to find that. In all other cases, the server
-//! checks all documents. It also does so if the collection is small, or if the user gave `--check-validator`.
+//! A sample is enough if the verification found that every document is equal to its record. Reason: cleaning checks the
+//! same rules from which the validator is made. So an equal document violates the validator only if the validator
+//! itself is wrong, and a sample shows that. In all other cases, the server checks all documents. It also checks all if
+//! the sample contains a violation, if the collection is small, or if the user gave `--check-validator`.
 
 use super::{Load, LoadTarget};
 use crate::deployment::schema;
@@ -18,7 +19,8 @@ const SAMPLE_SIZE: u32 = 1_000;
 
 impl Load<'_> {
     /// Counts the documents of one kind that violate the validator, and adds the count and a note to the summary. Does
-    /// nothing if the collection was not empty when the load began, or if the user gave `--no-verify`.
+    /// nothing if the collection was not empty when the load began, if the user gave `--no-verify`, or if the sources
+    /// have no FHIR resource of this kind.
     pub(super) async fn check_conformity(
         &self,
         kind: usize,

@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use bson::DateTime;
+use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::feed::ReadSide;
 use super::{Load, LoadTarget, keeping, reading, source_notes};
@@ -20,6 +21,10 @@ use crate::spill::SORTER_BYTES_DEFAULT;
 use crate::verify::{Excused, Excuses, VerifyError};
 use crate::wording::counted;
 use crate::write::Mode;
+
+/// Number of collections whose indexes are built at the same time. By default, a server builds those of three
+/// collections at once (parameter `maxNumActiveUserIndexBuilds`).
+const FINISHED_TOGETHER: usize = 3;
 
 impl Load<'_> {
     /// Ends the writing part of a load. After success, completes the reject files. After a failure or a stop, records
@@ -63,7 +68,8 @@ impl Load<'_> {
     }
 
     pub(super) fn is_over_limit(&self, read: &ReadSide) -> bool {
-        // The end of a part is not the end of the load.
+        // A percentage of rejects is checked at the end of the load, even if few rows were read. The end of a part is
+        // not the end of the load.
         let at_end = !self.scope.is_part();
         let exceeds = |counts: Counts| {
             self.options.rejects_max.is_some_and(|max| max.is_exceeded(counts.rejected, counts.read, at_end))
@@ -100,13 +106,16 @@ impl Load<'_> {
     /// Calls `LoadTarget::finish` for each collection, after all documents are written. Returns the notes for the
     /// summary, by kind of document.
     pub(super) async fn finish_collections(&self, progress: &Progress) -> Result<Vec<Vec<String>>, Error> {
-        let mut notes = Vec::new();
-        for (lane, state) in self.targets.iter().zip(self.document.targets()) {
-            // Most types of resources occur in few sources. No collection is created for a type without resources.
-            let is_empty = self.plan.spec.is_divided() && state.counts.read == 0;
-            notes.push(if is_empty { Vec::new() } else { lane.finish(&state, progress).await? });
-        }
-        Ok(notes)
+        let is_divided = self.plan.spec.is_divided();
+        let finish = async |(lane, state): (&LoadTarget<'_>, TargetState)| {
+            // Most sources have resources of only a few types. A type without resources gets no collection.
+            if is_divided && state.counts.read == 0 { Ok(Vec::new()) } else { lane.finish(&state, progress).await }
+        };
+        stream::iter(self.targets.iter().zip(self.document.targets()))
+            .map(finish)
+            .buffered(FINISHED_TOGETHER)
+            .try_collect()
+            .await
     }
 
     /// Marks the load as complete in the ledger. First checks that this process still has the lease, and that no
@@ -157,7 +166,8 @@ impl Load<'_> {
         if lane.ledger.has_overlapping_loads(&self.document).await.map_err(reading)? {
             return Ok(false);
         }
-        // A load that began before this one may have written without a commit since then.
+        // A load that began before this one may have written documents since then, but not yet changed its ledger
+        // document. So return false while another load into this collection has a lease.
         let is_own = |key: &str| self.document.has_lease(key);
         Ok(lane.ledger.other_load(is_own).await.map_err(reading)?.is_none())
     }
@@ -184,6 +194,7 @@ impl Load<'_> {
             changes: summary::changes(&read.tallies, &self.plan.kinds),
             warnings: summary::warnings(&read.tallies, &self.plan.kinds),
             reject_files: self.account.rejects.files(),
+            listed_rejects: self.account.listed.clone(),
             continued_after: self.continued_after,
             notes: self.notes.iter().chain(self.account.rejects.notes()).cloned().collect(),
             ..LoadSummary::default()
@@ -398,7 +409,9 @@ fn not_conserved(targets: &[TargetState], read: &ReadSide) -> Option<Error> {
 /// `--reload`.
 const fn afterwards(cause: &Error, is_read_once: bool, begins_anew: bool) -> &'static str {
     match cause {
-        // Exit code 6 means that the store of the source fails for now. The source itself has not changed.
+        // Exit code 6 means that the store of the source fails for now. The source itself has not changed, so the same
+        // command can continue later. After another error, the source may have to be changed, and the next load begins
+        // again.
         Error::Read(error) if error.exit_code() != 6 => {
             "the next load without --drop does not store these documents again"
         }

@@ -13,6 +13,7 @@ use crate::pipeline::advice::{Cause, RefusedCells};
 use crate::pipeline::plan::Plan;
 use crate::pipeline::spares::Spares;
 use crate::pipeline::stages::Stages;
+use crate::reject::RowKinds;
 use crate::report::summary::RejectCounts;
 use crate::write::{Chunk, ChunkBuilder};
 
@@ -22,7 +23,9 @@ use crate::write::{Chunk, ChunkBuilder};
 pub(in crate::pipeline) struct ReadSide {
     pub(in crate::pipeline) rows: u64,
     pub(in crate::pipeline) rejected: u64,
-    /// The rows and the rejected rows that each kind of document counts.
+    /// Rejected rows that belong to no kind of document. The first kind counts them.
+    pub(in crate::pipeline) of_no_kind: u64,
+    /// For each kind of document, the number of its rows and of its rejected rows.
     kinds: Vec<(u64, u64)>,
     /// The changes that cleaning made, by kind of document.
     pub(in crate::pipeline) tallies: Vec<Tally>,
@@ -113,6 +116,7 @@ impl ReadSide {
         for row in &block.rejects {
             let counting = row.kinds.counting(self.kinds.len());
             self.kinds[counting].iter_mut().for_each(|rows| rows.1 += 1);
+            self.of_no_kind += u64::from(row.kinds == RowKinds::None);
             self.rejects.add(row.reject.reason, row.reject.field);
             self.refused.add(row, plan);
         }
@@ -124,12 +128,13 @@ impl ReadSide {
         self.kinds.iter_mut().zip(kinds).for_each(|(rows, kind)| rows.0 += kind.rows);
     }
 
-    /// Returns the number of rows, and of rejected rows, that a kind of document counts.
+    /// Returns the number of rows and of rejected rows of a kind of document.
     pub(in crate::pipeline) fn of_kind(&self, kind: usize) -> (u64, u64) {
         self.kinds.get(kind).copied().unwrap_or_default()
     }
 
-    /// Returns the reason for which most rows were rejected, and the settings with which they are accepted.
+    /// If more than half of the rows were rejected, and most of these for one reason, returns that reason and the
+    /// settings with which such rows are accepted. Otherwise returns nothing.
     pub(in crate::pipeline) fn advice(&self, plan: &Plan) -> Vec<String> {
         match self.rejects.most() {
             Some((reason, field, count)) if self.rejected * 2 > self.rows && count * 2 > self.rejected => {

@@ -52,27 +52,34 @@ impl Folding {
 
     /// If the user may not write the state, the messages are loaded but not folded.
     async fn if_permitted(kind: usize, target: &Target) -> Result<Self, Error> {
-        let privileges = Privileges::read(target).await.map_err(|failure| {
-            let doing = "read the privileges of the user".to_owned();
-            ServerError::Command { doing, failure }
-        })?;
-        let notes = notes_of(&target.collection);
-        for collection in collections().into_iter().chain([notes.as_str()]) {
-            let forbids = |action: &&str| privileges.forbid(action, &target.database, collection);
-            if let Some(action) = ACTIONS.into_iter().find(forbids) {
-                return Ok(Self::Not(format!(
-                    "this user has no permission to {action} in {}.{collection}; `medlift provision` gives it, and \
-                     `medlift fold` then folds the messages",
-                    target.database
-                )));
-            }
-        }
-        Ok(Self::Kind(kind))
+        Ok(missing_right_to_fold(target).await?.map_or(Self::Kind(kind), Self::Not))
     }
 }
 
+/// Returns the right that the user lacks to write the state of these messages, and what to do. Returns `None` if the
+/// user has all rights.
+pub(crate) async fn missing_right_to_fold(target: &Target) -> Result<Option<String>, ServerError> {
+    let privileges = Privileges::read(target).await.map_err(|failure| {
+        let doing = "read the privileges of the user".to_owned();
+        ServerError::Command { doing, failure }
+    })?;
+    let notes = notes_of(&target.collection);
+    for collection in collections().into_iter().chain([notes.as_str()]) {
+        let forbids = |action: &&str| privileges.forbid(action, &target.database, collection);
+        if let Some(action) = ACTIONS.into_iter().find(forbids) {
+            return Ok(Some(format!(
+                "this user has no permission to {action} in {}.{collection}; `medlift provision` gives it, and \
+                 `medlift fold` then folds the messages",
+                target.database
+            )));
+        }
+    }
+    Ok(None)
+}
+
 impl LoadTarget<'_> {
-    /// Returns true if the load makes the collection. The UUID of an emptied collection stays, and with it the state.
+    /// Returns true if the load creates the collection. An existing collection is not new, even if it is empty: an
+    /// earlier fold may have made a state from it, and the load must then follow the rule of that fold.
     async fn is_new(&self, options: &LoadOptions) -> Result<bool, Error> {
         let is_empty = self.bulk.is_empty().await.map_err(writing)?;
         Ok(options.drop || is_empty && collection_uuid(&self.target).await?.is_none())

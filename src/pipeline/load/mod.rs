@@ -27,6 +27,7 @@ use std::time::{Duration, Instant};
 use bson::Uuid;
 
 use fold::Folding;
+pub(crate) use fold::missing_right_to_fold;
 
 use super::plan::Plan;
 use super::settle::Account;
@@ -60,6 +61,8 @@ pub struct LoadOptions {
     /// The file for the rejects of all sources, or the directory in which each source has its own file. If it is
     /// `None`, each file is beside its source.
     pub rejects: Option<PathBuf>,
+    /// Whether the summary lists the first rejects. Then no reject file is written.
+    pub lists_rejects: bool,
     /// The number of rejects above which the load stops. `None` for no limit. If the load is divided into parts, the
     /// rejects of all parts count.
     pub rejects_max: Option<RejectsMax>,
@@ -115,8 +118,8 @@ pub async fn load(
             _ => return result,
         };
         let lease = Some((held.lease.owner.id, held.lease.fence));
-        // After the waiting time, the same process still has the lease. So that process is alive and has renewed it.
-        // Do not wait a second time.
+        // If the same process still has the lease after the waiting time, that process is alive and has renewed the
+        // lease. Then do not wait a second time.
         if waited_for == lease || !is_patient(interrupt, held.left, progress, &held.to_string()).await {
             return result;
         }

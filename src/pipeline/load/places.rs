@@ -1,5 +1,5 @@
-//! Limits the number of chunks in memory. Each chunk needs a *place*. A chunk takes a place when its first block
-//! arrives, and returns it when it is committed.
+//! Limits the number of chunks in memory. Each chunk needs a *place*. A place is taken when the first block of a chunk
+//! arrives. It becomes free when the chunk is committed.
 
 use std::sync::Arc;
 

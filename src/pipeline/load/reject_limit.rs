@@ -31,7 +31,7 @@ impl RejectsMax {
     }
 }
 
-/// The counts of the other parts of a load, for each kind of document, as the ledger last had them. Empty if the load
+/// The counts of the other parts of a load, for each kind of document, as last read from the ledger. Empty if the load
 /// is not divided into parts. All clones share the counts.
 #[derive(Debug, Clone, Default)]
 pub(in crate::pipeline) struct OtherParts(Arc<Mutex<Vec<Counts>>>);
@@ -48,8 +48,8 @@ impl OtherParts {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(kind).copied().unwrap_or_default()
     }
 
-    /// Returns the counts to which the limit of rejects applies: those of the kind of document with the most rejects.
-    /// If each row belongs to one kind only, returns the sum of all kinds.
+    /// Returns the counts to which the limit of rejects applies. If each row belongs to one kind of document only,
+    /// these are the sums of all kinds. Otherwise they are the counts of the kind with the most rejects.
     pub(super) fn limited(&self, spec: &Spec) -> Counts {
         let sums = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         limited(spec, sums).iter().max_by_key(|counts| counts.rejected).copied().unwrap_or_default()

@@ -60,8 +60,8 @@ impl Scope {
         }
     }
 
-    /// Corrects `first_load` in the states of a part. Only the part of a load with one part can be a first load. If the
-    /// load has several parts, other workers may write into the same collection, even if it is empty now.
+    /// Corrects `first_load` in the states of a part. A part is a first load only if it is the only part of its load.
+    /// If the load has several parts, other workers may write into the same collection, even if it is empty now.
     pub(super) fn adapt(&self, states: &mut [TargetState]) {
         if let Self::Part(part) = self {
             for (state, whole) in states.iter_mut().zip(&part.whole) {

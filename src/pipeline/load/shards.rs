@@ -13,8 +13,8 @@ use crate::write::ShardMap;
 
 impl LoadTarget<'_> {
     /// Reads which shard owns which `_id`s, if the collection is sharded. `drops` says whether the load drops the
-    /// collection. Returns a note for the summary if the user may not read the ranges. The load is then slower, but
-    /// right.
+    /// collection. If the user may not read the ranges, returns a note for the summary: the load is then slower, but
+    /// correct. With `--drop`, returns an error instead.
     pub(super) async fn find_shards(&mut self, drops: bool) -> Result<Option<String>, Error> {
         if !self.target.is_mongos().await.map_err(writing)? {
             return Ok(None);
@@ -35,8 +35,8 @@ impl LoadTarget<'_> {
         Ok(None)
     }
 
-    /// Asks the statistics of the collection whether it is sharded. The loader and the writer may read them. Returns
-    /// false if the answer is not known.
+    /// Returns true if the collection does not exist, or if its statistics say that it is not sharded. Returns false if
+    /// it is sharded, or if the statistics cannot be read.
     async fn is_certainly_whole(&self) -> bool {
         match self.target.look(doc! { "collStats": &self.target.collection }).await {
             Ok(stats) => stats.get_bool("sharded").is_ok_and(|is_sharded| !is_sharded),

@@ -42,7 +42,8 @@ pub(in crate::pipeline) async fn register(
 }
 
 /// Ends a load whose parts are complete: builds the indexes, attaches the validator, verifies the collection, and
-/// records the counts. If the load is already complete, only verifies the collection.
+/// records the counts. If the load is already complete, only verifies the collection. Folds HL7 v2 messages that are
+/// not folded yet, in both cases.
 ///
 /// # Errors
 /// [`Error::Held`] if another process is ending the load. [`Error::Stopped`] if a part is not complete. Other errors if
@@ -64,8 +65,8 @@ pub(in crate::pipeline) async fn finish(
 
 impl Load<'_> {
     /// Returns the ledger document of the earlier load with this key. Returns `None` if there is no such load, or if
-    /// its documents were dropped. Also returns `None` if the load did not complete and belongs to another manifest or
-    /// to none, or if `--reload` asks to repeat a complete load.
+    /// some of its documents are no longer in the collection. Also returns `None` if the load did not complete and
+    /// belongs to another manifest or to none, or if `--reload` asks to repeat a complete load.
     async fn prior(&self, scope: &WholeScope) -> Result<Option<LoadDocument>, Error> {
         let Some(prior) = self.ledger.find(&self.document.key).await.map_err(reading)? else { return Ok(None) };
         let is_of_manifest = prior.manifest.as_ref().is_some_and(|of| of.id == scope.of.id);
@@ -153,8 +154,8 @@ impl Load<'_> {
             if !self.settle_counts(kind, &mut summary).await? {
                 summary.counts_are_estimates = true;
                 summary.notes.push(
-                    "the counts are sums of the parts: a record that two parts have is counted as already present in one \
-                     of them"
+                    "the counts are sums of the parts: a record that occurs in two parts is counted as written in one and \
+                     as already present in the other"
                         .into(),
                 );
             }
@@ -169,7 +170,8 @@ impl Load<'_> {
         Ok(summary)
     }
 
-    /// Verifies a load that is complete already, and looks for the reject files of its parts.
+    /// Verifies a load that is complete already, after a fold of its messages. Also looks for the reject files of its
+    /// parts.
     async fn verify_again(&mut self, interrupt: &Interrupt, progress: &Progress) -> Result<LoadSummary, Error> {
         let fold = Box::pin(self.fold(interrupt, progress)).await;
         let mut summary = self.verify_only(interrupt, progress).await?;
@@ -186,7 +188,7 @@ impl Load<'_> {
         Ok(summary)
     }
 
-    /// Fails if more rows of all parts were rejected than allowed. The load is then not complete.
+    /// Fails if the parts together have more rejected rows than allowed. The load then stays incomplete.
     async fn refuse_too_many_rejects(&mut self) -> Result<(), Error> {
         let before = self.document.targets();
         self.add_up();
@@ -225,7 +227,8 @@ impl Load<'_> {
                 state.collection_uuid.or_else(|| parts.iter().find_map(|part| part.collection_uuid));
             state.digest = match &parts[..] {
                 [only] => only.digest.clone(),
-                // Several parts can contain the same record. The sum of their digests could then count it twice.
+                // Several parts can contain the same record, and the sum of their digests could count it twice. So the
+                // sum stays empty until a verification computes it.
                 _ => String::new(),
             };
         }
@@ -235,8 +238,9 @@ impl Load<'_> {
     /// Replaces the sums of the parts' counts by the counts that one process would have found. If there is only one
     /// part, keeps its counts.
     ///
-    /// Returns false if the counts may be wrong. Reasons: the load was not verified, another program wrote to the
-    /// collection, or the only part does not know which records it wrote itself.
+    /// Returns false if the counts may be wrong. With one part, they may be wrong if the part does not know which
+    /// records it wrote itself. With several parts, they may be wrong if the load was not verified, or if another load
+    /// or program wrote to the collection.
     async fn settle_counts(&mut self, kind: usize, summary: &mut LoadSummary) -> Result<bool, Error> {
         let is_alone = self.is_alone(&self.targets[kind]).await?;
         let mut states = self.document.targets();
@@ -309,8 +313,8 @@ fn settled(sums: &Counts, before: u64, proof: &Verification) -> Option<Counts> {
     Some(Counts { written, already_present, duplicates, in_doubt: 0, repeats_in_doubt: 0, ..*sums })
 }
 
-/// Returns the sum of the digests of the stored records. The result is empty if some expected documents are not stored
-/// with the same content, because the proof does not have the sum then.
+/// Returns the sum of the digests of the stored records. The result is empty if some expected documents are missing or
+/// different, because the sum is then not known.
 fn digest(proof: &Verification) -> String {
     let is_source = proof.equal == proof.expected;
     let sum: Option<Digest> = is_source.then_some(proof.source_digest);

@@ -14,17 +14,19 @@ use crate::ledger::TargetState;
 use crate::pipeline::spares::Spares;
 use crate::pipeline::stages::{Interrupt, Stages};
 use crate::report::Progress;
-use crate::write::{CHUNKS_MAX, ChunkBuilder, Policy, Settled, Writer, write_all};
+use crate::write::{Budget, CHUNKS_MAX, ChunkBuilder, Policy, Settled, Writer, write_all};
 
-/// Maximum number of `_id`s in one ledger document that lists records that were not written. This number of `_id`s
-/// has 8 MB. A document can have at most 16 MiB.
+/// Maximum number of `_id`s in one ledger document that lists records that were not written. So many `_id`s take 8 MB.
+/// A document can have at most 16 MiB.
 const EXCEPTIONS_MAX: usize = 500_000;
 
 impl Load<'_> {
     /// Reads the sources, and writes and commits all blocks after the checkpoint.
     pub(super) fn write(&mut self, interrupt: &Interrupt, progress: &Progress) -> Result<ReadSide, Error> {
         let (plan, options, others) = (self.plan, self.options, self.scope.others());
-        let builder = ChunkBuilder::new(self.policies(), options.chunk_bytes_max, self.document.checkpoint.blocks);
+        // The documents of many types of resources are in many small buffers, which need more memory than their bytes.
+        let chunk_bytes_max = options.chunk_bytes_max / if plan.spec.is_divided() { 2 } else { 1 };
+        let builder = ChunkBuilder::new(self.policies(), chunk_bytes_max, self.document.checkpoint.blocks);
         let (to_writer, chunks) = mpsc::channel(1);
         let lineage = options.lineage.then(|| self.document.id.bytes());
         let spares = &Spares::default();
@@ -34,13 +36,16 @@ impl Load<'_> {
         let write = async move {
             let _closed = places.closed_at_end();
             self.register().await?;
-            // With many types of resources, most types have few.
+            // FHIR resources are spread unevenly: most types have few, some have many. So estimate for each type four
+            // times the average.
             let divisor = if plan.spec.is_divided() { (plan.kinds.len() as u64 / 4).max(1) } else { 1 };
             let records_guess = plan.records_guess() / divisor;
             // Another load may have written to a collection before this load had its lease. So the policies are
             // computed again.
+            // Many collections would have many commands under way.
+            let budget = plan.spec.is_divided().then(|| Budget::new(options.limits));
             let writer = |(lane, policy): (&LoadTarget<'_>, Policy)| {
-                let (bulk, shards) = (lane.bulk.clone(), lane.shards.clone());
+                let (bulk, shards) = (lane.bulk.clone().within(budget.clone()), lane.shards.clone());
                 Writer::new(bulk, options.limits, policy, shards, plan.key.clone(), records_guess)
             };
             let mut writers: Vec<Writer> = self.targets.iter().zip(self.policies()).map(writer).collect();

@@ -6,7 +6,11 @@
 //! - If the text begins outside quotes, its rows are well formed.
 //! - If the text begins inside quotes, its rows are not well formed.
 //!
-//! The place can still be wrong. So it is checked when the parts are loaded: each part must end outside quotes. The
+//! In HL7 messages, a message begins at each line that begins with `MSH` and a field separator, whatever is before this
+//! line. So such a place cannot be wrong. The trailer of a batch has the number of its messages, so a file with batches
+//! is not cut.
+//!
+//! In text with quotes, the place can still be wrong. So it is checked when the parts are loaded: each part must end outside quotes. The
 //! first part begins at the beginning of the file, so it begins outside quotes. If it also ends outside quotes, the
 //! second part begins outside quotes, and so on. So if all parts pass this check, all places are right. Otherwise the
 //! load of a part fails with `ReadError::WrongSeam`.
@@ -16,34 +20,41 @@ use std::ops::Range;
 use crate::error::Error;
 use crate::parse::{Cells, Format, Parser};
 use crate::pipeline::plan::SourcePlan;
-use crate::read::{Dialect, Encoding, Ending, Framing, RowSpan, records};
+use crate::read::{Dialect, Encoding, Ending, Framing, RowSpan, begins_batch_segment, begins_message, records};
 use crate::spec::Spec;
 
-/// Maximum number of bytes that are searched for one place.
+/// Maximum number of bytes that are searched for one place at which the file can be cut.
 const WINDOW_BYTES: usize = 4 << 20;
+
+/// The first byte of an MLLP frame. The header of a batch can follow it.
+const FRAME_START: u8 = 0x0b;
 
 /// Maximum number of rows after a line end that are examined.
 const ROWS_EXAMINED: usize = 100;
 
-/// At most one in this number of examined rows may be damaged. The first row must not be damaged.
+/// A text counts as well formed if at most one in this number of examined rows is damaged, and the first row is not.
 const DAMAGED_SHARE: usize = 5;
 
-/// Maximum number of line ends that are tried for one place.
+/// Maximum number of line ends that are tried to find one place for a cut.
 const TRIES_MAX: usize = 200;
 
 /// Divides a source into ranges of about `part_bytes` bytes that begin and end between rows.
 ///
 /// Returns no range if the source has at most `part_bytes` bytes, or if it cannot be cut. A source cannot be cut if it
 /// is compressed, if its encoding is UTF-16, if it is CSV with an escape character, if it is JSON but not NDJSON, or if
-/// it contains HL7 messages. A source in which no place is found cannot be cut either.
+/// it contains batches of HL7 messages. A source in which no place for a cut is found cannot be cut either.
 ///
 /// # Errors
 /// The source cannot be read.
 pub(super) fn cut(source: &SourcePlan, spec: &Spec, part_bytes: u64) -> Result<Vec<Range<u64>>, Error> {
     let Some(size) = source.origin.size_bytes() else { return Ok(Vec::new()) };
     let has_line_ends = matches!(source.encoding, Encoding::Utf8 | Encoding::Windows1252);
-    let is_cuttable = size > part_bytes && has_line_ends && is_divided_by_lines(source.layout.format);
-    if !is_cuttable || source.origin.is_archive()? {
+    let is_of_messages = source.layout.format == Format::Hl7;
+    let has_places = has_line_ends && (is_of_messages || is_divided_by_lines(source.layout.format));
+    if size <= part_bytes || !has_places || source.origin.is_archive()? {
+        return Ok(Vec::new());
+    }
+    if is_of_messages && has_batches(source, size)? {
         return Ok(Vec::new());
     }
     let parts = size.div_ceil(part_bytes);
@@ -72,12 +83,35 @@ fn is_divided_by_lines(format: Format) -> bool {
     }
 }
 
-/// Returns the first accepted place after the byte `wanted`. Returns `None` if none of the first line ends is followed
-/// by such a place.
+/// Returns true if a batch of HL7 messages begins or ends in the source. Reads the whole source.
+fn has_batches(source: &SourcePlan, size: u64) -> Result<bool, Error> {
+    /// A segment that is divided by the end of a window is whole in the next one.
+    const OVERLAP: u64 = 16;
+    let mut start = 0;
+    while let Some(window) = source.origin.part(start..size).filter(|_| start < size) {
+        let window = window.first_bytes(WINDOW_BYTES)?;
+        let ends = memchr::memchr2_iter(b'\r', b'\n', &window).map(|at| at + 1);
+        let frames = memchr::memchr_iter(FRAME_START, &window);
+        if std::iter::once(0).chain(ends).chain(frames).any(|at| begins_batch_segment(&window[at..])) {
+            return Ok(true);
+        }
+        let end = start + window.len() as u64;
+        start = if end < size { end.saturating_sub(OVERLAP).max(start + 1) } else { end };
+    }
+    Ok(false)
+}
+
+/// Returns the first place after the byte `wanted` at which the source can be cut. Returns `None` if there is none in
+/// the bytes that are searched.
 fn place_after(source: &SourcePlan, spec: &Spec, wanted: u64, size: u64) -> Result<Option<u64>, Error> {
     let Some(window) = source.origin.part(wanted..size) else { return Ok(None) };
     let window = window.first_bytes(WINDOW_BYTES)?;
     let format = source.layout.format;
+    if format == Format::Hl7 {
+        let ends = memchr::memchr2_iter(b'\r', b'\n', &window).map(|at| at + 1);
+        let place = ends.take_while(|at| *at < window.len()).find(|at| begins_message(&window[*at..]));
+        return Ok(place.map(|at| wanted + at as u64));
+    }
     let line_end = format.framing().dialect().map_or(b'\n', |dialect| dialect.line_end);
     // Cells with several lines are well formed here, even if the load rejects them.
     let mut layout = source.layout.clone();
@@ -109,9 +143,8 @@ fn is_outside_quotes(text: &[u8], dialect: Dialect, parser: &mut Parser) -> bool
     examined > 0 && is_well_formed && !can_be_inside()
 }
 
-/// Parses the first rows of `text`, except the last of them, because the text may end inside that row. Returns the
-/// number of parsed rows. Also returns true if the first row is well formed, and enough of the others are
-/// ([`DAMAGED_SHARE`]).
+/// Parses the first rows of `text`, except the last of them, because the text may end inside that row. Returns two
+/// values: the number of parsed rows, and whether the text counts as well formed (see [`DAMAGED_SHARE`]).
 fn examine(text: &[u8], dialect: Dialect, parser: &mut Parser) -> (usize, bool) {
     let mut found: Vec<_> = records(text, Framing::Delimited(dialect)).take(ROWS_EXAMINED + 1).collect();
     found.pop();

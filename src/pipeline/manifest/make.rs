@@ -122,8 +122,10 @@ fn parts_of(plan: &Plan, table: u32, cuts: Cuts) -> Result<Vec<Part>, Error> {
     Ok(parts)
 }
 
-/// Returns true if all fields together are the identity. Records with the same `_id` are then equal, and their order
-/// does not matter.
+/// Returns true if all fields together are the identity, or if the whole record as it is in the source belongs to it.
+/// Records with the same `_id` are then equal, and their order does not matter.
 fn is_order_free(spec: &Spec) -> bool {
-    spec.identity.fields.len() == spec.fields.len()
+    let identity = &spec.identity.fields;
+    let is_whole_record = |field: &usize| spec.fields[*field].is_whole() && !spec.is_divided();
+    identity.len() == spec.fields.len() || identity.iter().any(is_whole_record)
 }

@@ -2,8 +2,8 @@
 //! and the parts into which the sources are divided.
 //!
 //! The manifest has the version of each source, and of each piece of a file that was cut. A worker therefore notices if
-//! a source was changed after the manifest was made. The manifest also contains the text of the specs. Apart from the
-//! manifest, a worker needs only the sources.
+//! a source was changed after the manifest was made. The manifest also contains the text of the specs. So a worker
+//! needs no other files than the manifest and the sources.
 
 mod cut;
 mod make;
@@ -42,7 +42,7 @@ pub struct Manifest {
     pub id: String,
     /// The tables.
     pub tables: Vec<Table>,
-    /// The parts of all tables. One worker at a time loads a part. The index of a part is its number.
+    /// The parts of all tables. The number of a part is its index in this list.
     pub parts: Vec<Part>,
 }
 
@@ -85,7 +85,8 @@ pub struct Part {
 /// Number of bytes at the beginning of a source. The field `head` of a part has the version of these bytes.
 const HEAD_BYTES: u64 = 8 << 20;
 
-/// Returns the version of the first [`HEAD_BYTES`] bytes of a source.
+/// Returns the hash of the first [`HEAD_BYTES`] bytes of a file, or the version of an object in S3. Returns `None` if the
+/// source can be read only once.
 fn head_of(origin: &Origin) -> Result<Option<Version>, Error> {
     let end = origin.size_bytes().unwrap_or(0).min(HEAD_BYTES);
     Ok(origin.part(0..end).map(|head| head.version()).transpose()?)
@@ -162,7 +163,8 @@ impl Manifest {
         Id::from_hash(&blake3::hash(&content)).to_string()
     }
 
-    /// Returns true if all indexes exist, every part has a source, and every part with `bytes` has only one.
+    /// Returns true if the tables and sources to which the parts refer exist, every part has a source, and every part
+    /// with `bytes` has only one.
     fn is_well_formed(&self) -> bool {
         let is_well_formed = |part: &Part| {
             let Some(table) = self.tables.get(part.table as usize) else { return false };
@@ -222,7 +224,8 @@ impl Table {
     /// Opens some sources of the table. `sources` are their indexes.
     ///
     /// # Errors
-    /// A source cannot be read, does not match the spec, or was changed. Of a file, only the size is compared here.
+    /// A source cannot be read, does not match the spec, or was changed. A changed file is noticed here only if its
+    /// size is different.
     pub(super) fn plan(
         &self,
         sources: impl IntoIterator<Item = usize>,

@@ -21,10 +21,10 @@ pub(super) struct PartsLeft {
 /// What a worker sees when it looks at parts.
 #[derive(Debug)]
 pub(super) struct Look {
-    /// The parts that no worker loads.
+    /// The incomplete parts that no worker is loading now.
     pub(super) free: Vec<u32>,
-    /// The states of the parts that have begun, if they are needed: of those that the worker looked at, and of all that
-    /// are complete.
+    /// The states of all parts that the worker knows to be complete, and of the parts in this look that have begun but
+    /// are not complete. Empty if states are not needed.
     pub(super) begun: Vec<PartProgress>,
 }
 

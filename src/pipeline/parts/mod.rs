@@ -37,7 +37,8 @@ pub use verify::{CollectionProof, verify};
 const POLL: Duration = Duration::from_secs(1);
 
 /// A worker that waits for parts doubles this time after each look, up to this limit. Reason: a thousand waiting
-/// workers would otherwise keep the ledger busy. A part of a killed worker is taken over this much later.
+/// workers would otherwise keep the ledger busy. Because of this wait, the part of a killed worker may be taken over up
+/// to 4 s later.
 const POLL_MAX: Duration = Duration::from_secs(4);
 
 /// How many parts a worker looks at with one query.
@@ -117,7 +118,8 @@ pub async fn work(
     for table in 0..manifest.tables.len() {
         let load = loads.get(table);
         let was_complete = load.is_some_and(|load| load.state == State::Complete);
-        // A worker of an array that starts late need not verify again what another worker has verified.
+        // A worker with a place is one of several. If it starts late, it need not verify again what another worker has
+        // verified.
         if was_complete && work.place.is_some() {
             continue;
         }
@@ -200,7 +202,8 @@ impl Worker<'_> {
         }
     }
 
-    /// Loads the first of the free parts that no other worker takes before. Returns false if there is none.
+    /// Tries the free parts in order, and loads the first whose lease it gets. Returns false if other workers have
+    /// taken all of them.
     async fn load_one(&self, look: &Look, load: &LoadDocument, done: &mut WorkSummary) -> Result<bool, Error> {
         for &number in &look.free {
             match self.load_part(number, load, &look.begun).await {
@@ -291,7 +294,7 @@ impl Worker<'_> {
             watching.spawn(async move {
                 loop {
                     tokio::time::sleep(WATCH).await;
-                    // If the ledger cannot be read, the load itself finds that out.
+                    // Ignore a ledger that cannot be read: the load of the part reports that itself.
                     if let Ok(parts) = ledger.part_progress(load, &numbers).await {
                         others.set(&parts, number);
                     }
@@ -302,9 +305,11 @@ impl Worker<'_> {
     }
 
     /// Ends the load of a table. `load` is its ledger document, if this worker has loaded parts of it. Returns `None`
-    /// if another worker has ended the load. If another worker is ending it, waits for that worker, but at most until
-    /// that worker's lease at the time of the first look is over. If that worker has not renewed the lease by then,
-    /// ends the load in its place.
+    /// if another worker has ended the load.
+    ///
+    /// If another worker is ending the load, waits until that worker's lease, as first read, expires. If that worker
+    /// was killed, its lease is then over, and this worker ends the load. If that worker has renewed its lease, it will
+    /// end the load. This function then returns `None`, or with `only_finish` the error [`Error::Held`].
     async fn end(&self, table: usize, load: Option<&LoadDocument>) -> Result<Option<LoadSummary>, Error> {
         let mut waiting: Option<(Uuid, i64, Instant)> = None;
         loop {
@@ -338,8 +343,8 @@ impl Worker<'_> {
         }
     }
 
-    /// Reads from the ledger whether another worker has ended the load, or is ending it. Reason: most workers find that
-    /// out, and need not open the sources for it.
+    /// Reads from the ledger whether another worker has ended the load, or is ending it. This check needs no sources.
+    /// So most workers, which do not end the load themselves, need not open them.
     async fn look(&self, load: &LoadDocument) -> Result<End, Error> {
         let ledger = Ledger::new(&self.target.db(), &load.collection, self.work.options.lease);
         let state = ledger.load_with_id(load.id).await.map_err(reading)?.map(|load| load.state);
@@ -408,8 +413,8 @@ struct Patience {
 }
 
 impl Patience {
-    /// Returns true if the worker should try again after this error. As long as another process has the lease, it
-    /// works: it may count the documents of a large collection.
+    /// Returns true if the worker should try again after this error. A process that still has the lease is working,
+    /// even if it takes long: it may count the documents of a large collection. So always wait for it.
     fn permits(&mut self, error: &Error) -> bool {
         match error {
             Error::Held(_) => true,

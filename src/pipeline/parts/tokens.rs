@@ -1,7 +1,7 @@
 //! Limits the number of bulk commands that all workers together send at the same time.
 //!
-//! A *token* is the right to wait for the answer to one bulk command. Each token is a lease in the ledger. If a worker
-//! is killed, the leases of its tokens expire, and other workers can take the tokens.
+//! A *token* is the right of a worker to have one bulk command under way (sent, but not yet answered). Each token is a
+//! lease in the ledger. If a worker is killed, the leases of its tokens expire, and other workers can take the tokens.
 
 use crate::error::Error;
 use crate::ledger::{Claim, Ledger, token_key};

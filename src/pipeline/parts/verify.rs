@@ -16,8 +16,8 @@ use crate::verify::Verification;
 pub type CollectionProof = (String, Target, Verification);
 
 /// Compares the collections of all tables with the documents that the sources give. Reads all sources, but compares
-/// only the `_id`s in the share of this worker (`options.share`). The first worker also compares the state of HL7 v2
-/// messages.
+/// only the `_id`s in the share of this worker (`options.share`). The first worker also verifies the patients, visits
+/// and results that were folded from HL7 v2 messages.
 ///
 /// # Errors
 /// The same as for [`verify::verify`].
@@ -46,7 +46,7 @@ pub async fn verify(
             let proof = verify::verify(&plan, &target, &options, interrupt, &progress).await?;
             proofs.push((spec.name.clone(), target, proof));
         }
-        // The state cannot be divided into shares of the messages. One worker compares it.
+        // The state (patients, visits and results) cannot be compared in shares. So only the first worker compares it.
         if options.share.index == 0 && state.is_none() {
             let progress = display.progress(None);
             let _bar = Bar::start(&progress, display.quiet);

@@ -8,8 +8,8 @@ use super::{Rejects, Slot};
 use crate::report::rejects::RejectFile;
 
 impl Rejects<'_> {
-    /// Removes the empty reject files of this load and of interrupted processes of it. Keeps an empty file that Medlift
-    /// did not create, and a file that another process has locked. Does nothing in a dry run.
+    /// Removes the empty reject files that this process, or an interrupted process of the same load, created. Keeps an
+    /// empty file that Medlift did not create, and a file that another process has locked. Does nothing in a dry run.
     pub(in crate::pipeline) fn remove_empty(&mut self) {
         if self.load.is_none() {
             return;
@@ -19,7 +19,9 @@ impl Rejects<'_> {
             match slot {
                 Slot::Open(file) if file.is_empty() => own.push(file.path().to_owned()),
                 Slot::Closed { path, bytes: 0, .. } => own.push(path.clone()),
-                // The file that the user named, without rows. It is removed below if this process did not create it.
+                // The file that the user named, without rows. If this process created the file, unlocking the slot
+                // removes it. If a killed process of Medlift created it, the file has a mark, and the end of this
+                // function removes it.
                 Slot::Unused(Some(_)) => {}
                 _ => continue,
             }
@@ -33,7 +35,7 @@ impl Rejects<'_> {
         for path in &own {
             remove_if_empty(path, |_| true);
         }
-        // A process may have been killed before the ledger recorded its file.
+        // A process may have been killed before the ledger recorded its file. Such a file has the mark of Medlift.
         let is_marked = |file: &RejectFile| file.marked_by().is_some();
         for slot in 0..self.slots.len() {
             remove_if_empty(&self.path(slot, 1), is_marked);

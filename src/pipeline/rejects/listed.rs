@@ -55,7 +55,7 @@ impl Rejects<'_> {
                     "the reject file {} of that load is not there; --reload writes it again",
                     path.display()
                 )),
-                // The user has named another file than for that load.
+                // The user has named another file now than when the load `load` was executed.
                 _ => self.notes.push(format!(
                     "nothing was written to {0}: that load wrote its rejects to a file with the name {1}; --reload writes \
                      them to {0}",
@@ -74,8 +74,8 @@ impl Rejects<'_> {
     }
 }
 
-/// Returns the note about a file that has the name of a reject file of the complete load `load`, but other content. If
-/// `--rejects` names another directory than for that load, it can be the file of another load.
+/// Returns the note about a file that has the name of a reject file of the complete load `load`, but not the rows that
+/// this load wrote. The file can belong to another load, for example if `--rejects` now names another directory.
 fn about_changed(path: &Path, load: &LoadDocument) -> String {
     let path_shown = path.display();
     match RejectFile::open(path).ok().and_then(|file| file.marked_by()) {

@@ -33,8 +33,8 @@ const NAMES_MAX: usize = 10_000;
 /// The reject files of a load: one for each source, or one for all sources.
 ///
 /// When the load begins, it checks that the files can be written. If a check fails, the load stops before it writes
-/// anything. A file is opened for its first reject; a file that the user named is opened before that. A file is closed
-/// when the load has finished its source, so few files are open at the same time.
+/// anything. A file that the user named is opened before the load writes documents. Every other file is opened for its
+/// first reject. A file is closed when the load has finished its source, so few files are open at the same time.
 pub(super) struct Rejects<'a> {
     plan: &'a Plan,
     target: Target,
@@ -181,7 +181,7 @@ impl<'a> Rejects<'a> {
         checked.map_err(|error| cannot_open(&path, OpenError::Io(error)))
     }
 
-    /// Returns the slots for the rejects of a source.
+    /// Returns the indexes in `slots` of the reject files of a source.
     pub(super) fn slots_of(&self, source: usize) -> Range<usize> {
         self.streams.of_source(source)
     }
@@ -223,12 +223,12 @@ impl<'a> Rejects<'a> {
         Ok(Resumed::Yes)
     }
 
-    /// Opens the file of a slot, so that rows can be appended. Returns true if this load writes to the file for the
-    /// first time. The ledger must then record the file before rows are appended.
+    /// Opens the reject file with the index `slot`, so that rows can be appended. Returns true if this load writes to
+    /// the file for the first time. The ledger must then record the file before rows are appended.
     ///
     /// # Errors
-    /// If no file can be opened, if the named file contains rows that this load did not write, or if another program
-    /// changed a file of this load.
+    /// If no file can be opened, if the file that the user named contains rows that this load must not replace, or if
+    /// another program changed a file of this load.
     pub(super) fn prepare(&mut self, slot: usize) -> Result<bool, Error> {
         let opened = match &mut self.slots[slot] {
             Slot::Open(_) => return Ok(false),
@@ -261,9 +261,9 @@ impl<'a> Rejects<'a> {
         }
     }
 
-    /// Opens a file for a slot. Tries the names `a.csv.rejects.csv`, `a.csv.rejects.2.csv`, … in this order. Uses the
-    /// first file that does not exist, is empty, or was written by an earlier load with the same key (collection,
-    /// sources, spec and options).
+    /// Chooses and opens the reject file with the index `slot`. Tries the names `a.csv.rejects.csv`,
+    /// `a.csv.rejects.2.csv`, … in this order. Uses the first file that does not exist, is empty, or was written by an
+    /// earlier load with the same key (collection, sources, spec and options).
     fn choose(&mut self, slot: usize, mut opened: Option<RejectFile>) -> Result<RejectFile, Error> {
         for number in 1..NAMES_MAX {
             let path = self.path(slot, number);
@@ -284,7 +284,7 @@ impl<'a> Rejects<'a> {
                     file.clear().map_err(|error| output(&path, error))?;
                     None
                 }
-                // The rows of this load are compared with those in the file.
+                // Keep the rows: `append` compares them with the rows of this load.
                 Rows::AfterCheckpoint => None,
                 Rows::OfOthers(why) => Some(why),
             };
@@ -309,7 +309,7 @@ impl<'a> Rejects<'a> {
         self.notes.push(format!("{} was not changed: {why}", path.display()));
     }
 
-    /// Appends lines to the file of a slot, and waits until they are on disk.
+    /// Appends lines to the reject file with the index `slot`, and waits until they are on disk.
     ///
     /// # Errors
     /// If the file cannot be opened or written, or was moved or replaced. Rows that this load wrote earlier stay
@@ -374,8 +374,8 @@ impl<'a> Rejects<'a> {
         }
     }
 
-    /// Returns true if another slot than `slot` uses this file. Example: the user names a directory with `--rejects`.
-    /// Then the sources `a/x.csv` and `b/x.csv` would have the same reject file.
+    /// Returns true if this load already uses the file, under another index than `slot`. Example: the user names a
+    /// directory with `--rejects`. Then the sources `a/x.csv` and `b/x.csv` would have the same reject file.
     fn is_used(&self, path: &Path, slot: usize) -> bool {
         let is_path = |other: &Slot| match other {
             Slot::Unused(file) => file.as_ref().is_some_and(|file| file.path() == path),
@@ -390,8 +390,8 @@ impl<'a> Rejects<'a> {
         sources.any(|source| is_same_file(path, source))
     }
 
-    /// Returns a path for the rejects of a slot. Number 1 is the file that the user named, or `a.csv.rejects.csv`.
-    /// Number 2 is for example `a.csv.rejects.2.csv`.
+    /// Returns a path for the reject file with the index `slot`. Number 1 is the file that the user named, or
+    /// `a.csv.rejects.csv`. Number 2 is for example `a.csv.rejects.2.csv`.
     fn path(&self, slot: usize, number: usize) -> PathBuf {
         let Stream { source, kind } = self.streams.get(slot);
         self.target.path(&self.plan.sources[source].origin, number, kind)
@@ -425,7 +425,7 @@ pub(super) struct LeftFile {
     pub(super) state: RejectsState,
 }
 
-/// Whose rows are in a reject file.
+/// Says whether this load may replace the rows in a reject file.
 enum Rows {
     /// The file is empty, or has only rows that a load with the same key committed.
     Replaceable,

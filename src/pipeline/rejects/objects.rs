@@ -2,9 +2,9 @@
 //! *segment*: an object with the header line and these rejects. When the load ends, the segments of a source are joined
 //! to one object with the usual name, and deleted.
 //!
-//! The name of a segment contains the load, the fence of the lease and a number. Two processes therefore never write the
-//! same segment, even if one of them has lost its lease and does not know it yet. The checkpoint says which segments
-//! belong to the load. All others are left over from a killed process, and are deleted when the load ends.
+//! The name of a segment contains the load, the fence of the lease, and a number. Two processes therefore never write
+//! the same segment, even if one of them has lost its lease and does not know it yet. The checkpoint says which
+//! segments belong to the load. All others are left over from a killed process, and are deleted when the load ends.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -35,7 +35,7 @@ pub(in crate::pipeline) struct ObjectRejects<'a> {
 /// The state of one reject file.
 #[derive(Default)]
 struct ObjectFile {
-    /// Length and hash of the rejects, as one file.
+    /// Length and hash of the file into which the segments will be joined.
     bytes: u64,
     hasher: blake3::Hasher,
     segments: Vec<SegmentsOf>,
@@ -119,7 +119,7 @@ impl<'a> ObjectRejects<'a> {
         let segment = self.files[number].last() + 1;
         let name = segment_name(&self.stem(number, &load), fence, segment, self.streams.get(number).kind);
         let content = [&header[..], lines].concat();
-        // If the object exists already, this process wrote it, and did not receive the reply of the store.
+        // Ignore an object that exists already: this process wrote it, but did not receive the reply of the store.
         self.prefix.create(&name, &load, content).map_err(|problem| self.failed(&name, problem))?;
         let file = &mut self.files[number];
         if file.bytes == 0 {
@@ -144,8 +144,8 @@ impl<'a> ObjectRejects<'a> {
         used.into_iter().try_for_each(|file| self.join(file))
     }
 
-    /// Joins the segments of a file to an object with the first name that is not used. Uses an object that an
-    /// earlier process of this load has joined, if it has the same content.
+    /// Joins the segments of a file to an object with the first name that is not used. If an earlier process of this
+    /// load has joined such an object, uses it if it has the same content, and replaces it if not.
     fn join(&mut self, file: usize) -> Result<(), Error> {
         let load = self.load.as_ref().map(|(load, _)| load.clone()).unwrap_or_default();
         let blake3 = self.files[file].blake3();
@@ -171,7 +171,8 @@ impl<'a> ObjectRejects<'a> {
                 }
                 None => {
                     let is_new = self.prefix.join(segments.clone(), &name, &mark, &blake3).map_err(failed)?;
-                    // After a lost reply, the object can be the one that was just joined.
+                    // An object of this name exists. If the reply to this join was lost, it can be the object that was
+                    // just joined. The mark shows that.
                     let found = if is_new { None } else { self.prefix.find(&name).map_err(failed)? };
                     if !is_new && found.and_then(|found| found.mark).is_none_or(|found| found != mark) {
                         self.note_left(&name);
@@ -220,7 +221,8 @@ impl<'a> ObjectRejects<'a> {
         used.map(state).collect()
     }
 
-    /// Returns the addresses of the reject files. If a file is not joined, it is the pattern of its segments.
+    /// Returns the addresses of the reject files. For a file that is not joined, returns the pattern that matches the
+    /// addresses of its segments.
     pub(super) fn listed(&self) -> Vec<FileOfRejects> {
         let load = self.load.as_ref().map(|(load, _)| load.as_str()).unwrap_or_default();
         let used = self.files.iter().enumerate().filter(|(_, file)| file.bytes > 0);
@@ -267,8 +269,8 @@ impl<'a> ObjectRejects<'a> {
         format!("{}*.{}", self.prefix.address(&stem), kind.extension())
     }
 
-    /// Returns true if this load has joined the segments of a source to this object. Example: the sources `a/x.csv` and
-    /// `b/x.csv` would have the same name.
+    /// Returns true if this process has already joined the segments of a file to the object with this name. Example:
+    /// the reject files of the sources `a/x.csv` and `b/x.csv` would both get the name `x.csv.rejects.csv`.
     fn is_used(&self, name: &str) -> bool {
         self.files.iter().any(|file| file.joined.as_deref() == Some(name))
     }

@@ -1,6 +1,6 @@
-//! The files into which the rejects of a load are divided. Rejected rows of a table and of JSON are in one file.
-//! Rejected HL7 messages and FHIR resources are in two: the messages or resources, and the position and the reason of
-//! each.
+//! The files into which the rejects of a load are divided. The rejects of a table or of JSON are in one file. The
+//! rejects of HL7 messages or FHIR resources are in two files: one has the rejected messages or resources, the other
+//! has the position and the reason of each of them.
 
 use std::ops::Range;
 
@@ -52,7 +52,7 @@ impl Streams {
         first..first + self.0[first..].iter().take_while(|stream| stream.source == source).count()
     }
 
-    /// Returns the file that the ledger describes.
+    /// Returns the index of the file that `state` describes.
     pub(super) fn of_state(&self, state: &RejectsState) -> usize {
         let mut files = self.of_source(state.source as usize);
         let first = files.start;
@@ -76,7 +76,7 @@ impl Streams {
     }
 }
 
-/// What a rejected row adds to the files of its source, in the order of the files.
+/// Returns the lines of a rejected row: one entry for each file of its source, in the order of the files.
 pub(in crate::pipeline) fn lines_of(layout: &Layout, row: &RejectedRow) -> Vec<Vec<u8>> {
     let cell = row.reject.field.and_then(|field| layout.cell_of_field[field]);
     let column = cell.and_then(|cell| layout.header.get(cell)).map_or("", String::as_str);

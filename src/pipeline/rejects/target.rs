@@ -42,8 +42,8 @@ impl Target {
     }
 
     /// Returns a path for the rejects of a source. Number 1 is `a.csv.rejects.csv`, number 2 is `a.csv.rejects.2.csv`.
-    /// If the user named a file, number 1 is that file. The positions of messages in that file are then in a file with
-    /// `.csv` after the same name.
+    /// If the user named a file, number 1 is that file. For rejects that need two files, `.csv` is added to the name of
+    /// the second: `out.hl7` has the messages, and `out.hl7.csv` has their positions.
     pub(super) fn path(&self, origin: &Origin, number: usize, kind: RejectKind) -> PathBuf {
         let base = origin.rejects_base();
         match self {

@@ -15,6 +15,8 @@ use crate::report::summary::FileOfRejects;
 pub(in crate::pipeline) enum RejectWriter<'a> {
     Files(Rejects<'a>),
     Objects(ObjectRejects<'a>),
+    /// No reject files are written.
+    None,
 }
 
 impl<'a> RejectWriter<'a> {
@@ -30,8 +32,8 @@ impl<'a> RejectWriter<'a> {
         }
     }
 
-    /// Says which load writes the rejects, under which fence. Call it before the load writes documents. `left` are the
-    /// reject files of earlier loads with the same key.
+    /// Sets the load that writes the rejects, and its fence. Call this function before the load writes documents.
+    /// `left` are the reject files of earlier loads with the same key.
     ///
     /// # Errors
     /// The same as for [`Rejects::check_named`].
@@ -46,6 +48,7 @@ impl<'a> RejectWriter<'a> {
                 objects.register(load.id.to_string(), load.fence);
                 Ok(())
             }
+            Self::None => Ok(()),
         }
     }
 
@@ -53,7 +56,7 @@ impl<'a> RejectWriter<'a> {
     pub(in crate::pipeline) fn check_named(&mut self) -> Result<(), Error> {
         match self {
             Self::Files(files) => files.check_named(),
-            Self::Objects(_) => Ok(()),
+            Self::Objects(_) | Self::None => Ok(()),
         }
     }
 
@@ -62,6 +65,7 @@ impl<'a> RejectWriter<'a> {
         match self {
             Self::Files(files) => files.slots_of(source),
             Self::Objects(objects) => objects.files_of(source),
+            Self::None => 0..0,
         }
     }
 
@@ -73,10 +77,12 @@ impl<'a> RejectWriter<'a> {
         match self {
             Self::Files(files) => files.resume(load),
             Self::Objects(objects) => objects.resume(load),
+            Self::None => Ok(Resumed::Yes),
         }
     }
 
-    /// Opens the file of a slot. Returns true if the ledger must record the file before rows are appended.
+    /// Opens the reject file with the index `slot`. Returns true if the ledger must record the file before rows are
+    /// appended.
     ///
     /// # Errors
     /// The same as for [`Rejects::prepare`].
@@ -84,11 +90,11 @@ impl<'a> RejectWriter<'a> {
         match self {
             Self::Files(files) => files.prepare(slot),
             // The names of objects contain the load, so the ledger need not record them first.
-            Self::Objects(_) => Ok(false),
+            Self::Objects(_) | Self::None => Ok(false),
         }
     }
 
-    /// Appends lines to the file of a slot, and waits until they are durable.
+    /// Appends lines to the reject file with the index `slot`, and waits until they are durable.
     ///
     /// # Errors
     /// If the lines cannot be written.
@@ -96,6 +102,7 @@ impl<'a> RejectWriter<'a> {
         match self {
             Self::Files(files) => files.append(slot, lines),
             Self::Objects(objects) => objects.append(slot, lines),
+            Self::None => Ok(()),
         }
     }
 
@@ -114,10 +121,11 @@ impl<'a> RejectWriter<'a> {
         match self {
             Self::Files(files) => files.finish(),
             Self::Objects(objects) => objects.finish(),
+            Self::None => Ok(()),
         }
     }
 
-    /// Removes files without rows. There are no such objects.
+    /// Removes files without rows. In S3 there are none, because an object is created only for rejects.
     pub(in crate::pipeline) fn remove_empty(&mut self) {
         if let Self::Files(files) = self {
             files.remove_empty();
@@ -136,6 +144,7 @@ impl<'a> RejectWriter<'a> {
         match self {
             Self::Files(files) => files.states(),
             Self::Objects(objects) => objects.states(),
+            Self::None => Vec::new(),
         }
     }
 
@@ -144,6 +153,7 @@ impl<'a> RejectWriter<'a> {
         match self {
             Self::Files(files) => files.files(),
             Self::Objects(objects) => objects.listed(),
+            Self::None => Vec::new(),
         }
     }
 
@@ -153,6 +163,7 @@ impl<'a> RejectWriter<'a> {
         match self {
             Self::Files(files) => files.left_by(load),
             Self::Objects(objects) => objects.left_by(load),
+            Self::None => Vec::new(),
         }
     }
 
@@ -161,6 +172,7 @@ impl<'a> RejectWriter<'a> {
         match self {
             Self::Files(files) => &files.notes,
             Self::Objects(objects) => &objects.notes,
+            Self::None => &[],
         }
     }
 }

@@ -8,7 +8,7 @@
 //! - An MLLP frame begins with 0B. This byte counts only at the beginning of a line, or directly before one of the five
 //!   segments. Elsewhere it is text, because some programs use it as a line break.
 //! - An MLLP frame ends with 1C 0D. Programs that convert line ends make 1C 0A of it. A recording can also end after
-//!   1C, or continue with the next frame. Before every other byte, 1C is text.
+//!   1C, or continue with another 1C or with the next frame. Before every other byte, 1C is text.
 //! - Between two rows, blank lines, NULs, the bytes of MLLP and byte order marks are ignored.
 //! - Other text between two rows is a row too. The parser rejects it, because it does not begin with `MSH`.
 //! - `FHS` and `BHS` are not rows. A trailer (`BTS`, `FTS`) is a row only if its count is wrong, or if it is too long.
@@ -40,7 +40,7 @@ pub(super) struct Hl7 {
     /// True if the last byte was a CR. A LF then belongs to the same line end.
     is_after_cr: bool,
     counts: Counts,
-    /// How the row ended that was found last.
+    /// How the last row that was found has ended.
     ending: Ending,
     row_bytes_max: usize,
 }
@@ -145,7 +145,7 @@ impl Counts {
         *self = Self { messages: 0, batches: self.batches.saturating_add(1), is_batch_open: true };
     }
 
-    /// Ends the batch or the file. Returns the number of its messages or batches.
+    /// Ends the batch and returns the number of its messages. Or ends the file and returns the number of its batches.
     fn end(&mut self, trailer: Head) -> u32 {
         if trailer == Head::FileTrailer {
             return std::mem::take(self).batches;
@@ -170,7 +170,7 @@ impl Hl7 {
         }
     }
 
-    /// Returns how the row ended that [`find_end`](Self::find_end) found last.
+    /// Returns how the last row that [`find_end`](Self::find_end) found has ended.
     pub(super) const fn ending(&self) -> Ending {
         self.ending
     }
@@ -236,8 +236,8 @@ impl Hl7 {
         Continue(())
     }
 
-    /// Passes the beginning of a line inside a row. NULs and blank lines are passed too: if the row ends after them,
-    /// they do not belong to it.
+    /// Passes the beginning of a line inside a row. NULs and blank lines are passed too. If the row ends after them,
+    /// `content_bytes` removes them from the row.
     fn pass_line_start(&mut self, bytes: &[u8], place: &mut Place, is_complete: bool) -> Step {
         let byte = bytes[place.at];
         match byte {
@@ -363,8 +363,8 @@ fn begins_row(rest: &[u8], is_complete: bool) -> Option<bool> {
 /// are skipped: a byte order mark, white space, NUL and the first byte of an MLLP frame.
 ///
 /// Returns false if the field separator is a delimiter of tables, as in `MSH,`, or if the next field contains letters,
-/// digits or spaces: in a message, it contains the separators. Such a source is more likely a table, for example with
-/// the columns `MSH_ID` or `MSH|Name`.
+/// digits or spaces. In a message, the next field contains only separators, for example `^~\&`. Such a source is more
+/// likely a table, for example with the columns `MSH_ID` or `MSH|Name`.
 pub(crate) fn begins_with_header(source: &[u8]) -> bool {
     let source = source.strip_prefix(MARK).unwrap_or(source);
     let is_before = |byte: &u8| byte.is_ascii_whitespace() || matches!(*byte, 0 | FRAME_START);
@@ -378,6 +378,25 @@ pub(crate) fn begins_with_header(source: &[u8]) -> bool {
     let has_separators =
         is_segment_end(*separator) || !next.iter().any(|byte| byte.is_ascii_alphanumeric() || *byte == b' ');
     is_header && has_separators && !b",;\t \"".contains(separator)
+}
+
+/// Returns true if a message begins at the beginning of `line`, whatever is before this line.
+pub(crate) fn begins_message(line: &[u8]) -> bool {
+    line_start(line, true) == LineStart::Segment(Head::Message)
+}
+
+/// Returns true if the header or the trailer of a batch or a file begins at the beginning of `line`, perhaps after bytes
+/// that can be before it.
+pub(crate) fn begins_batch_segment(line: &[u8]) -> bool {
+    let mut rest = line;
+    loop {
+        rest = match rest {
+            [0 | FRAME_START | FRAME_END, rest @ ..] => rest,
+            _ if rest.starts_with(MARK) => &rest[MARK.len()..],
+            _ => break,
+        };
+    }
+    matches!(line_start(rest, true), LineStart::Segment(head) if head != Head::Message)
 }
 
 fn line_start(rest: &[u8], is_complete: bool) -> LineStart {

@@ -1,7 +1,8 @@
 //! Divides the text of a source into rows. Each way of dividing (lines, delimited text, JSON documents, HL7 messages)
 //! has its own file.
 //!
-//! The code here knows quotes, line ends, brackets and frames, but no columns, fields or types.
+//! The code here knows what divides rows, such as quotes, line ends, brackets and HL7 segments. It knows no columns,
+//! fields or types.
 
 mod documents;
 mod entries;
@@ -11,7 +12,7 @@ mod quoted;
 
 use std::ops::{ControlFlow, Range};
 
-pub(crate) use hl7::{TrailerCount, begins_with_header};
+pub(crate) use hl7::{TrailerCount, begins_batch_segment, begins_message, begins_with_header};
 
 use documents::Documents;
 use entries::Entries;

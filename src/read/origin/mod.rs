@@ -9,6 +9,7 @@ mod object;
 mod part;
 mod reject_name;
 mod stdin;
+mod stream;
 
 use std::io::Read;
 use std::ops::Range;
@@ -24,8 +25,9 @@ pub(crate) use no_object::ObjectOrigin;
 #[cfg(feature = "s3")]
 pub(crate) use object::ObjectOrigin;
 pub(crate) use part::PartOrigin;
-pub(crate) use reject_name::{RejectKind, is_reject_path, reject_path, segment_name, segment_stem};
+pub(crate) use reject_name::{RejectKind, is_reject_path, reject_path, segment_name, segment_stem, source_of_rejects};
 pub(crate) use stdin::StdinOrigin;
+pub(crate) use stream::StreamOrigin;
 
 use super::ReadError;
 use super::archive::Plain;
@@ -43,6 +45,8 @@ pub enum Origin {
     Part(Box<PartOrigin>),
     /// Standard input.
     Stdin(StdinOrigin),
+    /// Bytes that another program sends.
+    Stream(StreamOrigin),
 }
 
 /// Identifies the content of a source. Two sources with equal hashes have the same content.
@@ -87,6 +91,7 @@ impl Origin {
             Self::Object(object) => object.name(),
             Self::Part(part) => part.name(),
             Self::Stdin(_) => StdinOrigin::NAME,
+            Self::Stream(stream) => stream.name(),
         }
     }
 
@@ -96,21 +101,26 @@ impl Origin {
         match self {
             Self::File(file) => Some(file.path()),
             Self::Part(part) => part.whole().path(),
-            Self::Object(_) | Self::Stdin(_) => None,
+            Self::Object(_) | Self::Stdin(_) | Self::Stream(_) => None,
         }
     }
 
-    /// Returns the number of bytes on disk or in the store. `None` for standard input, pipes and devices.
+    /// Returns the number of bytes on disk or in the store. `None` for sources that can be read only once.
     pub fn size_bytes(&self) -> Option<u64> {
         match self {
             Self::File(file) => file.size_bytes(),
             Self::Object(object) => Some(object.size_bytes()),
             Self::Part(part) => Some(part.size_bytes()),
-            Self::Stdin(_) => None,
+            Self::Stdin(_) | Self::Stream(_) => None,
         }
     }
 
-    /// Returns true if the source can be read only once, which is true of standard input, pipes and devices.
+    /// Returns the number of bytes, for estimates. In contrast to `size_bytes`, it may be the word of another program.
+    pub(crate) fn size_guess(&self) -> Option<u64> {
+        if let Self::Stream(stream) = self { stream.size_guess() } else { self.size_bytes() }
+    }
+
+    /// Returns true if the source can be read only once, which is true of standard input, streams, pipes and devices.
     pub fn is_read_once(&self) -> bool {
         self.size_bytes().is_none()
     }
@@ -125,7 +135,7 @@ impl Origin {
             Self::File(file) => file.version(),
             Self::Object(object) => Ok(object.version()),
             Self::Part(part) => part.version(),
-            Self::Stdin(_) => Ok(Version::ReadOnce),
+            Self::Stdin(_) | Self::Stream(_) => Ok(Version::ReadOnce),
         }
     }
 
@@ -137,20 +147,21 @@ impl Origin {
             Self::File(file) => file.check_unchanged(),
             Self::Object(object) => object.check_unchanged(),
             Self::Part(part) => part.whole().check_unchanged(),
-            Self::Stdin(_) => Ok(()),
+            Self::Stdin(_) | Self::Stream(_) => Ok(()),
         }
     }
 
     /// Returns the path with which the names of the source's reject files begin. For a file, it is the path of the
-    /// file. For an object, it is the last part of the key, and for standard input, it is `stdin`. These two are
-    /// relative to the working directory. For a part of a source, the position of the part is added to the path of the
-    /// source.
+    /// file. For an object, it is the last part of the key, and for standard input, it is `stdin`. The files of objects
+    /// and of standard input are in the working directory. For a part of a source, the position of the part is added to
+    /// the path of the source.
     pub fn rejects_base(&self) -> PathBuf {
         match self {
             Self::File(file) => file.path().to_owned(),
             Self::Object(object) => object.rejects_base(),
             Self::Part(part) => part.rejects_base(),
             Self::Stdin(_) => StdinOrigin::REJECTS_BASE.into(),
+            Self::Stream(stream) => stream.name().into(),
         }
     }
 
@@ -210,6 +221,7 @@ impl Origin {
             Self::Object(object) => object.open_at(offset, length),
             Self::Part(part) => part.open_at(offset, length),
             Self::Stdin(_) => Ok(Box::new(std::io::stdin())),
+            Self::Stream(stream) => stream.open(),
         }
     }
 
@@ -223,7 +235,7 @@ impl Origin {
     fn identity(&self) -> Option<(u64, u64)> {
         match self {
             Self::File(file) => Some(file.identity()),
-            Self::Object(_) | Self::Part(_) => None,
+            Self::Object(_) | Self::Part(_) | Self::Stream(_) => None,
             Self::Stdin(stdin) => stdin.identity(),
         }
     }

@@ -58,8 +58,8 @@ pub(crate) fn segment_stem(path: &Path, load: &str, file: usize) -> String {
     format!("{name}.rejects.{load}-s{file}-")
 }
 
-/// Returns the name of a segment. `fence` is the fence of the lease under which it is written. Two processes therefore
-/// never write segments with the same name.
+/// Returns the name of a segment. `fence` is the number of the lease under which it is written. Each lease has another
+/// number, so two processes never write segments with the same name.
 pub(crate) fn segment_name(stem: &str, fence: i64, number: u32, kind: RejectKind) -> String {
     format!("{stem}f{fence}-{number:06}.{}", kind.extension())
 }
@@ -72,6 +72,11 @@ pub(super) fn wants_rejects(pattern: &str) -> bool {
 /// Returns true if the path has the name of a reject file, or of a segment of one.
 pub(crate) fn is_reject_path(path: &Path) -> bool {
     split(path).1 > 0
+}
+
+/// If this is the name of a reject file, returns the name of its source.
+pub(crate) fn source_of_rejects(name: &OsStr) -> Option<&OsStr> {
+    base_and_number(name.as_bytes()).map(|(base, _)| OsStr::from_bytes(base))
 }
 
 /// Splits the path of a reject file into the path of its source and its number. For any other path, the number is 0.
@@ -96,8 +101,8 @@ fn base_and_number(name: &[u8]) -> Option<(&[u8], usize)> {
     Some((base, number))
 }
 
-/// Returns true for the part of a segment's name between `.rejects.` and the extension: the load, the number of the
-/// reject file, the fence, and the number of the segment.
+/// Returns true if `text` is the part of a segment's name between `.rejects.` and the extension. This part contains the
+/// load, the number of the reject file, the fence, and the number of the segment.
 fn is_segment(text: &str) -> bool {
     let mut parts = text.rsplitn(4, '-');
     let is_number = |part: Option<&str>, letter: &str| {
@@ -133,6 +138,10 @@ mod tests {
         for name in ["a.rejects.csv", "d/a.csv.rejects.csv", "a.csv.rejects.2.csv", "a.csv.2.rejects.csv"] {
             assert!(is_reject_path(Path::new(name)), "{name}");
         }
+        let source =
+            |name: &str| source_of_rejects(OsStr::new(name)).map(|source| source.to_string_lossy().into_owned());
+        assert_eq!(source("a.hl7.rejects.2.csv").as_deref(), Some("a.hl7"));
+        assert_eq!(source("a.hl7"), None);
         for number in 1..12 {
             assert!(is_reject_path(&reject_path(Path::new("a.csv"), number, RejectKind::Rows)), "{number}");
         }

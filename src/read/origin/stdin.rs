@@ -4,7 +4,6 @@ use std::fs;
 
 use super::file::identity_of;
 
-/// The path of standard input in the file system.
 const STDIN_PATH: &str = "/dev/stdin";
 
 /// Standard input, with the identity of the file that it is connected to.

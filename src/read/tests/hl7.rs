@@ -173,7 +173,7 @@ fn a_message_that_is_too_long_is_cut() {
     );
 }
 
-/// Random text with much of what divides messages.
+/// Random text with many segment names, line ends and frame bytes, which divide messages.
 fn source() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         6 => prop_oneof![
@@ -223,4 +223,47 @@ proptest! {
 fn line_ends(text: &[u8]) -> u64 {
     let ends = |byte: &u8| matches!(byte, b'\r' | b'\n');
     text.iter().filter(|byte| ends(byte)).count() as u64 - text.windows(2).filter(|pair| pair == b"\r\n").count() as u64
+}
+
+/// Returns the rows of `text`: offset, text and ending.
+fn records_of(text: &[u8], offset: u64) -> Vec<(u64, Vec<u8>, Ending)> {
+    let row = |span: RowSpan| {
+        let row = text[span.start as usize..span.end as usize].to_vec();
+        (offset + u64::from(span.start), row, span.ending)
+    };
+    records(text, Framing::Hl7).map(row).collect()
+}
+
+proptest! {
+    /// A file of messages without batches can be cut before every message that begins a line.
+    #[test]
+    fn the_parts_of_a_file_of_messages_have_the_rows_of_the_file(
+        pieces in vec(
+            prop_oneof![
+                3 => Just("MSH|1"), 2 => Just("\r"), 1 => Just("\n"), 1 => Just("\r\n"), 1 => Just("PID|"), 1 => Just("what"),
+                1 => Just("\u{b}"), 1 => Just("\u{1c}"), 1 => Just("\0"), 1 => Just("\u{feff}"), 1 => Just("MSH"),
+            ],
+            0..20,
+        )
+    ) {
+        let text = pieces.concat().into_bytes();
+        let whole = records_of(&text, 0);
+        for at in 1..text.len() {
+            if matches!(text[at - 1], b'\r' | b'\n') && begins_message(&text[at..]) {
+                let (first, second) = text.split_at(at);
+                let parts = [records_of(first, 0), records_of(second, at as u64)].concat();
+                prop_assert_eq!(&parts, &whole, "cut at {}", at);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_segments_of_batches_are_recognised_at_the_beginning_of_a_line() {
+    for line in ["BHS|^~\\&", "FHS|", "BTS|2", "FTS", "BTS\r", "\0\u{b}\u{feff}BTS|"] {
+        assert!(begins_batch_segment(line.as_bytes()), "{line:?}");
+    }
+    for line in ["MSH|", "BTSA|", "PID|BTS|", "BT", "", "\u{b}MSH|"] {
+        assert!(!begins_batch_segment(line.as_bytes()), "{line:?}");
+    }
 }

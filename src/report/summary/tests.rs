@@ -50,7 +50,7 @@ fn rejects_are_counted_by_reason_then_field() {
 fn changes_and_warnings_are_listed_only_if_they_happened() {
     let tally = Tally { changed: vec![vec![0, 2], vec![3, 0], vec![0, 0]], warned: vec![5, 6] };
     assert_eq!(changes(from_ref(&tally), &[spec()]), [count("null_marker", "a", 2), count("trim", "b", 3)]);
-    // In the tally, only rules that warn have counts. The counts are in the order of the spec.
+    // `warned` has a count for each plausibility rule with severity `warn`, in the order of the spec.
     assert_eq!(warnings(from_ref(&tally), &[spec()]), [count("mild", "b", 5), count("milder", "a", 6)]);
     let tally = Tally { warned: vec![0, 1], ..Tally::default() };
     assert_eq!(warnings(from_ref(&tally), &[spec()]), [count("milder", "a", 1)]);
@@ -283,8 +283,14 @@ fn a_source_note_contains_layout_and_notices() {
         rules: RowRules { extra_cell: true, ..RowRules::default() },
         doubtful_numbers: vec!["column `a`".to_owned()],
     };
-    let noticed =
-        Notices { blank_rows: 1, loose_quotes: 2, kept_escapes: 4, multiline_cells: 3, multiline: vec![(1, 2)] };
+    let noticed = Notices {
+        blank_rows: 1,
+        loose_quotes: 2,
+        kept_escapes: 4,
+        multiline_cells: 3,
+        multiline: vec![(1, 2)],
+        ..Notices::default()
+    };
     let note = SourceNote::new("a.json", "utf-8", &layout, &spec(), &noticed);
     assert_eq!([&note.name, &note.encoding, &note.format], ["a.json", "utf-8", "ndjson"]);
     assert_eq!((note.blank_rows, note.loose_quotes, note.multiline_cells), (1, 2, 3));

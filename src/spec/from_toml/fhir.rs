@@ -19,7 +19,8 @@ const LAST_UPDATED: &str = "lastUpdated";
 /// The field with the whole resource.
 const RESOURCE: &str = "resource";
 
-/// Returns the name of a kind, which is the type of its resources if it has no name of its own, and its table.
+/// Returns the name and the table of a kind. If the spec gives the kind no `name`, the type of its resources is its
+/// name.
 pub(super) fn opened<'t>(table: &Table<'t>) -> Option<(&'t str, Table<'t>)> {
     if table.has("name") {
         return table.opened(&[DOCUMENT_KEYS, KEYS_OF_RESOURCES].concat(), "");
@@ -98,7 +99,8 @@ fn add_indexes(parts: &mut Parts<'_>) {
     let is_of_patient = parts.fields.iter().any(|field| field.name == PATIENT_REFERENCE_FIELD);
     for name in [PATIENT_FIELD, PATIENT_REFERENCE_FIELD] {
         if parts.fields.iter().any(|field| field.name == name) {
-            // There are few documents of the Patient itself.
+            // The indexes of Patients do not contain the date. They need no order, because few Patients have the same
+            // key.
             let date = date.clone().filter(|_| !is_of_patient);
             let keys = std::iter::once((name.to_owned(), 1)).chain(date).collect();
             parts.indexes.push(Index { name: format!("by_{name}"), keys, unique: false });

@@ -136,7 +136,7 @@ fn whole(name: &str, table: &Table<'_>) -> ReadField {
     ReadField { field, is_typed: true }
 }
 
-/// Returns a field that is read from the first of these paths that has a value.
+/// Returns a field that is read from the first of `paths` that has a value.
 pub(super) fn plain(name: &str, paths: &[&str], kind: FieldType, privacy: Privacy) -> Field {
     Field {
         name: name.to_owned(),

@@ -6,8 +6,9 @@ use crate::spec::hl7_path::Path;
 use crate::spec::shape::group_around;
 use crate::spec::{Field, FormatName, Group, SourceFormat, SpecError};
 
-/// Checks the fields and groups of one kind of document, and notes all errors. Every kind of document of HL7 messages
-/// must contain the message, because the reject of a message that the server refused is taken from its document.
+/// Checks the fields and groups of one kind of document, and notes all errors. Each document of an HL7 message must
+/// contain the whole message. Reason: if the server refuses the document, the message is copied from it to the reject
+/// file.
 pub(super) fn check(
     document: &Table<'_>,
     format: SourceFormat,
@@ -37,7 +38,7 @@ pub(super) fn check(
     }
 }
 
-/// Checks a field with `whole = true`. It is the `number`th of the document.
+/// Checks a field with `whole = true`. `number` is 1 for the first such field of the document.
 fn check_whole(
     table: &Table<'_>,
     field: &Field,

@@ -1,5 +1,5 @@
 //! Checks the names of fields, groups and columns. MongoDB must allow a field's name in a document. Two fields of one
-//! kind of document must not have the same column.
+//! kind of document must not have the same column, except for FHIR resources.
 
 use std::collections::HashMap;
 
@@ -43,7 +43,7 @@ impl Names<'_> {
             return None;
         }
         let shape = Shape::new(self.fields, std::mem::take(&mut self.groups));
-        // Two fields can read the same value of a FHIR resource.
+        // In a spec for FHIR resources, two fields may read the same value.
         if !self.may_share_columns {
             self.check_columns(&shape, &shape.roots);
         }

@@ -36,7 +36,8 @@ pub(super) fn read(document: &Table<'_>, fields: &[Field], groups: &[Group]) -> 
     let name = table.note(table.needed_text("identifier", remedy))?;
     let value = in_search(name, ".value", fields);
     let identifier = table.note(field_named(&table, "identifier", &value, fields))?;
-    // The identifiers of a FHIR resource have their authority and their type beside them.
+    // If the identifier is a search parameter of FHIR resources, its fields `.system` and `.type` are the defaults for
+    // the authority and the type.
     let default =
         |end: &str| fields.iter().position(|field| value != name && field.name == in_search(name, end, fields));
     let beside = |key: &str, name: &str| field_beside(&table, key, name, identifier, fields, groups);
@@ -62,7 +63,7 @@ pub(super) fn read(document: &Table<'_>, fields: &[Field], groups: &[Group]) -> 
     Some(PatientSource { identifier, authority, kind, prefer })
 }
 
-/// Returns the names of the fields with the authority: one, or a list of which the first with a value counts.
+/// Returns the names of the fields with the authority. In a record, the first of them that has a value counts.
 fn authority_fields<'t>(table: &Table<'t>) -> Vec<&'t str> {
     const KEY: &str = "authority_field";
     match table.texts(KEY) {
@@ -71,7 +72,8 @@ fn authority_fields<'t>(table: &Table<'t>) -> Vec<&'t str> {
     }
 }
 
-/// Returns the name of the field of a search parameter, if `name` is such a parameter. Otherwise returns `name`.
+/// If `name` is a search parameter, returns the name of its field with this end. For `identifier` and the end `.value`,
+/// that is `_search.identifier.value`. Otherwise returns `name`.
 fn in_search(name: &str, end: &str, fields: &[Field]) -> String {
     let full = format!("{}{name}{end}", search::PREFIX);
     if fields.iter().any(|field| field.name == full) { full } else { name.to_owned() }

@@ -21,8 +21,8 @@ const INDEX_NAME_BYTES_MAX: usize = 1024;
 
 const SEVERITIES: &[(&str, Severity)] = &[("reject", Severity::Reject), ("warn", Severity::Warn)];
 
-/// Reads `[identity]` and notes its errors. By default the identity consists of all fields. `untyped`
-/// are the fields whose types could not be read.
+/// Reads `[identity]` and notes its errors. By default the identity consists of all fields. `untyped` are the fields
+/// whose types could not be read.
 pub(super) fn identity(root: &Table<'_>, fields: &[Field], untyped: &[String], shape: &Shape) -> Identity {
     let all = || (0..fields.len()).collect();
     let Some(table) = root.noted(root.table("identity")) else {
@@ -123,8 +123,9 @@ fn listed(table: &Table<'_>, key: &str, fields: &[Field], shape: &Shape) -> Opti
     are_right.then_some(indices)
 }
 
-/// Returns the index of the field with this name. The name of a repeating group means all of its fields, because an
-/// array belongs to the identity either completely or not at all. `earlier` are the indices that were listed before.
+/// Returns the index of the field with this name. If `name` is a repeating group, returns the indices of all its
+/// fields, because an array belongs to the identity either completely or not at all. `earlier` are the indices that
+/// were listed before.
 fn listed_fields(
     table: &Table<'_>,
     key: &str,

@@ -15,9 +15,9 @@ const WHEEL: Wheel = Wheel {
     version: "6.0.5",
 };
 
-/// Returns the path of a mongod that runs on this machine. Several processes may call this at once.
+/// Returns the path of a mongod program that works on this machine. Several processes may call this at once.
 ///
-/// If `$MEDLIFT_MONGOD` names a mongod, no other one is tried. Otherwise the mongod on PATH is used, if it runs. The
+/// If `$MEDLIFT_MONGOD` names a mongod, no other one is tried. Otherwise the mongod on PATH is used, if it works. The
 /// last possibility is the cache `target/mongod/`, on x86-64 Linux only. If the cache is empty, mongod is downloaded
 /// into it.
 pub fn find() -> Result<PathBuf> {

@@ -370,8 +370,8 @@ impl Server {
         Ok(())
     }
 
-    /// Returns true if mongod's log contains the message `sign` after byte `offset`. The log can be read without TLS
-    /// and without a sign-in.
+    /// Returns true if mongod's log contains the message `sign` after byte `offset`. The log is used, and not a
+    /// connection, because it can be read without TLS and without a sign-in.
     fn log_says(&self, sign: &str, offset: u64) -> bool {
         let log = fs::read(self.log()).unwrap_or_default();
         let new = log.get(usize::try_from(offset).unwrap_or(0)..).unwrap_or_default();

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use regex::Regex;
 
-/// Returns the links of a document that lead to no file of the repository, or to no heading in it.
+/// Returns the links of a document to a file that does not exist, or to a heading that the file does not have.
 pub(super) fn broken(document: &Path, text: &str) -> Vec<String> {
     let link = Regex::new(r"\]\(([^)\s]+)\)").expect("a regex");
     let targets = link.captures_iter(text).map(|found| found[1].to_owned());

@@ -11,14 +11,16 @@ use regex::Regex;
 /// Files in which every text of several words is a message.
 const ONLY_MESSAGES: &[&str] = &["server/failure.rs", "server/uri.rs"];
 
-/// Files and directories whose texts are not checked. They contain tests, or messages that all have the same form: the
-/// problems of a spec (`FILE:LINE: KEY: PROBLEM; REMEDY`), and the explanations of options that only the MongoDB
-/// Database Tools have.
+/// Files and directories whose texts are not checked:
+/// - tests
+/// - `from_toml`: the problems of a spec. They all have the form `FILE:LINE: KEY: PROBLEM; REMEDY`.
+/// - `tool_options.rs`: explanations of options that the MongoDB Database Tools have and Medlift does not have. They
+///   also have one common form.
 const LEFT_OUT: &[&str] = &["/tests.rs", "/tests/", "/simulation", "/from_toml/", "/tool_options.rs"];
 
 /// Texts that users do not see as a message of their own.
 const INTERNAL: &[&str] = &[
-    // Parts of the driver's texts, by which failures are recognised.
+    // Parts of the driver's error texts. Medlift recognises failures by them.
     "failed to lookup address",
     "Name or service not known",
     "corrupt message of type InvalidContentType",
@@ -27,6 +29,8 @@ const INTERNAL: &[&str] = &[
     // Results that are not problems.
     "{} to do; run without --plan to carry out:",
     "true: {}; false: {}",
+    "verified: the collection contains all accepted rows of the source, except for the records that are counted below as \
+     refused, kept as stored or superseded; it also contains other documents",
 ];
 
 /// A text with fewer bytes cannot identify a message.

@@ -9,7 +9,7 @@ use crate::load::Place;
 use crate::program::bash;
 use crate::{provision, server};
 
-/// Addresses in the documents. The test's server replaces them.
+/// Addresses in the documents. They are replaced by the address of the test's server.
 const ADDRESSES: &[&str] = &["mongodb://localhost:27017", "mongodb://db.example:27017", "…"];
 
 /// Words in the documents that stand for a value, each with a value that the options accept.
@@ -61,7 +61,8 @@ impl Desk {
 
     /// Runs a command line with bash. Returns the exit code and the messages if it fails.
     pub(super) fn run(&self, command: &str) -> Result<(), String> {
-        // The documents show several manifests of one name. Medlift does not replace one by another.
+        // Several commands in the documents write a manifest with the same name. `medlift plan` does not replace a
+        // manifest by another one, so the old manifest is removed first.
         let manifest = "load.manifest.json";
         if command.starts_with("medlift plan") && command.contains(manifest) && !command.contains("--add") {
             let _ = fs::remove_file(self.place.dir.path().join(manifest));

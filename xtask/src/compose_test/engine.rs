@@ -11,7 +11,7 @@ use testkit::{Doing, Error, Result, root};
 
 const NO_ENGINE: &str = "no container engine answers on this machine";
 
-/// What the test of the containers needs from the machine.
+/// The program and the image that the test of the containers needs.
 pub(super) struct Engine {
     /// The command line that starts Docker Compose.
     pub(super) compose: ComposeProgram,

@@ -87,6 +87,9 @@ fn test(stack: &Stack) -> Result<()> {
     let plan = stack.compose(&["run", "--rm", "provision", "provision", "--plan"])?;
     expect(plan.contains("nothing to do"), "provisioning has nothing left to do")?;
     stack.wait_until_healthy("mongo")?;
+    step("a feed: it is healthy when the database takes writes");
+    stack.compose(&["up", "-d", "feed"])?;
+    stack.wait_until_healthy("feed")?;
     step("run the integration tests in the stack's network");
     stack.compose(&["build", "tests"])?;
     stack.compose(&["run", "--rm", "tests"])?;
@@ -116,7 +119,7 @@ fn check_image(stack: &Stack) -> Result<()> {
 fn load(stack: &Stack, file: &str) -> Result<Value> {
     let summary = stack.compose(&["run", "--rm", "app", "load", &format!("/data/{file}"), "--json"])?;
     let from = summary.find('{').unwrap_or_default();
-    serde_json::from_str(&summary[from..]).map_err(|error| Error::failed(format!("the summary is no JSON: {error}")))
+    serde_json::from_str(&summary[from..]).map_err(|error| Error::failed(format!("the summary is not JSON: {error}")))
 }
 
 fn count(summary: &Value, name: &str) -> Result<u64> {
@@ -140,7 +143,7 @@ fn load_real_file(stack: &Stack) -> Result<u64> {
 /// Returns the number of documents that the user `reader` sees.
 fn stored(stack: &Stack, passwords: &passwords::Passwords) -> Result<u64> {
     let counted = mongosh(stack, passwords, "reader", "db.getSiblingDB('hospital').admissions.countDocuments()")?;
-    counted.trim().parse().map_err(|_| Error::failed(format!("the reader's count is no number: {counted}")))
+    counted.trim().parse().map_err(|_| Error::failed(format!("the reader's count is not a number: {counted}")))
 }
 
 /// Runs a script as this user. Connects as a person would:

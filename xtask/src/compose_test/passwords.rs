@@ -2,7 +2,7 @@
 
 use testkit::{Error, Result};
 
-/// The passwords that the stack generated, by the name of their variable.
+/// The passwords and the token that the stack generated, by the name of their variable.
 #[derive(Debug)]
 pub(super) struct Passwords(pub(super) Vec<(String, String)>);
 
@@ -10,7 +10,8 @@ impl Passwords {
     /// Reads lines that contain a name and a password.
     pub(super) fn parse(lines: &str) -> Self {
         let pairs = lines.lines().filter_map(|line| line.trim().split_once(' '));
-        Self(pairs.filter(|(name, _)| name.ends_with("_PASS")).map(|(name, word)| (name.into(), word.into())).collect())
+        let is_secret = |name: &str| name.ends_with("_PASS") || name.ends_with("_TOKEN");
+        Self(pairs.filter(|(name, _)| is_secret(name)).map(|(name, word)| (name.into(), word.into())).collect())
     }
 
     /// Returns the password of a user. `user` is the default name, such as `reader` for `READER_PASS`.
@@ -27,9 +28,9 @@ mod tests {
 
     #[test]
     fn passwords_are_found_by_the_users_name() {
-        let passwords = Passwords::parse("READER_PASS abc\nsomething else\nADMIN_PASS def\n");
+        let passwords = Passwords::parse("READER_PASS abc\nsomething else\nADMIN_PASS def\nMEDLIFT_HTTP_TOKEN ghi\n");
         assert_eq!(passwords.of("reader").ok(), Some("abc"));
         assert!(passwords.of("writer").is_err());
-        assert_eq!(passwords.0.len(), 2);
+        assert_eq!(passwords.0.len(), 3);
     }
 }

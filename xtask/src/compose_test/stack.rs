@@ -63,6 +63,7 @@ impl Stack {
         command.args(&self.compose[1..]).args(arguments).current_dir(self.dir.path()).stdin(Stdio::null());
         command.env("COMPOSE_PROJECT_NAME", &self.project).env("MEDLIFT_IMAGE", &self.image);
         command.env("MONGO_IMAGE", &self.mongo_image).env("MONGO_PORT", "0");
+        command.env("MLLP_PORT", "0").env("HTTP_PORT", "0");
         command.env(CLASSIC_BUILD.0, CLASSIC_BUILD.1).env("COMPOSE_DOCKER_CLI_BUILD", "0");
         command
     }
@@ -105,7 +106,7 @@ impl Stack {
         wait_until(&format!("service {service} is healthy"), healthy)
     }
 
-    /// The passwords that were generated at the first start, read from the volume that only provisioning mounts.
+    /// The passwords that were generated at the first start, read from the volume that contains all of them.
     pub(super) fn passwords(&self) -> Result<Passwords> {
         let script = "cd /run/medlift && for name in *; do echo \"$name $(cat \"$name\")\"; done";
         let lines = self.compose(&["run", "--rm", "--no-deps", "--entrypoint", "sh", "provision", "-c", script])?;

@@ -1,4 +1,4 @@
-//! What the demonstration shows: users, a load with rejects, the proof, and documents.
+//! The steps of the demonstration: it creates users, loads a file with rejects, verifies it, and shows documents.
 
 use std::env;
 use std::fs::{File, OpenOptions};

@@ -37,7 +37,7 @@ impl Constants {
 
     /// Replaces a measured value. The command that measured it stays.
     pub(super) fn set(&mut self, name: &str, value: f64) {
-        // Four digits are more than the measurements are worth.
+        // The measurements are less exact than four digits.
         let rounded = format!("{value:.3e}").parse().unwrap_or(value);
         self.0["measured"][name]["value"] = Value::from(rounded);
     }
@@ -91,7 +91,7 @@ pub(super) struct Prices {
 }
 
 impl Prices {
-    /// Asks `deploy/aws/check/costs.py` for the size large.
+    /// Reads the prices and the sizes of the size large from `deploy/aws/check/costs.py`.
     pub(super) fn read() -> Result<Self> {
         let program = "import json, costs\n\
             v = costs.parameters('large')\n\

@@ -78,13 +78,14 @@ pub(super) struct Costs {
     place: Place,
 }
 
-/// Seconds of a shard for one document.
+/// The time that one document takes, in seconds.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct WriteCost {
+    /// Processor time of the shard.
     pub(super) cpu: f64,
-    /// The disk's share of the time.
+    /// Time in which the shard's disk is busy.
     pub(super) disk: f64,
-    /// Time in which the connection waits for pages, one after another.
+    /// Time in which the connection waits until the shard has read index pages for the document, one after another.
     pub(super) wait: f64,
 }
 
@@ -95,22 +96,26 @@ impl Costs {
         let chunk_rows = CHUNK_BYTES / get("document_bytes");
         let sweep_rows = CHUNKS * chunk_rows / shards as f64;
         let batch_rows = batch_rows.min(sweep_rows);
-        let update = get("ledger_update_cpu_us") / 1e6 * place.slowdown;
+        // On real machines, the cores are idle while a process waits for a lock or for the journal. The model has no
+        // such waits. Instead, it makes everything that needs a processor slower.
+        let slowdown = place.slowdown / get("cores_used_share");
+        let update = get("ledger_update_cpu_us") / 1e6 * slowdown;
         Self {
             batch_rows,
             read: get("row_bytes") / place.source_bytes_per_s,
-            encode: get("worker_cpu_us_per_row") / 1e6 * place.slowdown,
+            encode: get("worker_cpu_us_per_row") / 1e6 * slowdown,
             commit: place.commit_seconds / batch_rows,
             checkpoint: update / chunk_rows,
             part_updates: UPDATES_PER_PART * update,
-            part_seconds: get("part_seconds") * place.slowdown,
-            look: DOCUMENTS_PER_PART * get("ledger_read_us_per_document") / 1e6 * place.slowdown,
+            part_seconds: get("part_seconds") * slowdown,
+            look: DOCUMENTS_PER_PART * get("ledger_read_us_per_document") / 1e6 * slowdown,
             // In addition to its documents, each batch costs the server as much as an update of the ledger. The
-            // measured cost of a document already contains its share of a batch of 5,000 rows.
+            // measured cost of a document already contains 1/5000 of this cost, because the measured batches had 5,000
+            // rows. This share is subtracted.
             server: (get("server_cpu_us_per_document") / 1e6
                 + get("ledger_update_cpu_us") / 1e6 * (1.0 / batch_rows - 1.0 / 5_000.0))
-                * place.slowdown,
-            page: get("server_cpu_us_per_page_read") / 1e6 * place.slowdown,
+                * slowdown,
+            page: get("server_cpu_us_per_page_read") / 1e6 * slowdown,
             index_bytes: get("id_index_bytes_per_document"),
             page_bytes: get("index_page_bytes"),
             page_factor: get("page_factor"),
@@ -148,8 +153,8 @@ impl Costs {
         self.page_factor * missing * self.pages(stored, self.sweep_rows)
     }
 
-    /// Number of different pages that `window` random documents touch, per document. Each page that is touched by
-    /// several of these documents counts once.
+    /// Number of different pages that `window` random documents touch, divided by `window`. A page that several of
+    /// these documents touch counts once.
     fn pages(&self, stored: f64, window: f64) -> f64 {
         let pages = (stored * self.index_bytes / self.page_bytes).max(1.0);
         pages / window * (1.0 - (-window / pages).exp())
@@ -187,7 +192,8 @@ mod tests {
     #[test]
     fn many_documents_share_pages() {
         let costs = costs(1_000.0, 1);
-        // Few documents in a large index: each has its own page. Many documents in a small index: all pages once.
+        // In a large index, each of a few documents touches its own page. In a small index, many documents together
+        // touch every page, and each page counts once.
         assert!((costs.pages(1e12, 1.0) - 1.0).abs() < 1e-3);
         let pages = 1e4 * costs.index_bytes / costs.page_bytes;
         assert!((costs.pages(1e4, 1e6) * 1e6 / pages - 1.0).abs() < 1e-9);

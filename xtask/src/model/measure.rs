@@ -30,10 +30,13 @@ const PARTS: u64 = 3;
 struct Bench(Value);
 
 impl Bench {
-    fn run(name: &str, arguments: &[&str]) -> Result<Self> {
+    /// Runs the benchmark, unless `again` is true: then takes the results of the last run.
+    fn run(name: &str, again: bool, arguments: &[&str]) -> Result<Self> {
         let file = dir()?.join(format!("{name}.json"));
         let out = file.display().to_string();
-        bench::run(&[arguments, &["--out", &out]].concat())?;
+        if !again {
+            bench::run(&[arguments, &["--out", &out]].concat())?;
+        }
         let doing = || format!("reading {out}");
         let text = fs::read_to_string(&file).doing(doing)?;
         serde_json::from_str(&text).map(Self).map_err(|error| Error::failed(format!("{}: {error}", doing())))
@@ -60,7 +63,7 @@ impl Bench {
         value.ok_or_else(|| Error::failed(format!("the benchmark has no finding `{name}`")))
     }
 
-    /// Returns the factor by which other programs made the contender slower, if it needs all cores.
+    /// Returns the factor by which other programs made the contender slower. The contender must need all cores.
     fn slowdown(&self, contender: &str) -> Result<f64> {
         let cores = self.cores() as f64;
         let others = self.median(contender, "/other_cpu_seconds")? / self.median(contender, "/seconds")?;
@@ -73,15 +76,18 @@ impl Bench {
 }
 
 /// Measures the constants, and compares the model with real loads of `rows` rows. Writes the constants to their file if
-/// `rows` is at least `KEPT_ROWS`. Returns the comparison as Markdown.
-pub(super) fn validate(rows: u64) -> Result<String> {
+/// `rows` is at least `KEPT_ROWS`. Returns the comparison as Markdown. If `again` is true, takes the measurements of the
+/// last run in place of new ones.
+pub(super) fn validate(rows: u64, again: bool) -> Result<String> {
     let (large, rows_text) = ((rows * LARGE).to_string(), rows.to_string());
-    let small =
-        Bench::run("constants", &["--only", "constants", "--rows", &rows_text, "--runs", "3", "--duplicates", "no"])?;
-    let arguments = ["--only", "constants", "--rows", &large, "--runs", "1", "--cache-mb", "256", "--duplicates", "no"];
-    let outgrown = Bench::run("outgrown", &[&arguments[..], &["--contenders", "medlift load"]].concat())?;
-    let workers =
-        Bench::run("workers", &["--only", "workers", "--rows", &rows_text, "--runs", "3", "--duplicates", "no"])?;
+    let bench = |name, scenario, rows, more: &[&str]| {
+        let arguments = ["--only", scenario, "--rows", rows, "--duplicates", "no"];
+        Bench::run(name, again, &[&arguments[..], more].concat())
+    };
+    let small = bench("constants", "constants", &rows_text, &["--runs", "3"])?;
+    let one_large = ["--runs", "1", "--cache-mb", "256", "--contenders", "medlift load"];
+    let outgrown = bench("outgrown", "constants", &large, &one_large)?;
+    let workers = bench("workers", "workers", &rows_text, &["--runs", "3"])?;
     let mut constants = Constants::read()?;
     take(&mut constants, rows, &small, &outgrown, &workers)?;
     if rows >= KEPT_ROWS {
@@ -98,9 +104,11 @@ fn take(constants: &mut Constants, rows: u64, small: &Bench, outgrown: &Bench, w
     let (documents, server_cpu) = (load("/documents")?, load("/server_cpu_seconds")?);
     let part_seconds = workers.finding("one process: seconds to take, begin and end a part")?.max(0.0);
     let part_seconds = part_seconds / workers.slowdown("one process, ")?;
+    let all_cpu = load("/cpu_seconds")? + server_cpu + load("/other_cpu_seconds")?;
     let (updates, one_row) = ("ledger updates", "worker with one row");
     let start_seconds = small.median(one_row, "/seconds")? / small.slowdown(one_row)?;
     for (name, value) in [
+        ("cores_used_share", (all_cpu / (load("/seconds")? * small.cores() as f64)).min(1.0)),
         ("worker_cpu_us_per_row", micros(load("/cpu_seconds")?, rows as f64)),
         ("server_cpu_us_per_document", micros(server_cpu, documents)),
         ("disk_bytes_per_document", load("/storage/bytes_written")? / documents),

@@ -34,19 +34,21 @@ struct World {
 }
 
 /// Without arguments, simulates all loads and writes the results. With `--validate`, measures the constants and
-/// compares the model with real loads, of 1 million rows or of the number of rows in the second argument.
+/// compares the model with real loads, of 1 million rows or of the number of rows in the second argument. With `again`
+/// as second argument, takes the measurements of the last `--validate`.
 pub fn run(arguments: &[&str]) -> Result<()> {
     match arguments {
         [] => {
             let world = World { constants: Constants::read()?, prices: Prices::read()? };
             world.report()
         }
-        ["--validate"] => write_section("validation", &measure::validate(VALIDATION_ROWS)?),
+        ["--validate"] => write_section("validation", &measure::validate(VALIDATION_ROWS, false)?),
+        ["--validate", "again"] => write_section("validation", &measure::validate(VALIDATION_ROWS, true)?),
         ["--validate", rows] => {
             let rows = rows.parse().map_err(|_| Error::failed(format!("`{rows}` is not a number of rows")))?;
-            measure::validate(rows).map(drop)
+            measure::validate(rows, false).map(drop)
         }
-        _ => Err(Error::failed("usage: cargo xtask model [--validate [ROWS]]")),
+        _ => Err(Error::failed("usage: cargo xtask model [--validate [ROWS|again]]")),
     }
 }
 

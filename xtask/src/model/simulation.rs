@@ -14,8 +14,8 @@ use super::station::{Station, Time};
 
 /// Maximum number of slices of a part. With more slices, the results differ by less than 1 %.
 const SLICES_MAX: u64 = 16;
-/// The longest interval between two looks of a waiting worker (`POLL_MAX` in src/pipeline/parts/mod.rs). A worker that
-/// could go on notices it after half of the interval, on average.
+/// The longest interval between two looks of a waiting worker (`POLL_MAX` in src/pipeline/parts/mod.rs). On average,
+/// half of this interval passes until the worker notices that it can continue.
 const POLL_SECONDS: f64 = 4.0;
 /// The parts that a worker looks at with one query (`PARTS_PER_LOOK` in src/pipeline/parts/mod.rs).
 const PARTS_PER_LOOK: usize = 500;
@@ -84,7 +84,7 @@ enum Event {
     /// A shard has acknowledged a slice.
     Written(usize, u64),
     Fail(usize, u64),
-    /// The lease of a failed worker has expired. The worker's part and its tokens are free again.
+    /// The lease of a failed worker has expired. The worker's part and its tokens (see `writers_max`) are free again.
     Expired(usize, usize),
 }
 
@@ -335,7 +335,8 @@ impl Simulation<'_> {
         }
     }
 
-    /// Wakes a waiting worker, because a part or a token is free. The worker notices this only when it looks again.
+    /// Wakes a waiting worker, because a part or a token is free. A token is the right to send one bulk command at a
+    /// time (see `writers_max`). The worker notices this only when it looks again, on average after half an interval.
     fn wake(&mut self) {
         if let Some(worker) = self.waiting.pop() {
             self.push(POLL_SECONDS / 2.0, Event::Look(worker));

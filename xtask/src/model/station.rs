@@ -25,7 +25,7 @@ impl PartialOrd for Time {
 /// Several equal servers with a common queue.
 #[derive(Debug, Clone)]
 pub(super) struct Station {
-    /// The time at which each server is free.
+    /// For each server, the time at which it has done all its jobs so far.
     free: BinaryHeap<Reverse<Time>>,
     servers: usize,
     busy_seconds: f64,

@@ -10,7 +10,7 @@ fn world() -> World {
     World { constants, prices: Prices::read().expect("reads") }
 }
 
-/// A load that takes a moment to simulate.
+/// A load that is small, so that its simulation is fast.
 fn small(world: &World, shards: usize, workers: usize) -> Setup {
     Setup { rows: 400_000_000, failures_per_hour: 0.0, ..world.setup(shards, workers) }
 }
@@ -69,7 +69,7 @@ fn one_worker_that_does_one_thing_at_a_time_needs_the_sum_of_all_steps() {
     };
     let mut costs = Costs::new(&world.constants, &place, 1, BATCH_ROWS);
     costs.batch_rows = 1_000_000.0;
-    // Each part is one slice, so nothing overlaps.
+    // Each part is one slice, so no two steps overlap.
     let setup = Setup { rows: 5_000_000, part_rows: 1_000_000, ..small(&world, 1, 1) };
     let outcome = simulate(&setup, &costs);
     let row = costs.read + costs.encode + costs.commit + costs.write(0.0, 0.0).cpu;

@@ -48,7 +48,7 @@ pub(super) fn field<'a>(metadata: &'a str, name: &str) -> &'a str {
 /// Fails if this text is not a `CycloneDX` list of the packages in the program, or if it has another version.
 pub(super) fn check_sbom(text: &str, path: &Path) -> Result<()> {
     let sbom: Value = serde_json::from_str(text)
-        .map_err(|error| Error::failed(format!("the SBOM {} is no JSON: {error}", path.display())))?;
+        .map_err(|error| Error::failed(format!("the SBOM {} is not JSON: {error}", path.display())))?;
     let program = &sbom["metadata"]["component"];
     let packages = sbom["components"].as_array().map_or(0, Vec::len);
     if sbom["bomFormat"] != "CycloneDX" || program["name"] != "medlift" || packages == 0 {

@@ -50,7 +50,7 @@ fn worker(process: u32, settings: &Path) -> Option<Worker> {
     if variable("SLURM_CONF")? != settings.to_str()? {
         return None;
     }
-    // `NSpid:` has one id for each namespace. The last one is the id on the node, which the ledger has.
+    // `NSpid:` has one id for each namespace. The last one is the id on the node. The ledger contains this id.
     let status = read("status")?;
     let id = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?.split_whitespace().next_back()?;
     let node = variable("SLURMD_NODENAME")?.to_owned();

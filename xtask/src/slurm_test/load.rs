@@ -15,7 +15,8 @@ use testkit::{Doing, Error, Result};
 pub(super) const DATABASE: &str = "several";
 const DATABASE_ALONE: &str = "alone";
 
-/// Numbers of rows: of the one file that is cut into parts, and of each other file. Each other file is one part.
+/// One source has `ROWS_CUT` rows and is cut into parts. `WHOLE_FILES` further sources have `ROWS_WHOLE` rows each.
+/// Each of them is one part.
 const ROWS_CUT: u32 = 35_000;
 const ROWS_WHOLE: u32 = 6_000;
 const WHOLE_FILES: u32 = 7;
@@ -93,8 +94,8 @@ impl Load {
         self.medlift(&[&["load"], &sources[..], &options].concat())
     }
 
-    /// Runs the complete load once more. This only verifies the documents again. Returns the result for the table, with
-    /// the counts that the ledger has of the load by several workers.
+    /// Runs the load once more after it is complete. Medlift then only verifies the documents. Returns the result of
+    /// this verification, but with the counts of the load by several workers, which are in the ledger.
     pub(super) fn result(&self) -> Result<Value> {
         let (manifest, config) = (self.manifest(), self.config());
         let options = ["--config", &config, "--db", DATABASE, "--quiet", "--json"];

@@ -14,7 +14,7 @@ const PARENTS: [&str; 4] = ["mod", "lib", "main", "tests"];
 pub(super) struct Neighbours(BTreeMap<String, BTreeMap<String, BTreeSet<String>>>);
 
 impl Neighbours {
-    /// Adds the uses in a file's production code.
+    /// Adds a file and the files of its folder that its production code uses.
     pub(super) fn add(&mut self, source: &Source<'_>) {
         let Some((folder, name)) = source.path.strip_suffix(".rs").and_then(|path| path.rsplit_once('/')) else {
             return;
@@ -39,7 +39,7 @@ impl Neighbours {
                     violations.push(Violation::new(
                         &path,
                         1,
-                        "the file is in a circle: it uses a file of this folder that also uses it",
+                        "the file is in a circle: it uses files of this folder that use it in turn",
                     ));
                 }
             }

@@ -18,8 +18,8 @@ pub(crate) enum Charset {
 }
 
 impl Charset {
-    /// Returns the character set with this name. Letter case, spaces, hyphens and underscores are ignored. Many senders
-    /// write `UTF-8` or `ISO-8859-1` instead of the names in table 0211, so these are accepted too.
+    /// Returns the character set with this name. Letter case, spaces, hyphens, underscores and slashes are ignored.
+    /// Many senders write `UTF-8` or `ISO-8859-1` instead of the names in table 0211, so these are accepted too.
     pub(crate) fn named(name: &str) -> Option<Self> {
         let is_kept = |sign: &char| !matches!(sign, ' ' | '-' | '_' | '/');
         let key: String = name.chars().filter(is_kept).collect::<String>().to_ascii_uppercase();

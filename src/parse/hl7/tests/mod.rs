@@ -304,7 +304,7 @@ fn names(message: Message<'_>) -> Vec<[u8; 3]> {
     message.segments().map(|segment| *segment.text().first_chunk().unwrap()).collect()
 }
 
-/// Random text with much of what has a meaning in a message.
+/// Random text with many separators, escapes and names of segments.
 fn message_like() -> impl Strategy<Value = Vec<u8>> {
     let header = prop_oneof![Just("MSH|^~\\&"), Just("MSH|^~\\&#"), Just("MSH#*:?!"), Just("MSH|^"), Just("MSH|")];
     let piece = prop_oneof![
@@ -344,7 +344,7 @@ proptest! {
         let message = Message::split(&row, &mut index).unwrap();
         let path = Path::parse("MSH-3.1.1").unwrap();
         let value = message.find(&path).unwrap().value();
-        // A text of two quotes is written like the delete marker.
+        // The text `""` is read as the delete marker, which is decoded to `""` again.
         prop_assert_eq!(decoded(Decoder::new(message, Charset::Utf8).unwrap(), value), (text, 0));
     }
 

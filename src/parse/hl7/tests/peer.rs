@@ -63,7 +63,7 @@ fn parts(row: &[u8]) -> Vec<Json> {
 /// - It decodes `MSH-2` like other text, so it takes the escape character there for the beginning of an escape. The
 ///   field declares the separators and has no escapes.
 ///
-/// [`without_blanks`] has the other difference.
+/// [`without_blanks`] removes the other known difference.
 fn explained(mut theirs: Json) -> Json {
     let is_msh_2 = theirs[0] == "MSH" && theirs[2] == 2;
     if is_msh_2 {

@@ -74,3 +74,37 @@ fn only_large_text_with_a_row_per_line_is_cut() {
     let wide: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
     assert_eq!(ranges("a.csv", &[&[0xff, 0xfe], &wide[..]].concat()).0, []);
 }
+
+/// Cuts a file of messages into parts of about 1,000 bytes. Returns the text of each part.
+fn parts_of_messages(text: &str) -> Vec<String> {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.hl7");
+    std::fs::write(&path, text).unwrap();
+    let wishes = Wishes { sources: vec![path.display().to_string()], ..Wishes::default() };
+    let dataset = crate::spec::Dataset::built_in("hl7v2").expect("a built-in spec");
+    let plan = Plan::new(dataset, IdentityKey::default(), &wishes).unwrap();
+    let ranges = cut(&plan.sources[0], &plan.spec, 1_000).unwrap();
+    ranges.into_iter().map(|range| text[range.start as usize..range.end as usize].to_owned()).collect()
+}
+
+#[test]
+fn a_file_of_messages_is_cut_between_messages_unless_it_has_batches() {
+    let message = |number: usize, end: &str| {
+        let note = "MSH|x BTS| ".repeat(number % 5);
+        format!("MSH|^~\\&|{number}{end}PID|1|{note}{end}NTE|1|text{end}")
+    };
+    for end in ["\r", "\n", "\r\n"] {
+        let text: String = (0..200).map(|number| message(number, end)).collect();
+        let parts = parts_of_messages(&text);
+        assert!(parts.len() >= 8 && parts.concat() == text, "{} parts", parts.len());
+        assert!(parts.iter().all(|part| part.starts_with("MSH|^") && part.ends_with(&format!("text{end}"))));
+        for segment in ["BHS|^~\\&", "BTS|200", "FHS|", "FTS|1"] {
+            assert_eq!(parts_of_messages(&format!("{text}{segment}{end}")), Vec::<String>::new(), "{segment}");
+            assert_eq!(
+                parts_of_messages(&format!("{text}\u{b}{segment}{end}{text}")),
+                Vec::<String>::new(),
+                "{segment}"
+            );
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! Finds JSON values that follow one another or are in an array. Each value is a row.
 //!
-//! This module looks only at brackets, strings, colons and commas. The parser decides whether a value is valid JSON.
+//! This module finds the end of a value by its brackets, strings, colons and commas. The parser decides whether a value
+//! is valid JSON.
 //! Commas between values are optional. Only an object is a valid row. A stray bracket between values, such as `}` or
 //! a second `[`, is a damaged row of one byte. The objects after it are still found.
 //!
@@ -227,8 +228,8 @@ impl Documents {
         place.at += 1;
     }
 
-    /// Passes a `{` of the current value. If the `{` begins the next value, returns its position as the end of the
-    /// current value.
+    /// Passes a `{` that belongs to the current value. If the `{` begins the next value instead, returns its position,
+    /// at which the current value ends.
     fn open_object(&mut self, bytes: &[u8], place: &mut Place) -> Step {
         let Some(key) = damage::first_key(&bytes[place.at + 1..]) else { return Break(None) };
         if !self.open.is_empty() {

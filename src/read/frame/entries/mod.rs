@@ -2,8 +2,9 @@
 //! object is skipped, so that an object of any size needs little memory. Several objects can follow one another, in an
 //! array or not.
 //!
-//! An object that is not a Bundle is one row, and so is other text up to its line end. If the rest of a Bundle is not
-//! JSON, its last byte is one more row, which the parser refuses. Only the first level of the object is checked.
+//! An object that is not a Bundle is one row. Text that is not an object is one row per line. If a Bundle has an error
+//! outside its array `entry`, the last byte of the Bundle is one more row, which the parser refuses. Errors below the
+//! first level of the Bundle are not all found.
 
 mod object;
 
@@ -131,7 +132,7 @@ impl Entries {
         Continue(())
     }
 
-    /// Passes a byte of text that is not an object. It ends with its line, or before the next object.
+    /// Passes a byte of text that is not an object. Such text ends with its line, or before the next object.
     fn pass_stray(&mut self, byte: u8, place: &Place) -> Step {
         match byte {
             b'{' => self.end_row(place.at - 1),
@@ -182,7 +183,7 @@ impl Entries {
                     if is_right {
                         return Continue(());
                     }
-                    // The content of the object was not kept, so its last byte stands for it.
+                    // The content of the object was not kept, so only its last byte becomes a row.
                     place.at -= 1;
                     forget(place);
                     place.at += 1;

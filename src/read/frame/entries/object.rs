@@ -1,4 +1,4 @@
-//! The first level of an object: its keys, its values, and the marks between them.
+//! The first level of an object: its keys, its values, and the colons and commas between them.
 
 use serde::de::IgnoredAny;
 
@@ -6,7 +6,8 @@ use serde::de::IgnoredAny;
 const ARRAY: &str = "entry";
 /// The key and the value that an object with such an array must have.
 const KIND: (&str, &str) = ("resourceType", "Bundle");
-/// Keys and short values are kept up to this length. Each character of `resourceType` can be an escape of six bytes.
+/// Keys and short values are kept up to this length. It is enough for `resourceType`, even if each of its 12 characters
+/// is written as an escape of six bytes.
 const TOKEN_BYTES_MAX: usize = 80;
 /// At most this number of open brackets is kept. Of deeper ones, only the number is known.
 const OPEN_MAX: usize = 1000;
@@ -21,15 +22,15 @@ pub(super) enum Found {
     Bundle,
     /// The array of the items begins.
     Items,
-    /// Another value begins in its place, with this byte.
+    /// The value of `entry` is not an array. It begins with this byte.
     Value,
-    /// This value is null. It ends before this byte.
+    /// The value of `entry` is null, so there are no items. The `null` ends before this byte.
     NoValue,
-    /// This value ends with this byte, or before it.
+    /// A value that begins with [`Found::Value`] ends with this byte, or before it.
     EndOfValue {
         is_before: bool,
     },
-    /// The object ends. `is_right` is true if it is a Bundle, and its first level is JSON.
+    /// The object ends. `is_right` is true if it is a Bundle and its first level is valid JSON.
     End {
         is_right: bool,
     },
@@ -42,7 +43,6 @@ pub(super) struct Object {
     open: Vec<u8>,
     /// Number of further open brackets.
     deeper: usize,
-    /// True inside a string.
     in_text: bool,
     /// True after a backslash in a string.
     is_escaped: bool,
@@ -52,7 +52,7 @@ pub(super) struct Object {
     key: String,
     expects: Expects,
     kind: Kind,
-    /// True if the current value is in the place of the array of items.
+    /// True if the current value is the value of `entry`, but is not an array.
     is_item: bool,
     is_damaged: bool,
 }
@@ -89,12 +89,13 @@ impl Object {
         *self = Self { open, token, ..Self::default() };
     }
 
-    /// Returns true if the type of the object was not read yet.
+    /// Returns true if the type of the object was not read yet, and the current value is not the value of `entry`.
     pub(super) fn may_be_bundle(&self) -> bool {
         self.kind == Kind::Unknown && !self.is_item
     }
 
-    /// Passes a byte. Do not pass the bytes from an array of items, except for the opening bracket.
+    /// Passes a byte. Do not call it for the bytes of the array of items. The opening bracket of the array is an
+    /// exception.
     pub(super) fn pass(&mut self, byte: u8) -> Found {
         if self.in_text {
             return self.pass_text(byte);
@@ -159,7 +160,8 @@ impl Object {
     }
 
     fn begin_text(&mut self) -> Found {
-        // After a missing comma or colon, a string is the next key or the value.
+        // If the comma before it is missing, the string is the next key. If the colon is missing, the string is the
+        // value.
         self.is_damaged |= matches!(self.expects, Expects::Colon | Expects::Word | Expects::Comma);
         let is_value = matches!(self.expects, Expects::Colon | Expects::Value);
         self.expects = if is_value { Expects::Value } else { Expects::Key };
@@ -218,7 +220,7 @@ impl Object {
         Found::Nothing
     }
 
-    /// Returns true if the value of the last key is the array of items.
+    /// Returns true if the last key is `entry` and the object can be a Bundle.
     fn has_items(&self) -> bool {
         self.key == ARRAY && self.kind != Kind::Other
     }
@@ -228,7 +230,6 @@ impl Object {
         if self.is_item { Found::Value } else { Found::Nothing }
     }
 
-    /// Ends a word, if there is one.
     fn end_word(&mut self) -> Found {
         if self.expects != Expects::Word {
             return Found::Nothing;
@@ -243,7 +244,6 @@ impl Object {
         }
     }
 
-    /// Ends a value.
     fn end_value(&mut self, is_word: bool) -> Found {
         self.expects = Expects::Comma;
         if self.key == KIND.0 {

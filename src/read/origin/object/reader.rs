@@ -14,7 +14,6 @@ use tokio::task::AbortHandle;
 use crate::read::ReadError;
 use crate::s3::{Bucket, Pin, Problem};
 
-/// Size of a range, in bytes.
 const RANGE_BYTES: u64 = 16 << 20;
 /// Maximum number of ranges that are requested and not yet read to their end. Together they use at most 64 MiB of
 /// memory.
