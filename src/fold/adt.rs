@@ -196,7 +196,7 @@ impl Context<'_> {
         let occurred = self.first("EVN").and_then(|evn| Some(self.fields.time(evn.field(6)).value()?.ms));
         let mut changes = Vec::with_capacity(8);
         if let Some(pv1) = pv1 {
-            note(&mut changes, Change::to(Slot::Number, number.clone()));
+            note(&mut changes, Change::to(Slot::Number, number.clone()).copied());
             self.note_visit(&mut changes, pv1);
         }
         Step::Visit(Box::new(VisitStep {

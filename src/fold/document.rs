@@ -274,7 +274,7 @@ impl State {
 }
 
 /// Returns the size of a text, a list or a document in bytes. Other values are small, and count as 0.
-fn size_of_value(value: &RawBson) -> usize {
+pub(super) fn size_of_value(value: &RawBson) -> usize {
     match value {
         RawBson::String(text) => text.len(),
         RawBson::Array(list) => list.as_bytes().len(),

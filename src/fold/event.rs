@@ -1,6 +1,6 @@
 //! A message becomes an event: what the message says about patients, visits and results.
 
-use super::fields::{Fields, first};
+use super::fields::{Fields, copied, first};
 use super::identifier::PatientRule;
 use super::patient::PatientStep;
 use super::step::{Context, Step, named};
@@ -110,7 +110,8 @@ fn order(message: Message<'_>, fields: &Fields, id: Id) -> Order {
     let control_id = named(message, "MSH").map(|header| fields.plain(first(header.field(10))));
     Order {
         at_ms: time("EVN", 2).or_else(|| time("MSH", 7)),
-        control_id: control_id.unwrap_or_default().into(),
+        // It is in each document that the message touches last.
+        control_id: copied(control_id.unwrap_or_default()).into(),
         message: id,
     }
 }

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use bson::raw::CStr;
 use bson::{DateTime, RawArrayBuf, RawBson, RawDocumentBuf};
 
+use super::document::size_of_value;
 use super::elements::document_of;
 use super::keys::Identifier;
 use super::slot::Slot;
@@ -51,6 +52,10 @@ pub(super) struct Change {
 
 /// The usual size of a document with the parts of a repetition.
 const PARTS_BYTES: usize = 160;
+
+/// Values that are copied into many documents of a message are not larger than this, for example those of OBR, which are
+/// in each of its results. Otherwise a message of some MiB could give many GiB of events.
+pub(super) const COPIED_BYTES_MAX: usize = 4 * 1024;
 
 /// A part of a repetition: its name in the document, component and subcomponent.
 pub(super) type Part = (&'static CStr, usize, usize);
@@ -179,6 +184,14 @@ impl Change {
         Self { slot, to, precision: None }
     }
 
+    /// Replaces the value by null if it is too large to be copied into many documents.
+    pub(super) fn copied(self) -> Self {
+        match &self.to {
+            Said::Is(value) if size_of_value(value) > COPIED_BYTES_MAX => Self::to(self.slot, RawBson::Null),
+            _ => self,
+        }
+    }
+
     /// A change to a value.
     pub(super) fn to(slot: Slot, value: impl Into<RawBson>) -> Self {
         Self::new(slot, Said::Is(value.into()))
@@ -188,6 +201,12 @@ impl Change {
         let precision = if let Said::Is(time) = &said { Some(time.precision) } else { None };
         Self { slot, to: said.map(|time| DateTime::from_millis(time.ms).into()), precision }
     }
+}
+
+/// Cuts off a text that is too long to be copied into many documents.
+pub(super) fn copied(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(COPIED_BYTES_MAX));
+    text
 }
 
 /// Returns the first component of the first repetition.

@@ -41,7 +41,8 @@ impl Event {
                     out.bytes(step.status.as_bytes());
                     out.number(step.values.len());
                     step.values.iter().for_each(|value| out.bytes(value.as_bytes()));
-                    out.changes(&step.changes);
+                    out.number(step.changes().count());
+                    step.changes().for_each(|change| out.change(change));
                 }
             }
         }
@@ -122,20 +123,24 @@ impl Packer<'_> {
 
     fn changes(&mut self, changes: &[Change]) {
         self.number(changes.len());
-        for Change { slot, to, precision } in changes {
-            self.byte(*slot as u8);
-            self.byte(precision.map_or(u8::MAX, |precision| precision as u8));
-            match to {
-                Said::Is(RawBson::String(text)) => self.value(2, text.as_bytes()),
-                Said::Is(RawBson::Array(list)) => self.value(3, list.as_bytes()),
-                Said::Is(RawBson::Document(document)) => self.value(4, document.as_bytes()),
-                Said::Is(RawBson::DateTime(time)) => self.value(5, &time.timestamp_millis().to_le_bytes()),
-                Said::Is(RawBson::Binary(id)) => self.value(6, &id.bytes),
-                Said::Is(RawBson::Null) => self.value(7, &[]),
-                Said::Delete => self.value(1, &[]),
-                // `Said::Nothing`. Changes contain no values of other types.
-                Said::Nothing | Said::Is(_) => self.value(0, &[]),
-            }
+        for change in changes {
+            self.change(change);
+        }
+    }
+
+    fn change(&mut self, Change { slot, to, precision }: &Change) {
+        self.byte(*slot as u8);
+        self.byte(precision.map_or(u8::MAX, |precision| precision as u8));
+        match to {
+            Said::Is(RawBson::String(text)) => self.value(2, text.as_bytes()),
+            Said::Is(RawBson::Array(list)) => self.value(3, list.as_bytes()),
+            Said::Is(RawBson::Document(document)) => self.value(4, document.as_bytes()),
+            Said::Is(RawBson::DateTime(time)) => self.value(5, &time.timestamp_millis().to_le_bytes()),
+            Said::Is(RawBson::Binary(id)) => self.value(6, &id.bytes),
+            Said::Is(RawBson::Null) => self.value(7, &[]),
+            Said::Delete => self.value(1, &[]),
+            // `Said::Nothing`. Changes contain no values of other types.
+            Said::Nothing | Said::Is(_) => self.value(0, &[]),
         }
     }
 
@@ -201,6 +206,7 @@ impl<'b> Unpacker<'b> {
                 patient: self.option(Self::id)?,
                 status: self.text()?,
                 values: (0..self.number()?).map(|_| self.text()).collect::<Option<_>>()?,
+                of_order: None,
                 changes: self.changes()?,
             })),
         })

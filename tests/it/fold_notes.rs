@@ -1,10 +1,17 @@
 //! Tests of the notes of a fold: which messages touch which documents.
 
 use bson::spec::BinarySubtype;
-use bson::{Binary, Bson, Document, doc};
+use bson::{Binary, Bson, Document, Uuid, doc};
+use futures_util::TryStreamExt;
+use medlift::encode::{Id, IdentityKey};
+use medlift::fold::shell::{Job, Turn};
+use medlift::spec::Dataset;
+use mongodb::Client;
 
-use crate::fold::{message, number};
+use crate::concerns::target;
+use crate::fold::{message, number, stream};
 use crate::load::{Place, block_on};
+use crate::server::shared;
 
 /// A message with the potassium of the order F1.
 fn potassium(minute: u32, value: &str, status: &str) -> String {
@@ -23,6 +30,15 @@ impl Place {
         let notes = self.collection("messages.folded");
         let filter = doc! { "_id": { "$gte": bound(0), "$lte": bound(0xff) } };
         block_on(async { notes.count_documents(filter).await }).expect("counted")
+    }
+
+    /// Returns the `_id`s of all messages, in order.
+    fn ids(&self) -> Vec<Id> {
+        let messages = self.collection("messages");
+        let found =
+            block_on(async { messages.find(doc! {}).sort(doc! { "_id": 1 }).await?.try_collect::<Vec<_>>().await });
+        let id = |message: &Document| bson::deserialize_from_bson::<Uuid>(message.get("_id")?.clone()).ok();
+        found.expect("read").iter().map(|message| Id(id(message).expect("a UUID").bytes())).collect()
     }
 
     fn result(&self) -> Document {
@@ -90,4 +106,31 @@ fn a_document_that_another_program_changed_is_replaced_and_counted() {
     change();
     assert_eq!(number(&place.fold(&["--rebuild"]), "foreign"), 1);
     assert_eq!(place.state(), whole.state());
+}
+
+#[test]
+fn messages_that_are_received_again_hide_no_others() {
+    let (place, whole) = (Place::new("notes_again"), Place::new("notes_all_at_once"));
+    whole.load_folding("b.hl7", &stream(), &[]);
+    place.load_folding("a.hl7", &stream()[..1], &[]);
+    let folded = place.ids()[0];
+    place.load_messages("b.hl7", &stream());
+    let new: Vec<Id> = place.ids().into_iter().filter(|id| *id != folded).collect();
+    let spec = Dataset::built_in("hl7v2").expect("built in").into_only().expect("one kind of document");
+    block_on(async {
+        let client = Client::with_uri_str(shared().uri()).await.expect("connected");
+        let (target, identity) = (target(&place, client, "messages"), IdentityKey::default());
+        let (target, spec, identity) = (&target, &spec, &identity);
+        let job = Job { target, spec, identity, rebuild: false, read: std::sync::Arc::default() };
+        let mut turn = Turn::take(&job, false).await.expect("a turn");
+        // The notes of both calls begin with the same message. A message that is not stored yet is not noted as folded.
+        turn.fold(vec![new[0], new[1]]).await.expect("folds");
+        turn.fold(vec![new[2], new[0], Id([0xff; 16])]).await.expect("folds");
+        turn.end().await;
+    });
+    assert_eq!(number(&place.fold(&[]), "messages"), new.len() as u64 - 3);
+    assert_eq!(place.state(), whole.state());
+    let last = Binary { subtype: BinarySubtype::Generic, bytes: [[0; 16], [0xff; 16]].concat() };
+    let notes = place.collection("messages.folded");
+    assert_eq!(block_on(async { notes.count_documents(doc! { "_id": last }).await }).expect("counted"), 0);
 }

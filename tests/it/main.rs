@@ -22,6 +22,7 @@ mod feed_peers;
 mod fhir;
 mod fold;
 mod fold_notes;
+mod fold_streams;
 mod fold_trouble;
 mod hl7;
 mod http;

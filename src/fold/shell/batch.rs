@@ -53,6 +53,9 @@ struct New {
     events: Spooled,
     /// Patients whose documents, and those of the patients merged into them, must follow a merge.
     merged: BTreeSet<Id>,
+    /// The `_id`s of the documents that were read, in order. Only these are noted as folded: another one is perhaps
+    /// stored later.
+    read: Vec<Id>,
 }
 
 /// States to write together.
@@ -90,15 +93,16 @@ impl Folder {
         }
         self.fold_group(group, &mut new).await?;
         self.store.follow_merges(new.merged).await?;
-        self.store.note(std::iter::once((FOLDED, ids))).await
+        self.store.note(std::iter::once((FOLDED, &new.read[..]))).await
     }
 
     async fn spool_new(&mut self, ids: &[Id]) -> Result<New, FoldError> {
-        let (mut spool, mut merged) = (Spool::new(), BTreeSet::new());
+        let (mut spool, mut merged, mut read) = (Spool::new(), BTreeSet::new(), Vec::with_capacity(ids.len()));
         for ids in ids.chunks(IDS_MAX) {
             let mut scan = self.store.scan_of(ids);
             while let Some(documents) = scan.next_batch().await? {
                 for document in documents.documents().filter_map(|bytes| RawDocument::from_bytes(bytes).ok()) {
+                    read.extend(id_of(document).and_then(Id::from_binary));
                     // A document of another program is not a message. Its `_id` is noted as folded, so that it is not
                     // read again.
                     let Some((id, bytes)) = self.store.message(document) else { continue };
@@ -113,7 +117,8 @@ impl Folder {
             }
             self.read.fetch_add(ids.len() as u64, Ordering::Relaxed);
         }
-        Ok(New { events: spool.into_sorted()?.all()?, merged })
+        read.sort_unstable();
+        Ok(New { events: spool.into_sorted()?.all()?, merged, read })
     }
 
     /// Extends the documents of the keys of a group, and makes those that do not exist.
@@ -174,7 +179,8 @@ impl Folder {
     /// Makes the documents of keys that have none.
     async fn make(&mut self, group: Group, new: &mut New, made: &mut Made) -> Result<(), FoldError> {
         let keys: Vec<Id> = group.events.keys().map(|key| key.id).collect();
-        // If an earlier message touches a key without a document, somebody removed the document.
+        // If a key without a document has notes, somebody removed the document. The only message of a document is not
+        // noted, so such a document is made from the new messages alone.
         let touched = self.store.touched(&keys).await?;
         for (key, events) in group.events {
             let messages: BTreeSet<Id> = events.iter().map(|event| event.order().message).collect();
@@ -258,12 +264,13 @@ impl Folder {
             changed[state.key().kind as usize].push(Put { document, replaces });
         }
         let [patients, visits, results] = changed;
-        tokio::try_join!(
+        // After an error, the other writes must end before this process gives back the lease.
+        let (patients, visits, results) = tokio::join!(
             self.store.put(Kind::Patient, patients),
             self.store.put(Kind::Visit, visits),
             self.store.put(Kind::Result, results)
-        )?;
-        Ok(())
+        );
+        patients.and(visits).and(results)
     }
 }
 

@@ -70,15 +70,17 @@ impl Group {
             }
             store.note(touches.iter().map(|(key, messages)| (*key, &messages[..]))).await
         };
-        let (patients, visits, results, ()) = tokio::try_join!(
+        // After an error, the other writes must end before this process gives back the lease.
+        let (patients, visits, results, written) = tokio::join!(
             range.compare(Kind::Patient, patients),
             range.compare(Kind::Visit, visits),
             range.compare(Kind::Result, results),
             notes
-        )?;
-        let mut checked = patients;
-        checked.add(visits);
-        checked.add(results);
+        );
+        written?;
+        let mut checked = patients?;
+        checked.add(visits?);
+        checked.add(results?);
         Ok(checked)
     }
 }

@@ -5,8 +5,8 @@
 //! their documents are extended or folded anew, and written. At the end, documents follow the merges, and the messages
 //! are noted as folded. After a kill, the messages are still new. Folding them again ends in the same documents.
 //!
-//! If more than 10,000 messages are new, and they are more than a quarter of all, all messages are folded anew,
-//! document by document. The ledger notes when this begins and ends. If the fold is killed in between, the next fold
+//! In the first fold, and if more than 10,000 messages are new and they are more than a quarter of all, all messages are
+//! folded anew, document by document. The ledger notes when this begins and ends. If the fold is killed in between, the next fold
 //! also folds all messages.
 //!
 //! A database has the state of only one collection of messages. A lease makes sure that only one process folds in a

@@ -40,6 +40,11 @@ impl Packed {
         self.entries.push(SpilledEntry { id: key.id, source, row, digest: place.into() });
     }
 
+    /// Returns the size of the packed events.
+    pub(super) const fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
     fn append(&mut self, mut other: Self) {
         if self.entries.is_empty() {
             *self = other;
@@ -175,13 +180,14 @@ struct Ahead {
 }
 
 impl Ahead {
-    /// Returns the packed event at a place. If it was not read ahead, reads `bytes` bytes from there, up to `end`.
+    /// Returns the packed event at a place. If it was not read ahead, reads `bytes` bytes from there, up to `end`. The
+    /// event is not larger than `bytes`.
     fn event(&mut self, place: Place, file: &File, bytes: usize, end: u64) -> io::Result<&[u8]> {
         let length = place.length as usize;
         let is_here =
             place.offset >= self.start && place.offset + length as u64 <= self.start + self.bytes.len() as u64;
         if !is_here {
-            let count = (bytes.max(length) as u64).min(end - place.offset);
+            let count = (bytes as u64).min(end - place.offset);
             self.bytes.resize(count as usize, 0);
             self.start = place.offset;
             file.read_exact_at(&mut self.bytes, place.offset)?;
@@ -233,7 +239,14 @@ impl Spooled {
                 let run = runs.partition_point(|start| *start <= place.offset) - 1;
                 let bytes = (AHEAD_BYTES / runs.len()).clamp(AHEAD_MIN, AHEAD_MAX);
                 let end = runs.get(run + 1).unwrap_or(end);
-                let event = self.ahead[run].event(place, file, bytes, *end);
+                let mut large = Vec::new();
+                let event = if place.length as usize > bytes {
+                    // Otherwise each buffer would become as large as the largest event.
+                    large.resize(place.length as usize, 0);
+                    file.read_exact_at(&mut large, place.offset).map(|()| &large[..])
+                } else {
+                    self.ahead[run].event(place, file, bytes, *end)
+                };
                 Event::unpack(key, event.map_err(|cause| SpillError::new("read", cause))?)
             }
         };
@@ -306,5 +319,27 @@ mod tests {
                 assert!(event.steps(key).eq(whole.steps(key)) && event.keys().eq([key]));
             }
         }
+    }
+
+    #[test]
+    fn large_events_do_not_enlarge_the_buffers() {
+        let spec = crate::spec::Spec::from_toml(include_str!("../../../specs/hl7v2.toml"), "hl7v2").expect("a spec");
+        let mut reader = super::super::basis::reader_of(&spec, &IdentityKey::default()).expect("a reader");
+        let mut spool = Spool::new();
+        for (number, bytes) in [(1, 3 * AHEAD_MAX), (2, 10), (3, 2 * AHEAD_MAX)] {
+            let name = "x".repeat(bytes);
+            let text = format!("MSH|^~\\&|A|B|||20260301||ADT^A28|1|P|2.5\rPID|1||P{number}^^^H^MR||{name}");
+            let event = reader.event(Id([number; 16]), text.as_bytes()).expect("a message");
+            event.keys().for_each(|key| spool.push(key, &event).expect("pushed"));
+        }
+        spool.flush().expect("written");
+        let mut sorted = spool.into_sorted().expect("sorted").all().expect("a range");
+        let mut sizes = Vec::new();
+        while let Some(piece) = sorted.next_piece().expect("read") {
+            sizes.push((piece.1.len(), sorted.piece_bytes > AHEAD_MAX));
+        }
+        sizes.sort_unstable();
+        assert_eq!(sizes, [(1, false), (1, true), (1, true)]);
+        assert!(sorted.ahead.iter().all(|ahead| ahead.bytes.capacity() <= AHEAD_MAX));
     }
 }

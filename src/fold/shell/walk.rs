@@ -5,7 +5,7 @@
 //! time.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::available_parallelism;
 
 use tokio::task::{JoinError, JoinSet, spawn_blocking};
@@ -65,18 +65,21 @@ impl Folder {
             self.store.forget().await?;
         }
         let (sorted, merges) = self.spool_all(repair).await?;
-        let merges = Arc::new(merges);
+        let walk = Walk { merges: merges.into(), store: self.store.clone(), repair, has_failed: Arc::default() };
         let mut walking = JoinSet::new();
         for (place, range) in ranges(parallel()).into_iter().enumerate() {
-            let (events, merges, store) =
-                (sorted.range(range.first, range.to)?, Arc::clone(&merges), self.store.clone());
-            let walk = range.walk(events, merges, store, repair);
-            walking.spawn(async move { walk.await.map(|checked| (place, checked)) });
+            let walked = range.walk(sorted.range(range.first, range.to)?, walk.clone());
+            walking.spawn(async move { walked.await.map(|checked| (place, checked)) });
         }
-        let mut found = Vec::new();
+        let (mut found, mut failed) = (Vec::new(), None);
+        // After an error, the writes of the other ranges must end before this process gives back the lease.
         while let Some(checked) = walking.join_next().await {
-            found.push(joined(checked)?);
+            match joined(checked) {
+                Ok(checked) => found.push(checked),
+                Err(error) => failed = failed.or(Some(error)),
+            }
         }
+        failed.map_or(Ok(()), Err)?;
         // The differences are listed in the order of the keys.
         found.sort_by_key(|(place, _)| *place);
         let mut checked = Checked::default();
@@ -116,20 +119,40 @@ fn ranges(count: usize) -> Vec<KeyRange> {
     (0..count).map(range).collect()
 }
 
+/// What the ranges have in common.
+#[derive(Clone)]
+struct Walk {
+    merges: Arc<Merges>,
+    store: Store,
+    repair: bool,
+    /// True after an error in one of the ranges. The others then end after the groups that they have begun.
+    has_failed: Arc<AtomicBool>,
+}
+
 impl KeyRange {
-    /// Folds the events of this range, and compares the documents. While groups of documents are compared and
-    /// written, the next one is folded.
-    async fn walk(
+    /// Folds the events of this range, and compares the documents. After an error, returns when no write is left.
+    async fn walk(self, events: Spooled, walk: Walk) -> Result<Checked, FoldError> {
+        let mut comparing = JoinSet::new();
+        let checked = self.walk_groups(events, &walk, &mut comparing).await;
+        if checked.is_err() {
+            walk.has_failed.store(true, Ordering::Relaxed);
+            while comparing.join_next().await.is_some() {}
+        }
+        checked
+    }
+
+    /// While groups of documents are compared and written, folds the next one.
+    async fn walk_groups(
         self,
         mut events: Spooled,
-        merges: Arc<Merges>,
-        store: Store,
-        repair: bool,
+        walk: &Walk,
+        comparing: &mut JoinSet<Result<Checked, FoldError>>,
     ) -> Result<Checked, FoldError> {
-        let (mut checked, mut comparing) = (Checked::default(), JoinSet::new());
-        let mut next = Some(Group::new(self.after, self.to));
-        while let Some(group) = next.take() {
-            let merges = Arc::clone(&merges);
+        let (mut checked, mut next) = (Checked::default(), Some(Group::new(self.after, self.to)));
+        while let Some(group) = next.take()
+            && !walk.has_failed.load(Ordering::Relaxed)
+        {
+            let merges = Arc::clone(&walk.merges);
             let folded = spawn_blocking(move || fill(group, &mut events, &merges).map(|folded| (folded, events))).await;
             let (group, rest);
             ((group, rest), events) = joined(folded)?;
@@ -138,7 +161,7 @@ impl KeyRange {
             {
                 checked.add(joined(found)?);
             }
-            comparing.spawn(group.compare(store.clone(), repair));
+            comparing.spawn(group.compare(walk.store.clone(), walk.repair));
             next = rest;
         }
         while let Some(found) = comparing.join_next().await {

@@ -83,7 +83,7 @@ impl Store {
     async fn insert(&self, command: Option<Command>, known: &mut Vec<Put>) -> Result<(), FoldError> {
         let Some(command) = command else { return Ok(()) };
         let answer = self.send(&command).await?;
-        let taken = duplicates(&answer).into_iter().filter_map(|place| command.list.get(place));
+        let taken = command.taken(&answer);
         known.extend(taken.map(|document| Put { replaces: Replaces::of(document), document: document.clone() }));
         Ok(())
     }
@@ -223,6 +223,11 @@ pub(super) struct Command {
 }
 
 impl Command {
+    /// Returns the documents of an insert that were not stored, because documents with their `_id`s exist already.
+    pub(super) fn taken(&self, answer: &Document) -> impl Iterator<Item = &RawDocumentBuf> {
+        duplicates(answer).into_iter().filter_map(|place| self.list.get(place))
+    }
+
     /// Returns the command as the server reads it. The list is written here byte by byte, because a `RawArrayBuf` would
     /// copy all documents once more.
     fn to_document(&self) -> RawDocumentBuf {

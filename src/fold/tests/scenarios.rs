@@ -347,6 +347,23 @@ fn documents_of_the_state_do_not_grow_without_limit() {
             assert_eq!(value, expected, "{status}");
         }
     }
+    // What all results of an order share is not too large for each of them. Keys are made from the whole values.
+    let (long, code) = ("x".repeat(100_000), |code: &str| format!("OBX|1|NM|{code}||4"));
+    let segments = [PID, &format!("OBR|1||F{long}|C^{long}{}{long}", "|".repeat(21)), &code("K"), &code("NA")];
+    let large = event(&message("ORU^R01", 0, &long, &segments));
+    let keys: Vec<Key> = large.keys().collect();
+    assert_eq!(keys.len(), 2);
+    for key in keys {
+        let mut packed = Vec::new();
+        large.pack(key, &mut packed);
+        assert!(packed.len() < 10_000, "{} bytes", packed.len());
+        let document = |event: Event| fold(key, vec![event]).expect("touched").document(None);
+        let (whole, read) = (document(large.clone()), document(Event::unpack(key, &packed).expect("packed")));
+        assert_eq!(whole, read);
+        let read = Document::try_from(read).expect("valid BSON");
+        assert_eq!((at(&read, "panel"), at(&read, "fillerOrder")), (Some(&Bson::Null), Some(&Bson::Null)));
+        assert_eq!(text(&read, "asOf.controlId").map(str::len), Some(4_096));
+    }
     // Escapes that write spaces do not make a text a hundred times as long.
     let obx = format!("OBX|1|TX|R||a{}b", r"\.sk999\".repeat(1_000));
     let result = documents(Kind::Result, &[message("ORU^R01", 0, "1", &[PID, "OBR|1||F1", &obx])]).remove(0);
