@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use bson::raw::{CStr, cstr};
 use bson::{DateTime, RawArrayBuf, RawBson, RawBsonRef, RawDocument, RawDocumentBuf};
 
-use super::elements::{document_of, get, put_id};
+use super::elements::{document_of, get, put_id, size_of_value};
 use super::fields::{Change, Said};
 use super::slot::Slot;
 use super::{Key, Kind, Merge, Order};
@@ -270,15 +270,5 @@ impl State {
 
     pub(super) fn text(&self, slot: Slot) -> Option<&str> {
         self.held.get(&slot)?.value.as_str()
-    }
-}
-
-/// Returns the size of a text, a list or a document in bytes. Other values are small, and count as 0.
-pub(super) fn size_of_value(value: &RawBson) -> usize {
-    match value {
-        RawBson::String(text) => text.len(),
-        RawBson::Array(list) => list.as_bytes().len(),
-        RawBson::Document(document) => document.as_bytes().len(),
-        _ => 0,
     }
 }

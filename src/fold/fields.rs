@@ -5,8 +5,7 @@ use std::borrow::Cow;
 use bson::raw::CStr;
 use bson::{DateTime, RawArrayBuf, RawBson, RawDocumentBuf};
 
-use super::document::size_of_value;
-use super::elements::document_of;
+use super::elements::{document_of, size_of_value};
 use super::keys::Identifier;
 use super::slot::Slot;
 use crate::parse::hl7::{Decoder, Element, Precision, Time, Value};
