@@ -91,23 +91,21 @@ fn merge_steps(context: &Context<'_>) -> Vec<(Key, Step)> {
 
 /// A45: each PV1 segment belongs to the MRG segment before it. The visit moves to the patient in PID. If MRG-5 and
 /// PV1-19 have different numbers, the visit with the number in PV1-19 gets the patient, and the visit with the number
-/// in MRG-5 gets `movedTo`.
+/// in MRG-5 gets `movedTo`. If both are empty, the same holds for the account numbers PID-18 and MRG-3.
 fn move_steps(context: &Context<'_>) -> Vec<(Key, Step)> {
     let mut steps = patient_steps(context);
     let pid = context.first("PID");
-    let mut old = None;
+    let mut mrg = None;
     for segment in context.message.segments() {
         if segment.id().as_str() == "MRG" {
-            old = context.fields.identifier(segment.field(5).child(1));
+            mrg = Some(segment);
         } else if segment.id().as_str() == "PV1"
-            && let Some((number, key)) =
-                context.visit_number(segment).or_else(|| Some(context.number(old.as_ref()?, PV1_19)))
+            && let (old, Some((number, key))) = context.moved_visit(pid, mrg.take(), segment)
         {
             let step = context.visit_step(VisitEvent::Move, "A45", pid, Some(segment), &number);
             steps.push((visit_key(key), step));
-            let moved = old.take().map(|old| old.visit(PV1_19, context.identity)).filter(|&old| old != key);
             let to = |old| (visit_key(old), context.visit_step(VisitEvent::MoveTo(key), "A45", None, None, &number));
-            steps.extend(moved.map(to));
+            steps.extend(old.filter(|&old| old != key).map(to));
         }
     }
     steps
@@ -146,6 +144,22 @@ impl Context<'_> {
         self.visit_number(pv1).or_else(account)
     }
 
+    /// Returns the old key of the visit that A45 moves, and its new number and key.
+    fn moved_visit(
+        &self,
+        pid: Option<Segment<'_>>,
+        mrg: Option<Segment<'_>>,
+        pv1: Segment<'_>,
+    ) -> (Option<Id>, Option<(RawDocumentBuf, Id)>) {
+        let prior = |field, of| Some(self.number(&self.fields.identifier(mrg?.field(field).child(1))?, of));
+        let (old, new) = (prior(5, PV1_19), self.visit_number(pv1));
+        let (old, new) = match (old, new) {
+            (None, None) => (prior(3, PID_18), self.visit(pid, pv1)),
+            numbers => numbers,
+        };
+        (old.as_ref().map(|(_, key)| *key), new.or(old))
+    }
+
     fn visit_number(&self, pv1: Segment<'_>) -> Option<(RawDocumentBuf, Id)> {
         Some(self.number(&self.fields.identifier(pv1.field(19).child(1))?, PV1_19))
     }
@@ -182,7 +196,7 @@ impl Context<'_> {
         let occurred = self.first("EVN").and_then(|evn| Some(self.fields.time(evn.field(6)).value()?.ms));
         let mut changes = Vec::with_capacity(8);
         if let Some(pv1) = pv1 {
-            note(&mut changes, Change::to(Slot::Number, number.clone()));
+            note(&mut changes, Change::to(Slot::Number, number.clone()).copied());
             self.note_visit(&mut changes, pv1);
         }
         Step::Visit(Box::new(VisitStep {

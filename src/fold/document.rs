@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 use bson::raw::{CStr, cstr};
 use bson::{DateTime, RawArrayBuf, RawBson, RawBsonRef, RawDocument, RawDocumentBuf};
 
-use super::elements::{document_of, get, put_id};
+use super::elements::{document_of, get, put_id, size_of_value};
 use super::fields::{Change, Said};
 use super::slot::Slot;
 use super::{Key, Kind, Merge, Order};
 use crate::encode::Id;
+use crate::parse::hl7::Precision;
 
 /// The state of a patient, a visit or a result: what the messages of its key add up to.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,8 +34,8 @@ pub struct State {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Held {
     pub value: RawBson,
-    /// The name of the precision, if the value is a time.
-    pub precision: Option<String>,
+    /// How precisely the value is given, if it is a time.
+    pub precision: Option<Precision>,
     pub source: usize,
 }
 
@@ -104,8 +105,8 @@ impl State {
         }
         for (slot, held) in &self.held {
             document.append(slot.name(), held.value.as_raw_bson_ref());
-            if let (Some(name), Some(precision)) = (slot.precision_name(), &held.precision) {
-                document.append(name, precision.as_str());
+            if let (Some(name), Some(precision)) = (slot.precision_name(), held.precision) {
+                document.append(name, precision.name());
             }
         }
         self.write_movements(&mut document);
@@ -160,19 +161,20 @@ impl State {
 
     /// Returns the messages behind the values, each with the names of the fields that it says.
     fn sources(&self) -> RawArrayBuf {
-        let mut said: BTreeMap<usize, RawArrayBuf> = BTreeMap::new();
-        for (slot, held) in &self.held {
-            said.entry(held.source).or_default().push(slot.name().as_str());
-        }
-        let mut sources: Vec<usize> = self.movements.iter().map(|movement| movement.source).collect();
-        sources.dedup();
-        for source in sources {
-            said.entry(source).or_default().push(MOVEMENTS.as_str());
-        }
+        let mut said: Vec<(usize, &CStr)> = self.held.iter().map(|(slot, held)| (held.source, slot.name())).collect();
+        let mut moved: Vec<usize> = self.movements.iter().map(|movement| movement.source).collect();
+        moved.dedup();
+        said.extend(moved.into_iter().map(|source| (source, MOVEMENTS)));
+        // The sort is stable: the fields that a message says stay in the order of the slots.
+        said.sort_by_key(|(source, _)| *source);
         let mut sources = RawArrayBuf::new();
-        for (source, names) in said {
+        for of_source in said.chunk_by(|one, other| one.0 == other.0) {
+            let mut names = RawArrayBuf::new();
+            for (_, name) in of_source {
+                names.push(name.as_str());
+            }
             let mut item = document_of(256);
-            put_id(&mut item, cstr!("message"), self.messages[source]);
+            put_id(&mut item, cstr!("message"), self.messages[of_source[0].0]);
             item.append(cstr!("says"), names);
             sources.push(item);
         }
@@ -189,8 +191,11 @@ impl State {
             let (name, value) = element;
             if let Some(slot) = Slot::named(name.as_str()) {
                 let source = *sources.get(name.as_str())?;
-                let precision = slot.precision_name().and_then(|name| get(document, name.as_str())?.as_str());
-                let held = Held { value: value.into(), precision: precision.map(str::to_owned), source };
+                let precision = match slot.precision_name().and_then(|name| get(document, name.as_str())) {
+                    Some(name) => Some(Precision::named(name.as_str()?)?),
+                    None => None,
+                };
+                let held = Held { value: value.into(), precision, source };
                 state.held.insert(slot, held);
             }
         }
@@ -238,12 +243,12 @@ impl State {
 
 impl State {
     /// Applies the changes that a message states.
-    pub(super) fn change(&mut self, changes: &[Change]) {
+    pub(super) fn change(&mut self, changes: impl IntoIterator<Item = Change>) {
         for change in changes {
-            match &change.to {
+            match change.to {
                 Said::Nothing => {}
                 Said::Delete => self.clear(change.slot),
-                Said::Is(value) => self.hold(change.slot, value.clone(), change.precision),
+                Said::Is(value) => self.hold(change.slot, value, change.precision),
             }
         }
     }
@@ -253,10 +258,10 @@ impl State {
         self.hold(slot, value.into(), None);
     }
 
-    fn hold(&mut self, slot: Slot, value: RawBson, precision: Option<&str>) {
+    fn hold(&mut self, slot: Slot, value: RawBson, precision: Option<Precision>) {
         let source = self.messages.len() - 1;
         let value = if size_of_value(&value) > VALUE_BYTES_MAX { RawBson::Null } else { value };
-        self.held.insert(slot, Held { value, precision: precision.map(str::to_owned), source });
+        self.held.insert(slot, Held { value, precision, source });
     }
 
     pub(super) fn clear(&mut self, slot: Slot) {
@@ -265,15 +270,5 @@ impl State {
 
     pub(super) fn text(&self, slot: Slot) -> Option<&str> {
         self.held.get(&slot)?.value.as_str()
-    }
-}
-
-/// Returns the size of a text, a list or a document in bytes. Other values are small, and count as 0.
-fn size_of_value(value: &RawBson) -> usize {
-    match value {
-        RawBson::String(text) => text.len(),
-        RawBson::Array(list) => list.as_bytes().len(),
-        RawBson::Document(document) => document.as_bytes().len(),
-        _ => 0,
     }
 }

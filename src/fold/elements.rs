@@ -2,7 +2,7 @@
 
 use bson::raw::CStr;
 use bson::spec::BinarySubtype;
-use bson::{RawBinaryRef, RawBsonRef, RawDocument, RawDocumentBuf};
+use bson::{RawBinaryRef, RawBson, RawBsonRef, RawDocument, RawDocumentBuf};
 
 use crate::encode::Id;
 
@@ -21,4 +21,14 @@ pub(super) fn put_id(document: &mut RawDocumentBuf, name: impl AsRef<CStr>, id: 
 /// Returns the value with this name.
 pub(super) fn get<'d>(document: &'d RawDocument, name: &str) -> Option<RawBsonRef<'d>> {
     document.get(name).ok().flatten()
+}
+
+/// Returns the size of a text, a list or a document in bytes. Other values are small, and count as 0.
+pub(super) fn size_of_value(value: &RawBson) -> usize {
+    match value {
+        RawBson::String(text) => text.len(),
+        RawBson::Array(list) => list.as_bytes().len(),
+        RawBson::Document(document) => document.as_bytes().len(),
+        _ => 0,
+    }
 }

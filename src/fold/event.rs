@@ -1,6 +1,6 @@
 //! A message becomes an event: what the message says about patients, visits and results.
 
-use super::fields::{Fields, first};
+use super::fields::{Fields, copied, first};
 use super::identifier::PatientRule;
 use super::patient::PatientStep;
 use super::step::{Context, Step, named};
@@ -87,12 +87,15 @@ impl Event {
     /// Adds the merges that the message states, unless a later message states others.
     pub(super) fn add_merges(&self, merges: &mut Merges) {
         for (key, step) in &self.steps {
-            if let Step::Patient(PatientStep::MergeInto(into)) = step
-                && merges.of(key.id).is_none_or(|known| known.order <= self.order)
-            {
-                merges.add(key.id, Merge { into: *into, order: self.order.clone() });
+            if let Step::Patient(PatientStep::MergeInto(into)) = step {
+                merges.add_later(key.id, Merge { into: *into, order: self.order.clone() });
             }
         }
+    }
+
+    /// Returns the place of the message in the order, and what the message says about the document with this key.
+    pub(super) fn into_steps(self, key: Key) -> (Order, impl Iterator<Item = Step>) {
+        (self.order, self.steps.into_iter().filter(move |(other, _)| *other == key).map(|(_, step)| step))
     }
 
     /// Returns what the message says about the document with this key.
@@ -107,7 +110,8 @@ fn order(message: Message<'_>, fields: &Fields, id: Id) -> Order {
     let control_id = named(message, "MSH").map(|header| fields.plain(first(header.field(10))));
     Order {
         at_ms: time("EVN", 2).or_else(|| time("MSH", 7)),
-        control_id: control_id.unwrap_or_default().into(),
+        // It is in each document that the message touches last.
+        control_id: copied(control_id.unwrap_or_default()).into(),
         message: id,
     }
 }

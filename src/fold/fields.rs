@@ -5,10 +5,10 @@ use std::borrow::Cow;
 use bson::raw::CStr;
 use bson::{DateTime, RawArrayBuf, RawBson, RawDocumentBuf};
 
-use super::elements::document_of;
+use super::elements::{document_of, size_of_value};
 use super::keys::Identifier;
 use super::slot::Slot;
-use crate::parse::hl7::{Decoder, Element, Time, Value};
+use crate::parse::hl7::{Decoder, Element, Precision, Time, Value};
 use crate::spec::{Zone, trim};
 
 /// What a field says about a value.
@@ -45,12 +45,16 @@ impl<T> Said<T> {
 pub(super) struct Change {
     pub slot: Slot,
     pub to: Said<RawBson>,
-    /// The name of the precision, if the value is a time.
-    pub precision: Option<&'static str>,
+    /// How precisely the value is given, if it is a time.
+    pub precision: Option<Precision>,
 }
 
 /// The usual size of a document with the parts of a repetition.
 const PARTS_BYTES: usize = 160;
+
+/// Values that are copied into many documents of a message are not larger than this, for example those of OBR, which are
+/// in each of its results. Otherwise a message of some MiB could give many GiB of events.
+pub(super) const COPIED_BYTES_MAX: usize = 4 * 1024;
 
 /// A part of a repetition: its name in the document, component and subcomponent.
 pub(super) type Part = (&'static CStr, usize, usize);
@@ -179,15 +183,29 @@ impl Change {
         Self { slot, to, precision: None }
     }
 
+    /// Replaces the value by null if it is too large to be copied into many documents.
+    pub(super) fn copied(self) -> Self {
+        match &self.to {
+            Said::Is(value) if size_of_value(value) > COPIED_BYTES_MAX => Self::to(self.slot, RawBson::Null),
+            _ => self,
+        }
+    }
+
     /// A change to a value.
     pub(super) fn to(slot: Slot, value: impl Into<RawBson>) -> Self {
         Self::new(slot, Said::Is(value.into()))
     }
 
     pub(super) fn time(slot: Slot, said: Said<Time>) -> Self {
-        let precision = if let Said::Is(time) = &said { Some(time.precision.name()) } else { None };
+        let precision = if let Said::Is(time) = &said { Some(time.precision) } else { None };
         Self { slot, to: said.map(|time| DateTime::from_millis(time.ms).into()), precision }
     }
+}
+
+/// Cuts off a text that is too long to be copied into many documents.
+pub(super) fn copied(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(COPIED_BYTES_MAX));
+    text
 }
 
 /// Returns the first component of the first repetition.

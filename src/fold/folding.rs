@@ -1,9 +1,9 @@
 //! Folds the events of a key into its document.
 
+use super::Key;
 use super::document::State;
 use super::event::Event;
 use super::step::Step;
-use super::{Key, Order};
 
 /// The result of [`advance`].
 #[derive(Debug, Clone, PartialEq)]
@@ -16,7 +16,7 @@ pub enum Advanced {
 
 /// Folds all events of a key. They can be in any order, and the same event can occur several times. Returns `None` if
 /// no event touches the key.
-pub fn fold(key: Key, events: &mut [&Event]) -> Option<State> {
+pub fn fold(key: Key, events: Vec<Event>) -> Option<State> {
     let mut folding = Folding { key, state: None };
     folding.add(events);
     folding.state
@@ -31,14 +31,11 @@ pub(super) struct Folding {
 impl Folding {
     /// Adds events that are later than all events before. Among themselves, they can be in any order, and the same
     /// event can occur several times.
-    pub(super) fn add(&mut self, events: &mut [&Event]) {
+    pub(super) fn add(&mut self, mut events: Vec<Event>) {
+        events.retain(|event| event.steps(self.key).next().is_some());
         events.sort_by(|one, other| one.order().cmp(other.order()));
-        let mut last = None;
-        for event in events.iter().filter(|event| event.steps(self.key).next().is_some()) {
-            if last == Some(event.order()) {
-                continue;
-            }
-            last = Some(event.order());
+        events.dedup_by(|next, event| next.order() == event.order());
+        for event in events {
             match &mut self.state {
                 Some(state) => state.take(event),
                 None => self.state = Some(State::of(self.key, event)),
@@ -47,11 +44,12 @@ impl Folding {
     }
 }
 
-/// Adds new events of a key to its state. The events are in order.
+/// Adds new events of a key to its state. The events can be in any order.
 ///
 /// This is the same as folding all events, because a state has everything that later events need, and every event is
 /// later than those that the state has.
-pub fn advance(mut state: State, events: &[&Event]) -> Advanced {
+pub fn advance(mut state: State, mut events: Vec<Event>) -> Advanced {
+    events.sort_by(|one, other| one.order().cmp(other.order()));
     for event in events {
         match event.order().cmp(&state.as_of) {
             std::cmp::Ordering::Less => return Advanced::NeedsAll,
@@ -64,23 +62,23 @@ pub fn advance(mut state: State, events: &[&Event]) -> Advanced {
 }
 
 impl State {
-    fn of(key: Key, event: &Event) -> Self {
+    fn of(key: Key, event: Event) -> Self {
         let mut state = Self::empty(key, event.order().clone());
         state.take(event);
         state
     }
 
     /// Applies the steps of an event that is later than all events before.
-    fn take(&mut self, event: &Event) {
-        let order: &Order = event.order();
+    fn take(&mut self, event: Event) {
+        let (order, steps) = event.into_steps(self.key);
         self.messages.push(order.message);
-        for step in event.steps(self.key) {
+        for step in steps {
             match step {
-                Step::Patient(step) => step.apply(self, order),
+                Step::Patient(step) => step.apply(self, &order),
                 Step::Visit(step) => step.apply(self),
                 Step::Result(step) => step.apply(self),
             }
         }
-        self.as_of = order.clone();
+        self.as_of = order;
     }
 }

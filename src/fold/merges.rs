@@ -44,6 +44,18 @@ impl Merges {
         self.0.insert(key, merge);
     }
 
+    /// Adds the merge of a key, unless a later merge of it is known.
+    pub(super) fn add_later(&mut self, key: Id, merge: Merge) {
+        if self.of(key).is_none_or(|known| known.order <= merge.order) {
+            self.add(key, merge);
+        }
+    }
+
+    /// Adds all merges of `other`. Of two merges of a key, the later one stays.
+    pub(super) fn append(&mut self, other: Self) {
+        other.0.into_iter().for_each(|(key, merge)| self.add_later(key, merge));
+    }
+
     /// Returns the merge of a key.
     pub fn of(&self, key: Id) -> Option<&Merge> {
         self.0.get(&key)

@@ -1,9 +1,11 @@
 //! ORU^R01: results.
 
+use std::sync::Arc;
+
 use bson::raw::cstr;
 
 use super::adt::identifier_document;
-use super::fields::{Change, Part, Said, first};
+use super::fields::{Change, Part, Said, copied, first};
 use super::keys::{Identifier, Key, Kind, OrderNumber};
 use super::result::{ResultStep, list};
 use super::slot::Slot;
@@ -21,17 +23,20 @@ struct Before<'m> {
     patient: Option<Id>,
     visit: Option<Id>,
     orc: Option<Segment<'m>>,
-    obr: Option<Obr<'m>>,
+    obr: Option<Obr>,
 }
 
 /// An order: OBR, and the numbers in OBR or ORC.
-struct Obr<'m> {
-    segment: Segment<'m>,
+struct Obr {
     placer: Option<Identifier>,
     filler: Option<Identifier>,
     panel: String,
+    /// OBR-7.
+    observed: String,
+    /// OBR-25: the status of results that have none.
+    status: String,
     /// What OBR says about each result.
-    changes: Vec<Change>,
+    changes: Arc<[Change]>,
 }
 
 /// Returns the steps of an ORU^R01 message: one per OBX.
@@ -53,21 +58,22 @@ pub(super) fn steps(context: &Context<'_>) -> Vec<(Key, Step)> {
 
 impl<'m> Context<'m> {
     /// Reads OBR. `orc` is the ORC segment before it. An order number that is not in OBR is read from ORC.
-    fn order_of(&self, obr: Segment<'m>, orc: Option<Segment<'m>>) -> Obr<'m> {
+    fn order_of(&self, obr: Segment<'m>, orc: Option<Segment<'m>>) -> Obr {
         let number = |field| {
             let of = |segment: Segment<'_>| self.fields.entity(segment.field(field));
             of(obr).or_else(|| of(orc?))
         };
-        let panel = self.fields.plain(first(obr.field(4)));
+        let plain = |field| self.fields.plain(first(obr.field(field)));
+        let (panel, observed, status) = (plain(4), plain(7), copied(plain(25)));
         let (placer, filler) = (number(2), number(3));
         let mut changes = Vec::with_capacity(4);
         let numbers = [(Slot::PlacerOrder, &placer), (Slot::FillerOrder, &filler)];
         for (slot, number) in numbers.into_iter().filter_map(|(slot, number)| Some((slot, number.as_ref()?))) {
-            note(&mut changes, Change::to(slot, identifier_document(number, None)));
+            note(&mut changes, Change::to(slot, identifier_document(number, None)).copied());
         }
-        note(&mut changes, self.fields.parts_change(Slot::Panel, obr.field(4), &CODE));
+        note(&mut changes, self.fields.parts_change(Slot::Panel, obr.field(4), &CODE).copied());
         note(&mut changes, self.fields.time_change(Slot::ObservedAt, obr.field(7)));
-        Obr { segment: obr, placer, filler, panel, changes }
+        Obr { placer, filler, panel, observed, status, changes: changes.into() }
     }
 
     /// Returns the step of an OBX. Returns `None` if the result has no key: it has no code, or neither an order
@@ -78,20 +84,20 @@ impl<'m> Context<'m> {
         let system = fields.plain(obx.field(3).child(1).child(3));
         let sub_id = fields.plain(first(obx.field(4)));
         let obr = before.obr.as_ref();
-        let observed = obr.map(|obr| fields.plain(first(obr.segment.field(7)))).unwrap_or_default();
         let number = match (obr.and_then(|obr| obr.filler.as_ref()), obr.and_then(|obr| obr.placer.as_ref())) {
             (Some(filler), _) => OrderNumber::Filler(filler),
             (None, Some(placer)) => OrderNumber::Placer(placer),
             (None, None) => {
-                let panel = obr.map_or("", |obr| &obr.panel);
-                OrderNumber::None { patient: before.patient?, panel, observed: &observed }
+                let (panel, observed) = obr.map_or(("", ""), |obr| (&obr.panel, &obr.observed));
+                OrderNumber::None { patient: before.patient?, panel, observed }
             }
         };
         let id = number.result(&code, &system, &sub_id, self.identity);
-        let of_order = obr.map(|obr| fields.text(first(obr.segment.field(25)))).and_then(Said::value);
-        let status = fields.text(first(obx.field(11))).value().or(of_order).unwrap_or_default();
+        let of_order = || obr.map(|obr| obr.status.clone()).unwrap_or_default();
+        let status = fields.text(first(obx.field(11))).value().unwrap_or_else(of_order);
         let (values, changes) = (self.values(obx.field(5)), self.changes(before, obx));
-        let step = ResultStep { patient: before.patient, status, values, changes };
+        let of_order = obr.map(|obr| Arc::clone(&obr.changes));
+        let step = ResultStep { patient: before.patient, status, values, of_order, changes };
         Some((Key { kind: Kind::Result, id }, Step::Result(Box::new(step))))
     }
 
@@ -100,9 +106,6 @@ impl<'m> Context<'m> {
         let mut changes = Vec::with_capacity(12);
         if let Some(visit) = before.visit {
             note(&mut changes, Change::to(Slot::Visit, visit.to_binary()));
-        }
-        if let Some(obr) = &before.obr {
-            changes.extend_from_slice(&obr.changes);
         }
         note(&mut changes, fields.time_change(Slot::ObservedAt, obx.field(14)));
         note(&mut changes, fields.parts_change(Slot::Code, obx.field(3), &CODE));

@@ -14,17 +14,6 @@ use super::{Key, Order};
 use crate::encode::Id;
 use crate::parse::hl7::Precision;
 
-/// The precisions of times. A precision is stored as its place in this list.
-const PRECISIONS: [Precision; 7] = [
-    Precision::Year,
-    Precision::Month,
-    Precision::Day,
-    Precision::Hour,
-    Precision::Minute,
-    Precision::Second,
-    Precision::Fraction,
-];
-
 const ARRIVALS: [Arrival; 3] = [Arrival::Admitted, Arrival::Registered, Arrival::PreAdmitted];
 
 impl Event {
@@ -52,7 +41,8 @@ impl Event {
                     out.bytes(step.status.as_bytes());
                     out.number(step.values.len());
                     step.values.iter().for_each(|value| out.bytes(value.as_bytes()));
-                    out.changes(&step.changes);
+                    out.number(step.changes().count());
+                    step.changes().for_each(|change| out.change(change));
                 }
             }
         }
@@ -133,21 +123,24 @@ impl Packer<'_> {
 
     fn changes(&mut self, changes: &[Change]) {
         self.number(changes.len());
-        for Change { slot, to, precision } in changes {
-            self.byte(*slot as u8);
-            let precision = precision.and_then(|name| PRECISIONS.iter().position(|known| known.name() == name));
-            self.byte(precision.map_or(u8::MAX, |place| place as u8));
-            match to {
-                Said::Is(RawBson::String(text)) => self.value(2, text.as_bytes()),
-                Said::Is(RawBson::Array(list)) => self.value(3, list.as_bytes()),
-                Said::Is(RawBson::Document(document)) => self.value(4, document.as_bytes()),
-                Said::Is(RawBson::DateTime(time)) => self.value(5, &time.timestamp_millis().to_le_bytes()),
-                Said::Is(RawBson::Binary(id)) => self.value(6, &id.bytes),
-                Said::Is(RawBson::Null) => self.value(7, &[]),
-                Said::Delete => self.value(1, &[]),
-                // `Said::Nothing`. Changes contain no values of other types.
-                Said::Nothing | Said::Is(_) => self.value(0, &[]),
-            }
+        for change in changes {
+            self.change(change);
+        }
+    }
+
+    fn change(&mut self, Change { slot, to, precision }: &Change) {
+        self.byte(*slot as u8);
+        self.byte(precision.map_or(u8::MAX, |precision| precision as u8));
+        match to {
+            Said::Is(RawBson::String(text)) => self.value(2, text.as_bytes()),
+            Said::Is(RawBson::Array(list)) => self.value(3, list.as_bytes()),
+            Said::Is(RawBson::Document(document)) => self.value(4, document.as_bytes()),
+            Said::Is(RawBson::DateTime(time)) => self.value(5, &time.timestamp_millis().to_le_bytes()),
+            Said::Is(RawBson::Binary(id)) => self.value(6, &id.bytes),
+            Said::Is(RawBson::Null) => self.value(7, &[]),
+            Said::Delete => self.value(1, &[]),
+            // `Said::Nothing`. Changes contain no values of other types.
+            Said::Nothing | Said::Is(_) => self.value(0, &[]),
         }
     }
 
@@ -213,6 +206,7 @@ impl<'b> Unpacker<'b> {
                 patient: self.option(Self::id)?,
                 status: self.text()?,
                 values: (0..self.number()?).map(|_| self.text()).collect::<Option<_>>()?,
+                of_order: None,
                 changes: self.changes()?,
             })),
         })
@@ -247,12 +241,18 @@ impl<'b> Unpacker<'b> {
     }
 
     fn changes(&mut self) -> Option<Vec<Change>> {
-        (0..self.number()?).map(|_| self.change()).collect()
+        let count = self.number()?;
+        // Collecting into an `Option` would reserve no memory.
+        let mut changes = Vec::with_capacity(count.min(Slot::COUNT));
+        for _ in 0..count {
+            changes.push(self.change()?);
+        }
+        Some(changes)
     }
 
     fn change(&mut self) -> Option<Change> {
         let slot = Slot::at(self.byte()?)?;
-        let precision = PRECISIONS.get(usize::from(self.byte()?)).map(|precision| precision.name());
+        let precision = Precision::ALL.get(usize::from(self.byte()?)).copied();
         let to = match self.byte()? {
             0 => self.bytes().map(|_| Said::Nothing)?,
             1 => self.bytes().map(|_| Said::Delete)?,

@@ -16,11 +16,11 @@ pub(super) enum PatientStep {
 }
 
 impl PatientStep {
-    pub(super) fn apply(&self, state: &mut State, order: &Order) {
+    pub(super) fn apply(self, state: &mut State, order: &Order) {
         match self {
             Self::Update(changes) => state.change(changes),
             Self::MergeInto(into) => {
-                let merge = Merge { into: *into, order: order.clone() };
+                let merge = Merge { into, order: order.clone() };
                 state.set(Slot::MergedInto, merge.document());
             }
         }

@@ -49,7 +49,10 @@ pub(super) enum Slot {
 }
 
 impl Slot {
-    const ALL: [Self; 37] = [
+    /// The number of slots.
+    pub(super) const COUNT: usize = 37;
+
+    const ALL: [Self; Self::COUNT] = [
         Self::PatientAsSent,
         Self::MergedInto,
         Self::Identifiers,

@@ -17,6 +17,9 @@ pub(super) enum Step {
     Result(Box<ResultStep>),
 }
 
+/// Most segments have no more fields.
+const FIELDS: usize = 32;
+
 /// The fields of a segment. It is faster than the segment if many fields are read.
 pub(super) struct Row<'m> {
     fields: Vec<Element<'m>>,
@@ -25,7 +28,9 @@ pub(super) struct Row<'m> {
 
 impl<'m> Row<'m> {
     pub(super) fn of(segment: Segment<'m>) -> Self {
-        Self { fields: segment.fields().collect(), empty: segment.field(usize::MAX) }
+        let mut fields = Vec::with_capacity(FIELDS);
+        fields.extend(segment.fields());
+        Self { fields, empty: segment.field(usize::MAX) }
     }
 
     /// Returns the field with this number, from 1. The field is empty if the segment ends before it.

@@ -92,7 +92,7 @@ impl VisitStep {
             state.clear(Slot::Disposition);
             state.clear(Slot::StatusBeforeDischarge);
         }
-        state.change(&self.changes);
+        state.change(self.changes.iter().cloned());
         self.set_patient(state);
         self.set_location(state);
         self.set_status(state);

@@ -19,12 +19,20 @@ pub struct FoldSummary {
     pub written: u64,
     /// Patients, visits and results that were removed.
     pub removed: u64,
+    /// Of the written documents, those that replaced a document that another program had written.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub foreign: u64,
     /// The reason why the messages were not folded, and what to do. `None` if they were folded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_folded: Option<String>,
     /// The exit code of the load because of the fold: 0 if nothing failed, 6 if a later fold can succeed.
     #[serde(skip)]
     pub exit_code: u8,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde requires a reference")]
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl FoldSummary {
@@ -35,8 +43,8 @@ impl FoldSummary {
 }
 
 impl From<Folded> for FoldSummary {
-    fn from(Folded { messages, unreadable, written, removed }: Folded) -> Self {
-        Self { messages, unreadable, written, removed, ..Self::default() }
+    fn from(Folded { messages, unreadable, written, removed, foreign }: Folded) -> Self {
+        Self { messages, unreadable, written, removed, foreign, ..Self::default() }
     }
 }
 
@@ -50,6 +58,10 @@ impl fmt::Display for FoldSummary {
         write!(f, "{messages}, {written}")?;
         if self.removed > 0 {
             write!(f, ", {} removed, because no message supports them", self.removed)?;
+        }
+        if self.foreign > 0 {
+            let foreign = counted(self.foreign, "document of another program was", "documents of another program were");
+            write!(f, "; {foreign} replaced")?;
         }
         if self.unreadable > 0 {
             let unreadable = counted(self.unreadable, "stored message cannot", "stored messages cannot");
@@ -171,9 +183,9 @@ mod tests {
 
     #[test]
     fn a_fold_and_a_comparison_are_described_in_a_sentence() {
-        let folded = Folded { messages: 2, unreadable: 1, written: 1, removed: 3 };
-        let expected = "2 messages folded, 1 document written, 3 removed, because no message supports them; 1 stored \
-                        message cannot be read and changed nothing";
+        let folded = Folded { messages: 2, unreadable: 1, written: 1, removed: 3, foreign: 1 };
+        let expected = "2 messages folded, 1 document written, 3 removed, because no message supports them; 1 document \
+                        of another program was replaced; 1 stored message cannot be read and changed nothing";
         assert_eq!(FoldSummary::from(folded).to_string(), expected);
         assert_eq!(FoldSummary::not_folded("it rains", 6).to_string(), "messages not folded: it rains");
         let mut checked = Checked::default();

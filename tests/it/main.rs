@@ -21,6 +21,8 @@ mod feed_crash;
 mod feed_peers;
 mod fhir;
 mod fold;
+mod fold_notes;
+mod fold_streams;
 mod fold_trouble;
 mod hl7;
 mod http;

@@ -17,7 +17,7 @@ const LEASE_KEY: &str = "fold";
 
 /// The version of the rules of the fold. Raise it with each change after which equal messages give other documents. The
 /// next fold then folds all messages.
-const RULES: i32 = 1;
+const RULES: i32 = 2;
 
 /// The collection, the spec and the key of a fold.
 pub(super) struct Basis {

@@ -3,7 +3,7 @@
 //! The events of all new messages are sorted on disk by key and time. So a key is folded once, in the order of its
 //! messages, and memory stays bounded.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::Ordering;
 
 use bson::{RawDocument, RawDocumentBuf};
@@ -11,7 +11,7 @@ use bson::{RawDocument, RawDocumentBuf};
 use super::notes::FOLDED;
 use super::spool::{Spool, Spooled};
 use super::store::{IDS_MAX, id_of};
-use super::write::{Put, Replaces};
+use super::write::{Put, Replaces, named_messages};
 use super::{FoldError, Folder};
 use crate::encode::Id;
 use crate::fold::elements::get;
@@ -24,7 +24,7 @@ const GROUP_KEYS: usize = 5_000;
 const GROUP_BYTES: usize = 4 * 1024 * 1024;
 
 /// Stored documents of about this size are extended and written together.
-const EXTENDED_BYTES: usize = 4 * 1024 * 1024;
+const MADE_BYTES: usize = 4 * 1024 * 1024;
 
 /// Keys that are folded together, and their new events. The last key can have more events, which are later.
 #[derive(Default)]
@@ -53,14 +53,31 @@ struct New {
     events: Spooled,
     /// Patients whose documents, and those of the patients merged into them, must follow a merge.
     merged: BTreeSet<Id>,
+    /// The `_id`s of the documents that were read, in order. Only these are noted as folded: another one is perhaps
+    /// stored later.
+    read: Vec<Id>,
 }
 
-/// States to write, and the documents that they replace.
+/// States to write together.
 #[derive(Default)]
-struct Extended {
+struct Made {
     states: Vec<State>,
+    /// The documents that they replace.
     stored: HashMap<Key, RawDocumentBuf>,
+    /// Which messages touch the documents. It is noted before the documents are written.
+    notes: Vec<(Id, Vec<Id>)>,
     bytes: usize,
+}
+
+impl Made {
+    /// Notes each message by itself, because earlier notes can name some of them.
+    fn note_each(&mut self, key: Key, messages: impl IntoIterator<Item = Id>) {
+        self.notes.extend(messages.into_iter().map(|message| (key.id, vec![message])));
+    }
+
+    fn is_full(&self) -> bool {
+        self.bytes >= MADE_BYTES || self.states.len() >= IDS_MAX
+    }
 }
 
 impl Folder {
@@ -76,15 +93,16 @@ impl Folder {
         }
         self.fold_group(group, &mut new).await?;
         self.store.follow_merges(new.merged).await?;
-        self.store.note(std::iter::once((FOLDED, ids))).await
+        self.store.note(std::iter::once((FOLDED, &new.read[..]))).await
     }
 
     async fn spool_new(&mut self, ids: &[Id]) -> Result<New, FoldError> {
-        let (mut spool, mut merged) = (Spool::new(), BTreeSet::new());
+        let (mut spool, mut merged, mut read) = (Spool::new(), BTreeSet::new(), Vec::with_capacity(ids.len()));
         for ids in ids.chunks(IDS_MAX) {
             let mut scan = self.store.scan_of(ids);
             while let Some(documents) = scan.next_batch().await? {
                 for document in documents.documents().filter_map(|bytes| RawDocument::from_bytes(bytes).ok()) {
+                    read.extend(id_of(document).and_then(Id::from_binary));
                     // A document of another program is not a message. Its `_id` is noted as folded, so that it is not
                     // read again.
                     let Some((id, bytes)) = self.store.message(document) else { continue };
@@ -99,54 +117,23 @@ impl Folder {
             }
             self.read.fetch_add(ids.len() as u64, Ordering::Relaxed);
         }
-        Ok(New { events: spool.into_sorted()?, merged })
+        read.sort_unstable();
+        Ok(New { events: spool.into_sorted()?.all()?, merged, read })
     }
 
-    /// Notes which messages touch the keys of a group, and extends their documents.
+    /// Extends the documents of the keys of a group, and makes those that do not exist.
     async fn fold_group(&mut self, mut group: Group, new: &mut New) -> Result<(), FoldError> {
-        let fresh = self.fresh_keys(&group).await?;
-        let touches = group.events.iter().flat_map(|(key, events)| events.iter().map(|event| (key.id, event)));
-        self.note_touches(touches).await?;
+        let mut made = Made::default();
         for kind in Kind::ALL {
             for ids in group.ids(kind).chunks(IDS_MAX) {
                 let mut scan = self.store.scan_states_of(kind, ids);
                 while let Some(documents) = scan.next_batch().await? {
-                    self.extend(kind, &documents, &mut group, new).await?;
+                    self.extend(kind, &documents, &mut group, new, &mut made).await?;
                 }
             }
         }
-        let mut made = Extended::default();
-        for (key, events) in group.events {
-            let state = if fresh.contains(&key.id) {
-                fold(key, &mut events.iter().collect::<Vec<_>>())
-            } else {
-                self.fold_all(key, new).await?
-            };
-            made.states.extend(state);
-            if made.states.len() >= IDS_MAX {
-                self.write(std::mem::take(&mut made), new).await?;
-            }
-        }
+        self.make(group, new, &mut made).await?;
         self.write(made, new).await
-    }
-
-    /// Returns the keys that have no document and that no earlier message touches. If an earlier message touches a
-    /// key without a document, somebody removed the document. The key is then not returned, and all its messages are
-    /// folded again.
-    async fn fresh_keys(&self, group: &Group) -> Result<HashSet<Id>, FoldError> {
-        let mut fresh = HashSet::new();
-        for kind in Kind::ALL {
-            let ids = group.ids(kind);
-            let stored = self.store.stored_among(kind, &ids).await?;
-            let missing: Vec<Id> = ids.into_iter().filter(|id| !stored.contains(id)).collect();
-            let touched = self.store.touched(&missing).await?;
-            fresh.extend(missing.into_iter().filter(|id| !touched.contains(id)));
-        }
-        Ok(fresh)
-    }
-
-    async fn note_touches(&self, touches: impl Iterator<Item = (Id, &Event)>) -> Result<(), FoldError> {
-        self.store.note(touches.map(|(key, event)| (key, std::slice::from_ref(&event.order().message)))).await
     }
 
     /// Extends stored documents by the events of a group, and removes these events from the group.
@@ -156,42 +143,88 @@ impl Folder {
         documents: &Batch,
         group: &mut Group,
         new: &mut New,
+        made: &mut Made,
     ) -> Result<(), FoldError> {
-        let mut extended = Extended::default();
         for document in documents.documents().filter_map(|bytes| RawDocument::from_bytes(bytes).ok()) {
             let Some(id) = id_of(document).and_then(Id::from_binary) else { continue };
             let key = Key { kind, id };
             let Some(events) = group.events.remove(&key) else { continue };
-            let mut events: Vec<&Event> = events.iter().collect();
-            events.sort_by(|one, other| one.order().cmp(other.order()));
-            let state = match State::read(kind, document).map(|state| advance(state, &events)) {
+            let named = named_messages(document);
+            let mut messages: BTreeSet<Id> = events.iter().map(|event| event.order().message).collect();
+            // If a document names one message, this can be the only one of its key, and is then not noted yet.
+            if let (1, Some(&only)) = (named.len(), named.first()) {
+                messages.insert(only);
+            }
+            if messages != named {
+                made.note_each(key, messages.iter().copied());
+            }
+            let state = match State::read(kind, document).map(|state| advance(state, events)) {
                 Some(Advanced::To(state)) => Some(state),
                 // An event is earlier than the state, or another program changed the document.
-                Some(Advanced::NeedsAll) | None => self.fold_all(key, new).await?,
+                Some(Advanced::NeedsAll) | None => {
+                    messages.extend(named);
+                    self.fold_all(key, messages, new, made).await?
+                }
             };
-            extended.bytes += document.as_bytes().len();
-            extended.stored.insert(key, document.to_owned());
-            extended.states.extend(state);
-            if extended.bytes >= EXTENDED_BYTES {
-                self.write(std::mem::take(&mut extended), new).await?;
+            made.bytes += document.as_bytes().len();
+            made.stored.insert(key, document.to_owned());
+            made.states.extend(state);
+            if made.is_full() {
+                self.write(std::mem::take(made), new).await?;
             }
         }
-        self.write(extended, new).await
+        Ok(())
     }
 
-    /// Folds all messages of a key, also those that are not in the group yet. The messages are sorted outside of
-    /// memory, because they can be many.
-    async fn fold_all(&mut self, key: Key, new: &mut New) -> Result<Option<State>, FoldError> {
-        while let Some(later) = new.events.next_piece_of(key)? {
-            self.note_touches(later.iter().map(|event| (key.id, event))).await?;
+    /// Makes the documents of keys that have none.
+    async fn make(&mut self, group: Group, new: &mut New, made: &mut Made) -> Result<(), FoldError> {
+        let keys: Vec<Id> = group.events.keys().map(|key| key.id).collect();
+        // If a key without a document has notes, somebody removed the document. The only message of a document is not
+        // noted, so such a document is made from the new messages alone.
+        let touched = self.store.touched(&keys).await?;
+        for (key, events) in group.events {
+            let messages: BTreeSet<Id> = events.iter().map(|event| event.order().message).collect();
+            let state = if touched.contains(&key.id) {
+                made.note_each(key, messages.iter().copied());
+                self.fold_all(key, messages, new, made).await?
+            } else {
+                // The document names its only message.
+                if messages.len() > 1 {
+                    made.notes.push((key.id, messages.into_iter().collect()));
+                }
+                fold(key, events)
+            };
+            made.states.extend(state);
+            if made.is_full() {
+                self.write(std::mem::take(made), new).await?;
+            }
         }
+        Ok(())
+    }
+
+    /// Folds all messages of a key: those that are noted, `messages`, and those that are not in the group yet. The
+    /// events are sorted outside of memory, because they can be many.
+    async fn fold_all(
+        &mut self,
+        key: Key,
+        mut messages: BTreeSet<Id>,
+        new: &mut New,
+        made: &mut Made,
+    ) -> Result<Option<State>, FoldError> {
+        while let Some(later) = new.events.next_piece_of(key)? {
+            let later = later.iter().map(|event| event.order().message);
+            made.note_each(key, later.clone());
+            messages.extend(later);
+        }
+        messages.extend(self.store.touching(key.id).await?);
+        let messages: Vec<Id> = messages.into_iter().collect();
         let mut spool = Spool::new();
-        for ids in self.store.touching(key.id).await?.chunks(IDS_MAX) {
+        for ids in messages.chunks(IDS_MAX) {
             self.spool_events(key, self.store.scan_of(ids), &mut spool).await?;
         }
-        let (mut sorted, mut folding) = (spool.into_sorted()?, Folding { key, state: None });
+        let (mut sorted, mut folding) = (spool.into_sorted()?.all()?, Folding { key, state: None });
         while let Some((_, events)) = sorted.next_piece()? {
-            folding.add(&mut events.iter().collect::<Vec<_>>());
+            folding.add(events);
         }
         Ok(folding.state)
     }
@@ -208,32 +241,36 @@ impl Folder {
         Ok(())
     }
 
-    /// Writes the states that differ from the stored documents.
-    async fn write(&mut self, extended: Extended, new: &mut New) -> Result<(), FoldError> {
-        let Extended { states, stored, .. } = extended;
+    /// Notes which messages touch the documents, and then writes those that differ from the stored ones.
+    async fn write(&mut self, made: Made, new: &mut New) -> Result<(), FoldError> {
+        let Made { states, stored, notes, .. } = made;
+        self.store.note(notes.iter().map(|(key, messages)| (*key, &messages[..]))).await?;
         if states.is_empty() {
             return Ok(());
         }
         new.merged
             .extend(states.iter().filter(|state| is_merged_otherwise(state, &stored)).map(|state| state.key().id));
         let merges = self.store.chains(&states).await?;
-        for kind in Kind::ALL {
-            let of_kind = states.iter().filter(|state| state.key().kind == kind);
-            let changed: Vec<Put> = of_kind
-                .filter_map(|state| {
-                    let document = state.document(state.patient().map(|patient| merges.survivor(patient)));
-                    let replaces = match stored.get(&state.key()) {
-                        Some(stored) if *stored == document => return None,
-                        Some(stored) => Replaces::of(stored),
-                        None => Replaces::Nothing,
-                    };
-                    Some(Put { document, replaces })
-                })
-                .collect();
-            self.folded.written += changed.len() as u64;
-            self.store.put(kind, changed).await?;
+        let mut changed: [Vec<Put>; 3] = Default::default();
+        for state in &states {
+            let document = state.document(state.patient().map(|patient| merges.survivor(patient)));
+            let replaces = match stored.get(&state.key()) {
+                Some(stored) if *stored == document => continue,
+                Some(stored) => Replaces::of(stored),
+                None => Replaces::Nothing,
+            };
+            self.folded.written += 1;
+            self.folded.foreign += u64::from(replaces == Replaces::AsOf(None));
+            changed[state.key().kind as usize].push(Put { document, replaces });
         }
-        Ok(())
+        let [patients, visits, results] = changed;
+        // After an error, the other writes must end before this process gives back the lease.
+        let (patients, visits, results) = tokio::join!(
+            self.store.put(Kind::Patient, patients),
+            self.store.put(Kind::Visit, visits),
+            self.store.put(Kind::Result, results)
+        );
+        patients.and(visits).and(results)
     }
 }
 

@@ -5,8 +5,8 @@
 //! their documents are extended or folded anew, and written. At the end, documents follow the merges, and the messages
 //! are noted as folded. After a kill, the messages are still new. Folding them again ends in the same documents.
 //!
-//! If more than 10,000 messages are new, and they are more than a quarter of all, all messages are folded anew,
-//! document by document. The ledger notes when this begins and ends. If the fold is killed in between, the next fold
+//! In the first fold, and if more than 10,000 messages are new and they are more than a quarter of all, all messages are
+//! folded anew, document by document. The ledger notes when this begins and ends. If the fold is killed in between, the next fold
 //! also folds all messages.
 //!
 //! A database has the state of only one collection of messages. A lease makes sure that only one process folds in a
@@ -14,10 +14,13 @@
 
 mod basis;
 mod batch;
+mod checked;
+mod compare;
 mod error;
 mod indexes;
 mod merging;
 mod notes;
+mod read;
 mod spool;
 mod store;
 mod turn;
@@ -35,11 +38,12 @@ use crate::spec::Spec;
 
 use super::Reader;
 use basis::Basis;
+pub use checked::{Checked, StateCounts, StateDifference};
 pub use error::FoldError;
 pub use indexes::{indexes, is_folded, missing_indexes};
 use store::Store;
 pub use turn::Turn;
-pub use walk::{Checked, StateCounts, StateDifference, check};
+pub use walk::check;
 
 /// If more new messages than this are found, and they are more than a quarter of all messages, all messages are
 /// folded anew.
@@ -60,6 +64,8 @@ pub struct Folded {
     pub written: u64,
     /// Documents that were removed, because they follow from no message.
     pub removed: u64,
+    /// Of the written documents, those that replaced one that named no message. Another program had written it.
+    pub foreign: u64,
 }
 
 /// Folds the messages of one collection.
@@ -139,7 +145,8 @@ impl Folder {
     async fn catch_up(&mut self) -> Result<(), FoldError> {
         let record = self.basis.record().await?;
         self.basis.refuse_other_rule(self.known.as_ref(), &record)?;
-        if self.known.as_ref().is_some_and(|known| !known.is_complete_for(&record)) {
+        // If no messages were folded before, all are new.
+        if self.known.as_ref().is_none_or(|known| !known.is_complete_for(&record)) {
             return self.rebuild().await;
         }
         let Found { new, total, is_gone } = self.new_messages().await?;
@@ -151,6 +158,7 @@ impl Folder {
         self.store.build_indexes().await?;
         if self.known.as_ref() != Some(&record) {
             self.put(&record).await?;
+            self.known = Some(record);
         }
         if new.is_empty() { Ok(()) } else { self.fold_new(&new).await }
     }
@@ -169,10 +177,13 @@ impl Folder {
         let checked = self.walk(true).await?;
         self.folded.written += checked.wrong();
         self.folded.removed += checked.extra();
+        self.folded.foreign += checked.foreign;
         // An index is built faster from all documents than document by document.
         self.store.build_indexes().await?;
         record.is_rebuilding = false;
-        self.put(&record).await
+        self.put(&record).await?;
+        self.known = Some(record);
+        Ok(())
     }
 
     /// Compares the `_id`s of the messages with the notes.

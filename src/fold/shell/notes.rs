@@ -4,6 +4,10 @@
 //! of a key are therefore found together, in one range of the index. A note can name more messages of the same key,
 //! whose `_id`s are greater than that of the first. A note with the key zero says that its messages are folded. Notes
 //! are only derived data: `medlift fold --rebuild` makes them from the messages again.
+//!
+//! Most results are in one message only. A document names its last message, so the only message of a document needs no
+//! note. If a further message touches the document, both are noted before the document is written. The messages of a
+//! key are therefore those of its notes and those that its document names.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -13,7 +17,7 @@ use bson::{Binary, RawBinaryRef, RawBsonRef, RawDocument, RawDocumentBuf, doc};
 
 use super::FoldError;
 use super::store::{FIRST, LAST, Store, id_of};
-use super::write::Commands;
+use super::write::{Command, Commands};
 use crate::encode::Id;
 use crate::fold::notes_of;
 
@@ -58,18 +62,28 @@ impl Store {
         Ok(found.iter().flat_map(|note| messages_of(note)).collect())
     }
 
-    /// Notes that these messages touch the key. The messages are in order. Notes that exist stay as they are.
+    /// Notes that these messages touch these keys. The messages of a key are in order. Notes that exist stay as they are.
     pub(super) async fn note(&self, notes: impl Iterator<Item = (Id, &[Id])>) -> Result<(), FoldError> {
         let mut commands = Commands::insert(self.notes());
         for (key, messages) in notes {
             for messages in messages.chunks(MESSAGES_MAX) {
-                if let Some(command) = commands.add(note(key, messages)) {
-                    self.send(command).await?;
-                }
+                self.insert_notes(commands.add(note(key, messages))).await?;
             }
         }
-        match commands.rest() {
-            Some(command) => self.send(command).await.map(drop),
+        self.insert_notes(commands.rest()).await
+    }
+
+    async fn insert_notes(&self, command: Option<Command>) -> Result<(), FoldError> {
+        let Some(command) = command else { return Ok(()) };
+        let answer = self.send(&command).await?;
+        let mut single = Commands::insert(self.notes());
+        for (key, message) in command.taken(&answer).flat_map(|note| further_messages(note)) {
+            if let Some(command) = single.add(note(key, &[message])) {
+                self.send(&command).await?;
+            }
+        }
+        match single.rest() {
+            Some(command) => self.send(&command).await.map(drop),
             None => Ok(()),
         }
     }
@@ -116,6 +130,14 @@ fn messages_of(note: &RawDocument) -> Vec<Id> {
     let more = note.get("more").ok().flatten().and_then(RawBsonRef::as_binary);
     let more = more.map_or(&[][..], |more| more.bytes.as_chunks().0);
     std::iter::once(first).chain(more.iter().map(|message| Id(*message))).collect()
+}
+
+/// Returns the messages that must be noted by themselves if there is a note with the same `_id` already: all except the
+/// first. The other note names the first, but perhaps not the rest, for example if a message was received again
+/// together with new ones.
+fn further_messages(note: &RawDocument) -> impl Iterator<Item = (Id, Id)> {
+    let key = key_and_first(note).map(|(key, _)| key);
+    messages_of(note).into_iter().skip(1).filter_map(move |message| Some((key?, message)))
 }
 
 #[cfg(test)]

@@ -1,7 +1,5 @@
 //! Reads the collections of a fold: the messages and the documents of the state.
 
-use std::collections::HashSet;
-
 use bson::{Binary, Document, RawBsonRef, RawDocument, RawDocumentBuf, doc};
 use futures_util::TryStreamExt;
 use mongodb::Collection;
@@ -104,16 +102,6 @@ impl Store {
     /// Prepares to read the documents of a kind with these keys.
     pub(super) fn scan_states_of(&self, kind: Kind, ids: &[Id]) -> RangeScan {
         Scan::new(&self.collection(kind.collection())).matching(among(ids)).range(Range::default())
-    }
-
-    /// Returns those of the keys that have a document.
-    pub(super) async fn stored_among(&self, kind: Kind, ids: &[Id]) -> Result<HashSet<Id>, FoldError> {
-        let mut stored = HashSet::with_capacity(ids.len());
-        for ids in ids.chunks(IDS_MAX) {
-            let found = self.find(kind.collection(), among(ids), doc! { "_id": 1 }, None).await?;
-            stored.extend(found.iter().filter_map(|document| Id::from_binary(id_of(document)?)));
-        }
-        Ok(stored)
     }
 
     /// Returns the merges of the patients whose `field` is one of `ids`: for each, the key of the patient, and the

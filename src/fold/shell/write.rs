@@ -1,5 +1,8 @@
 //! Writes the documents of the state.
 
+use std::collections::BTreeSet;
+use std::io::Write;
+
 use bson::raw::{CStr, cstr};
 use bson::spec::BinarySubtype;
 use bson::{Document, RawArrayBuf, RawBinaryRef, RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
@@ -46,6 +49,13 @@ pub(super) fn last_message(document: &RawDocument) -> Option<Id> {
     Id::from_binary(get(get(document, "asOf")?.as_document()?, "message")?)
 }
 
+/// Returns the messages that a document of the state names: the last one, and those behind its values.
+pub(super) fn named_messages(document: &RawDocument) -> BTreeSet<Id> {
+    let sources = get(document, "messages").and_then(RawBsonRef::as_array).into_iter().flatten();
+    let behind = sources.filter_map(|source| Id::from_binary(get(source.ok()?.as_document()?, "message")?));
+    last_message(document).into_iter().chain(behind).collect()
+}
+
 impl Store {
     /// Writes documents of the state. A stored document is only replaced if it is still the one that was read.
     ///
@@ -72,28 +82,19 @@ impl Store {
     /// this process wrote it, but the reply was lost.
     async fn insert(&self, command: Option<Command>, known: &mut Vec<Put>) -> Result<(), FoldError> {
         let Some(command) = command else { return Ok(()) };
-        let documents = command.list.clone();
-        let taken = duplicates(&self.send(command).await?);
-        let mut documents = documents.into_iter();
-        let mut next = 0;
-        for place in taken {
-            let document = documents.nth(place - next).and_then(Result::ok);
-            next = place + 1;
-            let document = document.and_then(|document| document.as_document().map(ToOwned::to_owned));
-            known.extend(document.map(|document| Put { replaces: Replaces::of(&document), document }));
-        }
+        let answer = self.send(&command).await?;
+        let taken = command.taken(&answer);
+        known.extend(taken.map(|document| Put { replaces: Replaces::of(document), document: document.clone() }));
         Ok(())
     }
 
     async fn replace(&self, command: Option<Command>) -> Result<(), FoldError> {
         let Some(command) = command else { return Ok(()) };
-        let (count, name) = (command.count, command.collection.clone());
-        let answer = self.send(command).await?;
-        let matched = answer.get_i32("n").unwrap_or_default();
-        if usize::try_from(matched).ok() == Some(count) {
+        let matched = self.send(&command).await?.get_i32("n").unwrap_or_default();
+        if usize::try_from(matched).ok() == Some(command.list.len()) {
             return Ok(());
         }
-        Err(FoldError::Changed(format!("{}.{name}", self.target.database)))
+        Err(FoldError::Changed(format!("{}.{}", self.target.database, command.collection)))
     }
 
     /// Sets the field `patient` of the documents of patients to the patients who survive. `survivors` are pairs of a
@@ -107,11 +108,11 @@ impl Store {
                 put_id(&mut filter, field, key);
                 put_id(&mut set, cstr!("patient"), survivor);
                 if let Some(command) = updates.add(rawdoc! { "q": filter, "u": { "$set": set }, "multi": true }) {
-                    self.send(command).await?;
+                    self.send(&command).await?;
                 }
             }
             if let Some(command) = updates.rest() {
-                self.send(command).await?;
+                self.send(&command).await?;
             }
         }
         Ok(())
@@ -127,10 +128,9 @@ impl Store {
 
     pub(super) async fn delete(&self, collection: &str, filter: Document) -> Result<(), FoldError> {
         let filter = RawDocumentBuf::try_from(&filter).expect("a filter of binary values");
-        let mut list = RawArrayBuf::new();
-        list.push(rawdoc! { "q": filter, "limit": 0 });
-        let command = Command { verb: Verb::Delete, collection: collection.to_owned(), list, count: 1 };
-        self.send(command).await.map(drop)
+        let list = vec![rawdoc! { "q": filter, "limit": 0 }];
+        let command = Command { verb: Verb::Delete, collection: collection.to_owned(), list };
+        self.send(&command).await.map(drop)
     }
 
     /// Checks that no other process folds.
@@ -143,10 +143,8 @@ impl Store {
 
     /// Sends a command that writes, until a journaled majority acknowledges it. Every command of this module can be
     /// repeated. For an insert, a document that exists already is not an error.
-    pub(super) async fn send(&self, command: Command) -> Result<Document, FoldError> {
+    pub(super) async fn send(&self, command: &Command) -> Result<Document, FoldError> {
         let database = self.target.db();
-        let (is_insert, collection) = (command.verb == Verb::Insert, command.collection.clone());
-        let command = command.into_document();
         let sent = patiently(|| async {
             // Before each attempt, because the attempts can take longer than the lease.
             match self.ensure().await {
@@ -154,13 +152,13 @@ impl Store {
                 Err(LedgerError::Server(failure)) => return Err(failure),
                 Err(other) => return Ok(Err(other)),
             }
-            let answer = database.run_raw_command(command.clone()).await.map_err(|error| Failure::of(&error))?;
-            match Failure::in_answer(&answer).or_else(|| refusal(&answer, is_insert)) {
+            let answer = database.run_raw_command(command.to_document()).await.map_err(|error| Failure::of(&error))?;
+            match Failure::in_answer(&answer).or_else(|| refusal(&answer, command.verb == Verb::Insert)) {
                 Some(failure) => Err(failure),
                 None => Ok(Ok(answer)),
             }
         });
-        Ok(sent.await.map_err(|failure| self.error("write", &collection, failure))??)
+        Ok(sent.await.map_err(|failure| self.error("write", &command.collection, failure))??)
     }
 }
 
@@ -220,34 +218,70 @@ impl Verb {
 pub(super) struct Command {
     verb: Verb,
     collection: String,
-    list: RawArrayBuf,
-    count: usize,
+    /// The documents to insert, or the statements of an update or a delete.
+    list: Vec<RawDocumentBuf>,
 }
 
 impl Command {
-    fn into_document(self) -> RawDocumentBuf {
-        let (name, list) = self.verb.names();
-        let mut command = RawDocumentBuf::new();
-        command.append(name, self.collection);
-        command.append(cstr!("ordered"), false);
-        command.append(list, self.list);
-        command.append(cstr!("writeConcern"), rawdoc! { "w": "majority", "j": true });
-        command
+    /// Returns the documents of an insert that were not stored, because documents with their `_id`s exist already.
+    pub(super) fn taken(&self, answer: &Document) -> impl Iterator<Item = &RawDocumentBuf> {
+        duplicates(answer).into_iter().filter_map(|place| self.list.get(place))
     }
+
+    /// Returns the command as the server reads it. The list is written here byte by byte, because a `RawArrayBuf` would
+    /// copy all documents once more.
+    fn to_document(&self) -> RawDocumentBuf {
+        let (name, list) = self.verb.names();
+        let mut head = RawDocumentBuf::new();
+        head.append(name, self.collection.as_str());
+        head.append(cstr!("ordered"), false);
+        head.append(cstr!("writeConcern"), rawdoc! { "w": "majority", "j": true });
+        let documents: usize = self.list.iter().map(|document| document.as_bytes().len() + 8).sum();
+        let mut bytes = Vec::with_capacity(head.as_bytes().len() + documents + 32);
+        bytes.extend_from_slice(head.as_bytes());
+        bytes.pop();
+        let start = open(&mut bytes, ARRAY, list.as_str());
+        for (place, document) in self.list.iter().enumerate() {
+            bytes.push(DOCUMENT);
+            write!(bytes, "{place}\0").expect("writing to memory cannot fail");
+            bytes.extend_from_slice(document.as_bytes());
+        }
+        close(&mut bytes, start);
+        close(&mut bytes, 0);
+        RawDocumentBuf::from_bytes(bytes).expect("a document with its length")
+    }
+}
+
+/// The types of BSON elements.
+const DOCUMENT: u8 = 3;
+const ARRAY: u8 = 4;
+
+/// Begins an element, and leaves room for its length. Returns where its value begins.
+fn open(bytes: &mut Vec<u8>, kind: u8, name: &str) -> usize {
+    bytes.push(kind);
+    bytes.extend_from_slice(name.as_bytes());
+    bytes.extend_from_slice(&[0; 5]);
+    bytes.len() - 4
+}
+
+/// Ends the document or the list that begins at `start`, and writes its length.
+fn close(bytes: &mut Vec<u8>, start: usize) {
+    bytes.push(0);
+    let length = (bytes.len() - start) as u32;
+    bytes[start..start + 4].copy_from_slice(&length.to_le_bytes());
 }
 
 /// Collects documents into commands of bounded size.
 pub(super) struct Commands {
     verb: Verb,
     collection: String,
-    list: RawArrayBuf,
-    count: usize,
+    list: Vec<RawDocumentBuf>,
     bytes: usize,
 }
 
 impl Commands {
     fn new(verb: Verb, collection: String) -> Self {
-        Self { verb, collection, list: RawArrayBuf::new(), count: 0, bytes: 0 }
+        Self { verb, collection, list: Vec::new(), bytes: 0 }
     }
 
     pub(super) fn insert(collection: String) -> Self {
@@ -261,22 +295,20 @@ impl Commands {
     /// Adds a document. If the documents before it fill a command, returns that command.
     pub(super) fn add(&mut self, document: RawDocumentBuf) -> Option<Command> {
         let bytes = document.as_bytes().len();
-        let is_full = self.count == COMMAND_DOCUMENTS_MAX || self.bytes + bytes > COMMAND_BYTES_MAX;
+        let is_full = self.list.len() == COMMAND_DOCUMENTS_MAX || self.bytes + bytes > COMMAND_BYTES_MAX;
         let full = if is_full { self.rest() } else { None };
         self.bytes += bytes;
-        self.count += 1;
         self.list.push(document);
         full
     }
 
     /// Returns a command with the documents that are left.
     pub(super) fn rest(&mut self) -> Option<Command> {
-        if self.count == 0 {
+        if self.list.is_empty() {
             return None;
         }
-        let (verb, collection, count) = (self.verb, self.collection.clone(), self.count);
-        (self.count, self.bytes) = (0, 0);
-        Some(Command { verb, collection, list: std::mem::take(&mut self.list), count })
+        self.bytes = 0;
+        Some(Command { verb: self.verb, collection: self.collection.clone(), list: std::mem::take(&mut self.list) })
     }
 }
 
@@ -292,7 +324,7 @@ mod tests {
         let check = |sizes: &[usize], expected: &[usize]| {
             let mut commands = Commands::insert("x".to_owned());
             let full: Vec<Command> = sizes.iter().filter_map(|size| commands.add(document(*size))).collect();
-            let counts: Vec<usize> = full.iter().chain(&commands.rest()).map(|command| command.count).collect();
+            let counts: Vec<usize> = full.iter().chain(&commands.rest()).map(|command| command.list.len()).collect();
             assert_eq!(counts, expected, "{sizes:?}");
             assert!(commands.rest().is_none());
         };
@@ -301,6 +333,18 @@ mod tests {
         check(&[1, 1], &[2]);
         check(&[7 * mib, 14 * mib, 1, 7 * mib, mib], &[1, 1, 2, 1]);
         check(&vec![1; COMMAND_DOCUMENTS_MAX + 1], &[COMMAND_DOCUMENTS_MAX, 1]);
+    }
+
+    #[test]
+    fn a_command_has_the_bytes_of_its_document() {
+        let mut updates = Commands::update("x".to_owned());
+        for number in 0..11 {
+            assert!(updates.add(rawdoc! { "q": number }).is_none());
+        }
+        let command = Document::try_from(updates.rest().expect("a command").to_document()).expect("BSON");
+        let list: Vec<Document> = (0..11).map(|number| doc! { "q": number }).collect();
+        let concern = doc! { "w": "majority", "j": true };
+        assert_eq!(command, doc! { "update": "x", "ordered": false, "writeConcern": concern, "updates": list });
     }
 
     #[test]

@@ -28,8 +28,7 @@ fn event(text: &str) -> Event {
 /// Folds all events at once, and follows the merges.
 fn fold_all(events: &[Event]) -> BTreeMap<Key, RawDocumentBuf> {
     let keys: BTreeSet<Key> = events.iter().flat_map(Event::keys).collect();
-    let states: Vec<State> =
-        keys.into_iter().filter_map(|key| fold(key, &mut events.iter().collect::<Vec<_>>())).collect();
+    let states: Vec<State> = keys.into_iter().filter_map(|key| fold(key, events.to_vec())).collect();
     written(&states)
 }
 

@@ -240,6 +240,21 @@ fn a_moved_visit_stays_with_the_new_patient() {
     let old = visits.iter().find(|visit| visit.contains_key("movedTo")).expect("the old visit");
     assert_eq!(visits.len(), 2);
     assert!(visits.iter().any(|visit| visit.get("_id") == old.get("movedTo")));
+    // A visit without a number is known by the account number.
+    let account = |number: &str| format!("{other}|||||||||||||{number}^^^H");
+    let without = "PV1|1|I|W1";
+    for (prior, present, count) in [("A1", "A1", 1), ("A1", "", 1), ("A1", "A2", 2), ("", "A1", 1)] {
+        let admitted = message("ADT^A01", 0, "1", &[&account("A1").replace("P2", "P1"), without]);
+        let mrg = format!("MRG|P1^^^H^MR||{prior}^^^H");
+        let moved = message("ADT^A45", 1, "1", &[&account(present), &mrg, without]);
+        let visits = documents(Kind::Visit, &[admitted, moved]);
+        assert_eq!(visits.len(), count, "{prior} {present}");
+        let new = visits.iter().find(|visit| !visit.contains_key("movedTo")).expect("the visit");
+        assert_eq!(at(new, "patient"), Some(&key("P2")), "{prior} {present}");
+    }
+    // The account number is not asked if there is a number of the visit.
+    let both = message("ADT^A45", 1, "1", &[&account("A2"), "MRG|P1^^^H^MR||A1^^^H", PV1]);
+    assert_eq!(documents(Kind::Visit, &[both]).len(), 1);
 }
 
 #[test]
@@ -327,10 +342,27 @@ fn documents_of_the_state_do_not_grow_without_limit() {
         assert!(packed.len() < 1_000, "{} bytes", packed.len());
         let read = Event::unpack(key, &packed).expect("packed");
         for event in [&large, &read] {
-            let state = fold(key, &mut [event]).expect("touched").document(None);
+            let state = fold(key, vec![event.clone()]).expect("touched").document(None);
             let value = Document::try_from(state).expect("valid BSON").remove("value");
             assert_eq!(value, expected, "{status}");
         }
+    }
+    // What all results of an order share is not too large for each of them. Keys are made from the whole values.
+    let (long, code) = ("x".repeat(100_000), |code: &str| format!("OBX|1|NM|{code}||4"));
+    let segments = [PID, &format!("OBR|1||F{long}|C^{long}{}{long}", "|".repeat(21)), &code("K"), &code("NA")];
+    let large = event(&message("ORU^R01", 0, &long, &segments));
+    let keys: Vec<Key> = large.keys().collect();
+    assert_eq!(keys.len(), 2);
+    for key in keys {
+        let mut packed = Vec::new();
+        large.pack(key, &mut packed);
+        assert!(packed.len() < 10_000, "{} bytes", packed.len());
+        let document = |event: Event| fold(key, vec![event]).expect("touched").document(None);
+        let (whole, read) = (document(large.clone()), document(Event::unpack(key, &packed).expect("packed")));
+        assert_eq!(whole, read);
+        let read = Document::try_from(read).expect("valid BSON");
+        assert_eq!((at(&read, "panel"), at(&read, "fillerOrder")), (Some(&Bson::Null), Some(&Bson::Null)));
+        assert_eq!(text(&read, "asOf.controlId").map(str::len), Some(4_096));
     }
     // Escapes that write spaces do not make a text a hundred times as long.
     let obx = format!("OBX|1|TX|R||a{}b", r"\.sk999\".repeat(1_000));

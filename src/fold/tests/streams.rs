@@ -34,14 +34,14 @@ impl Store {
     }
 
     fn next(&self, key: Key, batch: &[&Event]) -> State {
-        let mut new: Vec<&Event> =
-            batch.iter().copied().filter(|event| event.keys().any(|other| other == key)).collect();
+        let mut new: Vec<Event> =
+            batch.iter().copied().filter(|event| event.keys().any(|other| other == key)).cloned().collect();
         let stored = self.documents.get(&key).map(|document| State::read(key.kind, document).expect("readable"));
-        match stored.map_or(Advanced::NeedsAll, |state| advance(state, &new)) {
+        match stored.map_or(Advanced::NeedsAll, |state| advance(state, new.clone())) {
             Advanced::To(state) => state,
             Advanced::NeedsAll => {
-                new.extend(self.events.values());
-                fold(key, &mut new).expect("touched")
+                new.extend(self.events.values().cloned());
+                fold(key, new).expect("touched")
             }
         }
     }
@@ -172,8 +172,8 @@ proptest! {
         for event in &events {
             for key in event.keys() {
                 let next = match states.remove(&key) {
-                    None => fold(key, &mut [event]).expect("touched"),
-                    Some(state) => match advance(state, &[event]) {
+                    None => fold(key, vec![event.clone()]).expect("touched"),
+                    Some(state) => match advance(state, vec![event.clone()]) {
                         Advanced::To(state) => state,
                         Advanced::NeedsAll => return Err(TestCaseError::fail("the messages are in order")),
                     },
@@ -182,7 +182,7 @@ proptest! {
             }
         }
         for (key, state) in &states {
-            let all = fold(*key, &mut events.iter().collect::<Vec<_>>()).expect("touched");
+            let all = fold(*key, events.clone()).expect("touched");
             let (found, expected) = (state.document(None), all.document(None));
             prop_assert_eq!(found.as_bytes(), expected.as_bytes());
         }

@@ -32,6 +32,15 @@ pub(crate) enum Precision {
 }
 
 impl Precision {
+    /// All precisions.
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Year, Self::Month, Self::Day, Self::Hour, Self::Minute, Self::Second, Self::Fraction];
+
+    /// Returns the precision with this name.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|precision| precision.name() == name)
+    }
+
     /// Returns the name in documents.
     pub(crate) const fn name(self) -> &'static str {
         match self {
