@@ -72,7 +72,7 @@ impl SendArgs {
     }
 }
 
-/// Messages that can be sent again come before those with errors.
+/// If some messages can be sent again, the exit code says so, even if other messages have errors.
 fn exit_code(sent: &Sent) -> ExitCode {
     match sent {
         Sent { refused: 1.., .. } | Sent { unanswered: 1.., .. } => ExitCode::from(output::TEMPORARY),

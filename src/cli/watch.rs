@@ -58,7 +58,7 @@ impl WatchArgs {
         let path = self.folder()?;
         self.writing.require_limits()?;
         let (json, once) = (self.json, self.once);
-        // A wrong spec must not wait for the first file.
+        // Reports a wrong spec now, and not only when the first file arrives.
         self.format.dataset()?;
         let options = Watch { path, settle: Duration::from_secs(self.settle.into()), once: self.once };
         let rejects = self.writing.rejects()?;

@@ -1,6 +1,6 @@
 //! Decides which resources of an exported Bundle have a full URL. A reference `urn:uuid:X` leads to the entry with this
-//! URL. In the source, it belonged to one Bundle, and the exported Bundle has the entries of all. So it could lead to
-//! another resource.
+//! URL. In the source, it led to an entry of its own Bundle. The exported Bundle has the entries of all Bundles, so the
+//! reference could lead to another resource.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -30,7 +30,7 @@ pub(super) struct LinkField {
 }
 
 impl LinkField {
-    /// Returns all such fields of a kind of document.
+    /// Returns all fields of this kind that a document of this spec has.
     pub(super) fn all(spec: &Spec) -> Vec<Self> {
         let mut fields = Vec::new();
         for column in spec.columns().iter().filter(|column| !spec.is_derived(column)) {
@@ -58,8 +58,8 @@ impl LinkField {
 }
 
 impl Targets {
-    /// Notes where the references of a document lead. `whole` is the name of the field with the resource. Returns false
-    /// if this was known.
+    /// Notes where the references of a document lead. `whole` is the name of the field with the resource. Returns true
+    /// if something new was noted.
     pub(super) fn note(&mut self, document: &[u8], fields: &[LinkField], whole: &str) -> bool {
         let Ok(document) = RawDocument::from_bytes(document) else { return false };
         let Ok(resource) = document.get_document(whole) else { return false };
@@ -74,13 +74,14 @@ impl Targets {
             for reference in &references {
                 let kind = stored.iter().find_map(|target| kind_at(reference, target));
                 if let Some(uuid) = uuid_of(reference) {
-                    // A reference without a target says nothing about a UUID, which is the same resource everywhere.
-                    // Other ids can be the ids of several resources.
+                    // A UUID names the same resource everywhere. So a reference by UUID without a stored target is
+                    // noted only if the field stores a target that no reference names. Another id can be the id of
+                    // several resources, so it is always noted.
                     if kind.is_some() || is_elsewhere || !is_uuid(&uuid) {
                         is_new |= self.add(uuid, kind);
                     }
                 }
-                // The other references are not stored.
+                // A field with one target stores only the first reference that leads to a resource.
                 if field.has_one && (kind.is_some() || stored.iter().any(|target| is_at(reference, target))) {
                     break;
                 }

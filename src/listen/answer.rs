@@ -39,7 +39,7 @@ pub struct Reason {
 }
 
 impl Reason {
-    /// Makes a reason that the receiver has, and not the message.
+    /// Makes the reason for a problem of the receiver. The message is not its cause.
     pub fn internal(text: impl Into<String>) -> Self {
         Self { code: "207", place: String::new(), text: text.into() }
     }
@@ -86,9 +86,9 @@ impl Verdict {
     }
 }
 
-/// Returns the first line of a message, of which an answer is made.
+/// Returns the first line of a message. The answer is made from this line.
 pub fn header_of(message: &[u8]) -> &[u8] {
-    /// A header is never longer. The first line of a text that is not a message can be.
+    /// Headers of real messages are shorter. The first line of a text that is not a message can be longer.
     const BYTES_MAX: usize = 2048;
     let message = &message[start_of(message)..];
     let end = memchr::memchr2(b'\r', b'\n', message).unwrap_or(message.len());
@@ -222,7 +222,7 @@ impl Fields<'_> {
         out
     }
 
-    /// Appends the segment `ERR`. It has this form since version 2.5.
+    /// Appends the segment `ERR` if the message has version 2.5 or later. Before 2.5, `ERR` had another form.
     fn put_error(&self, reason: &Reason, out: &mut Vec<u8>) {
         if !is_since_2_5(self.msh.field(12).child(1).child(1).text()) {
             return;
@@ -291,7 +291,7 @@ fn answer_to_unreadable(header: &[u8], verdict: &Verdict, stamp: &Stamp) -> Vec<
         Some((separator, rest)) if separator.is_ascii_punctuation() => rest.split(|byte| byte == separator).collect(),
         _ => Vec::new(),
     };
-    // A field with a usual separator in it would be read as several.
+    // A field that contains a usual separator is left empty: it would be read as several fields.
     let is_plain = |text: &&&[u8]| text.iter().all(|byte| byte.is_ascii_graphic() && !b"|^~\\&".contains(byte));
     let field = |number: usize| fields.get(number - 2).filter(is_plain).copied().unwrap_or_default();
     let usual = [

@@ -113,7 +113,7 @@ impl Committer {
     /// Answers a group that cannot be stored.
     fn give_up(&self, group: Vec<Waiting>, problem: &str) {
         self.shared.note_intake(Intake::Refused, problem);
-        // A part of the group is perhaps stored.
+        // Some messages of the group are perhaps stored. This flag makes the fold look for them.
         self.shared.has_foreign.store(true, Ordering::Relaxed);
         let reason = answer::Reason::internal("the database refuses the message; its administrator must look");
         for waiting in group {
@@ -234,7 +234,7 @@ async fn write_chunk(chunk: Chunk, to: &Destination) -> Result<Vec<Settled>, Wri
 /// Returns the rows of a chunk, and what became of them. Rows with the same `_id` have the same bytes, because the `_id`
 /// is made from them. So they are stored if one is.
 fn fates_of(settled: &Settled, is_repeated: bool) -> Vec<(usize, Fate)> {
-    // After a lost reply, it is not known which process stored a message.
+    // After a lost reply, it is not known which process stored a message. The message then counts as new.
     let is_in_doubt = is_repeated || settled.doubts.stored > 0;
     let mut fates = Vec::new();
     for (at, (entry, outcome)) in (0..).zip(settled.chunk.entries.iter().zip(&settled.outcomes)) {

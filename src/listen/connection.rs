@@ -19,8 +19,8 @@ use super::queue::{Outcome, Pending};
 const PIPELINED_MAX: usize = 100;
 /// Bytes that are read at a time.
 const READ_BYTES: usize = 8 << 10;
-/// A connection has at most this memory for a message that is not complete. For a larger one, it needs a place. A larger
-/// buffer is given back when it is empty.
+/// A connection may always use this memory for a message that is not complete. For a larger message, it waits for a
+/// place in the queue. A larger buffer is freed when it is empty.
 const KEPT_BYTES: usize = 64 << 10;
 /// After a message that is too long, the rest of it is read and dropped, for so long and up to so many bytes. Otherwise
 /// the system would reset the connection, and the sender would not see the answer.
@@ -36,7 +36,8 @@ pub struct ConnectionLimits {
     pub message_bytes_max: usize,
     /// How long a connection may be silent between two messages.
     pub idle: Duration,
-    /// How long a message may take from its first byte to its last, and an answer until it is taken.
+    /// How long a message may take from its first byte to its last. Also how long the sender may take to receive an
+    /// answer.
     pub slow: Duration,
 }
 
@@ -106,7 +107,7 @@ impl Receiving<'_> {
         end
     }
 
-    /// Counts what the frames had besides messages.
+    /// Counts the bytes between frames, and the frames without an end.
     fn note(&self, splitter: &mut Splitter) {
         let metrics = &self.side.shared.metrics;
         metrics.bytes_ignored.add(std::mem::take(&mut splitter.ignored));
@@ -119,7 +120,7 @@ impl Receiving<'_> {
         splitter: &mut Splitter,
         mut stop: watch::Receiver<bool>,
     ) -> End {
-        // The place of a large message that is not complete.
+        // Of the message that is not complete: when it began, and its place in the queue if it is large.
         let (mut begun, mut place) = (None, None);
         loop {
             while let Some(frame) = splitter.next_frame() {
@@ -163,13 +164,14 @@ impl Receiving<'_> {
         }
     }
 
-    /// Hands a message to the queue. If there is no room in memory for too long, the answer is known already.
+    /// Hands a message to the queue. If the queue has no room for it after `busy_after`, the message is answered as
+    /// busy.
     async fn receive(&self, message: Vec<u8>) -> Pending {
         let arrived = Instant::now();
         self.side.begin();
         let header = header_of(&message).to_vec();
         let adding = self.side.shared.queue.add(message);
-        // If the sender wants no negative answer, it would not repeat the message.
+        // A sender that wants no negative answer would not repeat the message, so its message waits without a limit.
         let busy_after = self.side.shared.busy_after.filter(|_| is_wanted(&header, &busy_verdict()));
         let outcome = match busy_after {
             None => Outcome::Awaited(adding.await),

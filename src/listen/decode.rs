@@ -17,8 +17,8 @@ pub(super) struct Decoder {
 
 /// The documents of several messages.
 pub(super) struct Decoded {
-    /// The documents and the refused messages. The rows are the messages that could be read as such; a row has its
-    /// number among them as its offset.
+    /// The documents. Each row is a frame with one HL7 v2 message. The offset of a row is its number among the rows: 0,
+    /// 1, 2 and so on.
     pub block: EncodedBlock,
     /// For each row, the index of its message.
     pub message_of_row: Vec<usize>,

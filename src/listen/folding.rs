@@ -44,11 +44,11 @@ impl FoldQueue {
         if ids.is_empty() || self.shared.metrics.fold_stopped.get() > 0 {
             return;
         }
-        // If the folder has ended, the next listener folds the messages.
+        // Fails only if the task that folds has ended. The next listener then folds the messages.
         let _ = self.ids.send(ids);
     }
 
-    /// Waits until few enough messages wait to be folded. If folding has stopped, it does not matter how many wait.
+    /// Waits until few enough messages wait to be folded. Does not wait if folding has stopped.
     pub(super) async fn wait_for_room(&self) {
         let mut has_waited = false;
         loop {
@@ -57,7 +57,7 @@ impl FoldQueue {
             if metrics.fold_lag.get() <= self.lag_max || metrics.fold_stopped.get() > 0 {
                 break;
             }
-            // Under a steady load, short waits are normal.
+            // Only long waits are reported: under a steady load, short waits are normal.
             if tokio::time::timeout(WAIT_SAID, folded).await.is_err() {
                 has_waited = true;
                 self.shared.note_intake(Intake::WaitsForFold, "");
@@ -97,7 +97,8 @@ pub(super) fn folding(
 }
 
 impl FoldTask {
-    /// Folds messages until the queue is closed and empty. First folds what earlier listeners left.
+    /// Folds messages until the queue is closed and empty. First folds the messages that earlier listeners stored but
+    /// did not fold.
     pub(super) async fn run(mut self) {
         let (mut is_first, mut compared) = (true, Instant::now());
         loop {
@@ -105,7 +106,8 @@ impl FoldTask {
                 if self.ids.is_closed() {
                     return;
                 }
-                // Another listener that was killed perhaps stored them and did not fold them.
+                // If messages arrived that were stored before, another listener perhaps stored them and was killed
+                // before it folded them. All messages are then compared.
                 is_first = self.shared.has_foreign.swap(false, Ordering::Relaxed);
                 continue;
             }
@@ -140,7 +142,7 @@ impl FoldTask {
                 let started = Instant::now();
                 result = self.fold_some(&mut turn).await;
                 if self.shared.metrics.fold_lag.get() < self.lag_max / 2 {
-                    // Commits come first: their senders wait.
+                    // As long as few messages wait for the fold, it pauses for commits, because their senders wait.
                     tokio::time::sleep(started.elapsed()).await;
                 }
             }
@@ -158,7 +160,7 @@ impl FoldTask {
 
     async fn fold_some(&mut self, turn: &mut Turn) -> Result<(), FoldError> {
         let count = self.left.len().min(TOGETHER_MAX);
-        // The earliest first: a message that is later than the state extends it.
+        // The earliest messages first: a message that is later than the state is faster to fold than an earlier one.
         turn.fold(self.left.iter().take(count).copied().collect()).await?;
         self.left.drain(..count);
         let count = count as u64;

@@ -46,12 +46,12 @@ pub struct Splitter {
 
 /// What a byte that can be a part of the framing means.
 enum Mark {
-    /// The frame ends before this byte. The next frame can begin after so many bytes.
+    /// The frame ends before this byte. The end mark has this many bytes: 2 (`1C 0D`), or 1 if `0D` is missing.
     End(usize),
     /// The frame begins anew after this byte.
     Restart,
     Text,
-    /// More bytes must arrive to know it.
+    /// The meaning depends on bytes that have not arrived yet.
     Undecided,
 }
 
@@ -118,12 +118,12 @@ impl Splitter {
         self.is_inside
     }
 
-    /// Returns the end of the frame, and the number of bytes after it that belong to it.
+    /// Returns the position of the end mark, and the length of the end mark.
     fn find_end(&mut self) -> Option<(usize, usize)> {
         while let Some(found) = memchr2(END[0], START, &self.buffer[self.at..]) {
             self.at += found;
             if self.at - self.start > self.bytes_max {
-                // It is too long, even if the frame begins anew after this.
+                // The frame is too long, even if a new frame begins at this byte.
                 return None;
             }
             match self.mark() {
@@ -222,7 +222,7 @@ mod tests {
         check(b"\x0bMSH|1|te\x0bMSH|2\x1c\r", &[b"MSH|2"], 0, 1);
         check(b"\x0bMSH|1\r\x0bjunk\x1c\r", &[b"junk"], 0, 1);
         check(b"\x0bMSH|1\x1c\x0bMSH|2\x1c\r", &[b"MSH|1", b"MSH|2"], 0, 0);
-        // Line breaks and marks that are text.
+        // `0B` and `1C` in the middle of a line are text. The frame of the second check is not complete.
         check(b"\x0bMSH|a\x0bb\x1cc\x0bMSx\x1c\r", &[b"MSH|a\x0bb\x1cc\x0bMSx"], 0, 0);
         check(b"\x0bMSH|a\x1c", &[], 0, 0);
     }

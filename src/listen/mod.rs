@@ -119,7 +119,7 @@ impl Shared {
         }
     }
 
-    /// Notes that messages wait too long. Another cause that is known already stays.
+    /// Notes that messages wait too long. Does nothing if another cause is known already.
     fn note_busy(&self) {
         if self.takes_messages() {
             self.note_intake(Intake::Away, "");

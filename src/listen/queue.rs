@@ -103,7 +103,8 @@ impl Queue {
             }
             bytes += next.message.len();
             let next = waiting.pop_front().expect("the queue has a first message");
-            // The sender has its answer already, and will send the message again.
+            // A message for which nobody waits is dropped. Its sender has no acknowledgement, so it sends the message
+            // again.
             if !next.outcome.is_closed() {
                 taken.push(next);
             }

@@ -75,7 +75,7 @@ impl RejectedStore {
     }
 }
 
-/// Returns the first error of an insert. It is no error if a message is stored already.
+/// Returns the first error of an insert. A message that is stored already is not an error.
 fn refusal(answer: &Document) -> Option<Failure> {
     let errors = answer.get_array("writeErrors").ok()?.iter().filter_map(Bson::as_document);
     let mut codes = errors.filter_map(|error| error.get_i32("code").ok());

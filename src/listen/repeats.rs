@@ -1,5 +1,5 @@
 //! Recognises a control id that a sender uses again for another message. The latest messages of this listener are in
-//! memory; those of earlier ones are not looked at.
+//! memory. The messages of earlier listeners are not looked at.
 
 use std::collections::HashMap;
 

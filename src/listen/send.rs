@@ -112,7 +112,7 @@ impl fmt::Display for Sent {
 /// Reads the messages of files. All of them are in memory.
 ///
 /// # Errors
-/// A file cannot be read, or has text that is no message.
+/// A file cannot be read, or contains text that is not a message.
 pub fn read_messages(names: &[String]) -> Result<Vec<Outgoing>, Error> {
     let mut messages = Vec::new();
     for (index, origin) in expand(names)?.into_iter().enumerate() {
@@ -284,7 +284,8 @@ impl Job {
             let exchanged = self.exchange(&mut line, message).await;
             let answered = exchanged.unwrap_or(Answered::No);
             if answered == Answered::No {
-                // The answer to this message would be taken for that to the next one.
+                // Closes the connection. Otherwise a late answer to this message would be taken for the answer to the
+                // next message.
                 line = None;
             }
             self.note(message, answered, due.elapsed());

@@ -11,7 +11,7 @@ use crate::error::Error;
 
 /// How often the threads are looked at.
 const LOOK: Duration = Duration::from_millis(100);
-/// How often they are looked at while their end is awaited.
+/// How often the threads are looked at while their end is awaited.
 const LOOK_AT_END: Duration = Duration::from_millis(10);
 
 /// Tasks that run on threads of their own.

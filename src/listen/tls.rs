@@ -63,7 +63,7 @@ pub(super) fn connector(path: &Path) -> Result<TlsConnector, Error> {
 /// Returns the name of a host, by which its certificate is checked.
 ///
 /// # Errors
-/// It is no name and no address.
+/// The host is neither a name nor an address.
 pub(super) fn name_of(host: &str) -> Result<ServerName<'static>, Error> {
     ServerName::try_from(host.to_owned())
         .map_err(|_| Error::Usage(format!("`{host}` is neither the name nor the address of a host")))

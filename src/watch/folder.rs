@@ -86,21 +86,23 @@ impl Folder {
         stamp_of(&self.path_of(name))
     }
 
-    /// Moves a file with its reject files, if it is still the file with this stamp. If another file has its name there
-    /// already, it gets a number. Returns `None` if the file was changed, replaced or removed. What is then in the folder
-    /// under its name is another file, which was not loaded.
+    /// Moves a file and its reject files, if the file still has this stamp. If the subfolder already has a file of this
+    /// name, the moved file gets a number. Returns `None` if the file was changed, replaced or removed after it was
+    /// loaded. A file of this name that is then in the folder was not loaded.
     ///
     /// The file itself is moved last. If the process is killed before that, the next start finds the file, loads it
     /// again, which writes nothing, and moves it.
     pub(super) fn put(&self, name: &OsStr, stamp: Stamp, to: Destination<'_>) -> Result<Option<Moved>, Error> {
         let (from, folder) =
             (self.path_of(name), self.path.join(if to == Destination::Done { DONE } else { REJECTED }));
-        // To open a file makes a client of a network file system ask the server, and not its cache.
+        // Opening the file makes a client of a network file system ask the server. Otherwise it could answer from its
+        // cache.
         let _opened = File::open(&from);
         if stamp_of(&from) != Some(stamp) {
             return Ok(None);
         }
-        // Without its marker, a file of the same name that arrives later is not taken before it is complete.
+        // Removes the marker. Otherwise a file of the same name that arrives later would be taken before it is
+        // complete.
         remove_if_there(&self.path_of(&marker_of(name))).map_err(|error| cannot_move(&from, &error))?;
         let is_free = |name: &OsStr| !folder.join(name).exists();
         for number in 1.. {
@@ -112,14 +114,14 @@ impl Folder {
             let (path, rejects) = (folder.join(&moved), self.put_rejects(name, &folder, &moved)?);
             match rename_new(&from, &path) {
                 Ok(true) => {}
-                // Another process has taken the name since it was looked for.
+                // Another process created a file with this name after the check above.
                 Ok(false) => continue,
                 Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
                 Err(error) => return Err(cannot_move(&from, &error)),
             }
             let _opened = File::open(&path);
             if stamp_of(&path) != Some(stamp) {
-                // The sender replaced the file after the look at it.
+                // The sender replaced the file between the check of its stamp and the move.
                 self.put_back(name, &path)?;
                 return Ok(None);
             }

@@ -24,7 +24,7 @@ use crate::pipeline::Interrupt;
 use crate::report::summary::LoadSummary;
 use crate::wording::file_problem;
 
-/// How often the folder is read. If files are taken earlier, it is read more often.
+/// The longest pause between two looks at the folder. If `settle` is less than four seconds, the pause is shorter.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// The shortest time between two looks.
@@ -43,7 +43,7 @@ pub struct Watch {
     pub path: PathBuf,
     /// The time for which a file without a marker must not change before it is taken.
     pub settle: Duration,
-    /// Whether to end when no file is left.
+    /// Whether to end when each file was tried once.
     pub once: bool,
 }
 
@@ -60,15 +60,15 @@ pub struct Tally {
     pub stays: Option<u8>,
 }
 
-/// Loads files of the folder until `interrupt` is asked, or until no file is left. `load` loads the file with this
-/// path. `tell` receives a report about each file.
+/// Loads the files of the folder until `interrupt` is asked. If `once` is true, ends when each file was tried once.
+/// `load` loads the file with the path that it is given. `tell` receives a report about each file.
 ///
 /// A file that is loaded is moved into `done`. A file that cannot be loaded is moved into `rejected`, together with the
 /// reason. If the problem is not in the file, the file stays and is tried again, after growing pauses. If `once` is true,
 /// it is not tried again.
 ///
 /// # Errors
-/// If the sign-in is refused, or the folder cannot be used.
+/// The sign-in is refused, the folder or the output cannot be used, or `interrupt` is asked although `once` is true.
 pub async fn watch(
     options: &Watch,
     load: impl AsyncFnMut(String, &Interrupt) -> Result<LoadSummary, Error>,
@@ -150,7 +150,7 @@ where
     async fn take(&mut self, file: &Found) -> Result<(), Error> {
         let begun = Instant::now();
         if self.folder.stamp(&file.name) != Some(file.stamp) {
-            // The next look decides whether it is complete.
+            // The file was changed or removed after the look. The next look decides whether it is complete.
             return Ok(());
         }
         let name = file.name.to_string_lossy().into_owned();
@@ -162,7 +162,7 @@ where
             None => Verdict::Rejected("its name is not UTF-8; rename it and put it into the folder again".to_owned()),
         };
         if self.interrupt.is_asked() && !matches!(verdict, Verdict::Loaded(_)) {
-            // The rows that are committed stay committed, and the next start continues this load.
+            // The file stays in the folder. Its committed rows stay committed, and the next start continues the load.
             return Ok(());
         }
         let is_same = self.folder.stamp(&file.name) == Some(file.stamp);

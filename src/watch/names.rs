@@ -53,7 +53,7 @@ pub(super) fn numbered(name: &OsStr, number: usize) -> OsString {
     }
     let path = Path::new(name);
     let extension = path.extension().map_or_else(OsString::new, |extension| with(OsStr::new("."), extension));
-    // The extension is the shorter part of a name, except of names that nobody uses.
+    // Usually only the stem is cut. The extension is cut if it is longer than half of the longest name.
     let end = with(OsStr::new(&format!(".{number}")), shortened(&extension, NAME_BYTES_MAX / 2));
     with(shortened(path.file_stem().unwrap_or(name), NAME_BYTES_MAX - end.len()), end)
 }

@@ -240,7 +240,8 @@ fn frames_are_found_wherever_the_bytes_are_divided() {
         wire.write(&both[at..]);
         assert_eq!([wire.answer(), wire.answer()], [ok("M1"), ok("M2")]);
     }
-    // The same message twice in one commit, after a refused one, and what a load passes over before a message.
+    // A refused message, then the same message three times. The third time, line ends, a NUL and a batch header are
+    // before it.
     wire.write(&[framed("PID|1"), framed(&one), framed(&one), framed(&format!("\r\n\0BHS|^~\\&|X\r{one}"))].concat());
     assert_eq!(wire.answer(), ("AR".to_owned(), String::new()));
     assert_eq!([wire.answer(), wire.answer(), wire.answer()], [ok("M1"), ok("M1"), ok("M1")]);

@@ -31,8 +31,8 @@ pub(super) struct Basis {
 /// Makes a reader for the messages of a spec.
 pub(super) fn reader_of(spec: &Spec, identity: &IdentityKey) -> Result<Reader, FoldError> {
     let rule = rule_of(spec)?;
-    // A message that is not UTF-8 and names no character set is stored only if the load has `--encoding
-    // windows-1252`. `Iso8859(1)` is windows-1252.
+    // A message that is not UTF-8 and names no character set is stored only if the load has `--encoding windows-1252`.
+    // So the fold reads such a message as windows-1252, which is `Iso8859(1)`.
     Ok(Reader::new(identity.clone(), rule, spec.source.zone, Charset::Iso8859(1)))
 }
 

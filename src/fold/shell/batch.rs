@@ -53,8 +53,8 @@ struct New {
     events: Spooled,
     /// Patients whose documents, and those of the patients merged into them, must follow a merge.
     merged: BTreeSet<Id>,
-    /// The `_id`s of the documents that were read, in order. Only these are noted as folded: another one is perhaps
-    /// stored later.
+    /// The `_id`s of the documents that were read, in order. Only these are noted as folded. The document of an `_id`
+    /// that was not found may be stored later.
     read: Vec<Id>,
 }
 
@@ -64,7 +64,7 @@ struct Made {
     states: Vec<State>,
     /// The documents that they replace.
     stored: HashMap<Key, RawDocumentBuf>,
-    /// Which messages touch the documents. It is noted before the documents are written.
+    /// Which messages touch the documents. These notes are stored before the documents are written.
     notes: Vec<(Id, Vec<Id>)>,
     bytes: usize,
 }
@@ -151,7 +151,7 @@ impl Folder {
             let Some(events) = group.events.remove(&key) else { continue };
             let named = named_messages(document);
             let mut messages: BTreeSet<Id> = events.iter().map(|event| event.order().message).collect();
-            // If a document names one message, this can be the only one of its key, and is then not noted yet.
+            // If the document names only one message, that message is perhaps not noted yet, so it is noted now.
             if let (1, Some(&only)) = (named.len(), named.first()) {
                 messages.insert(only);
             }
@@ -179,8 +179,9 @@ impl Folder {
     /// Makes the documents of keys that have none.
     async fn make(&mut self, group: Group, new: &mut New, made: &mut Made) -> Result<(), FoldError> {
         let keys: Vec<Id> = group.events.keys().map(|key| key.id).collect();
-        // If a key without a document has notes, somebody removed the document. The only message of a document is not
-        // noted, so such a document is made from the new messages alone.
+        // If a key has notes but no document, somebody removed the document. It is then made from all its messages. A
+        // document with a single message has no notes. If such a document was removed, it is made from the new messages
+        // only.
         let touched = self.store.touched(&keys).await?;
         for (key, events) in group.events {
             let messages: BTreeSet<Id> = events.iter().map(|event| event.order().message).collect();
@@ -188,7 +189,7 @@ impl Folder {
                 made.note_each(key, messages.iter().copied());
                 self.fold_all(key, messages, new, made).await?
             } else {
-                // The document names its only message.
+                // A single message needs no note, because the document names it.
                 if messages.len() > 1 {
                     made.notes.push((key.id, messages.into_iter().collect()));
                 }
@@ -202,8 +203,8 @@ impl Folder {
         Ok(())
     }
 
-    /// Folds all messages of a key: those that are noted, `messages`, and those that are not in the group yet. The
-    /// events are sorted outside of memory, because they can be many.
+    /// Folds all messages of a key: those in the notes, those in `messages`, and new ones that are not in the group
+    /// yet. If their events are many, they are sorted on disk.
     async fn fold_all(
         &mut self,
         key: Key,

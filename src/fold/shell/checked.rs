@@ -15,7 +15,7 @@ pub struct Checked {
     pub differences: Vec<StateDifference>,
     /// Stored messages that are not folded yet. The documents can differ because of them.
     pub not_folded: u64,
-    /// Of the different documents, those that name no message. Another program wrote them.
+    /// The documents in `different` that name no message. Another program wrote them.
     pub(super) foreign: u64,
 }
 

@@ -48,7 +48,7 @@ impl Group {
         self.bytes += document.as_bytes().len() + 16 * messages.len();
         self.count += 1;
         self.documents[key.kind as usize].insert(key.id, document);
-        // A document names its only message.
+        // A single message needs no note, because the document names it.
         if messages.len() > 1 {
             self.touches.push((key.id, messages));
         }

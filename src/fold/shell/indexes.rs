@@ -46,8 +46,8 @@ pub fn missing_indexes(wanted: &[Document], listed: &Document) -> Vec<Document> 
 
 /// Returns true if an index finds the same documents as the wanted one, which has a single field.
 fn serves(listed: &Document, wanted: &Document) -> bool {
-    // Older versions of the MongoDB shell write the direction as 1.0. The direction makes no difference for a single
-    // field.
+    // Accepts every number as the direction. Older versions of the MongoDB shell write 1.0, and the direction makes no
+    // difference for a single field.
     let field = |index: &Document| match index.get_document("key").ok()?.iter().collect::<Vec<_>>()[..] {
         [(name, Bson::Int32(_) | Bson::Int64(_) | Bson::Double(_))] => Some(name.clone()),
         _ => None,

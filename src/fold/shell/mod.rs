@@ -64,7 +64,8 @@ pub struct Folded {
     pub written: u64,
     /// Documents that were removed, because they follow from no message.
     pub removed: u64,
-    /// Of the written documents, those that replaced one that named no message. Another program had written it.
+    /// How many of the written documents replaced a document that named no message. Another program had written the
+    /// replaced document.
     pub foreign: u64,
 }
 
@@ -131,7 +132,7 @@ pub async fn fold(job: &Job<'_>, stop: impl Future<Output = ()>) -> Result<Optio
 }
 
 async fn fold_with(job: &Job<'_>, basis: Basis, guard: Guard) -> Result<Folded, FoldError> {
-    // Another process may have written the record before this process had the lease.
+    // Reads the record again, because another process may have written it before this process had the lease.
     let known = basis.known().await?;
     let store = Store::new(job.target, job.spec, Some(guard))?;
     let read = Arc::clone(&job.read);
@@ -145,13 +146,14 @@ impl Folder {
     async fn catch_up(&mut self) -> Result<(), FoldError> {
         let record = self.basis.record().await?;
         self.basis.refuse_other_rule(self.known.as_ref(), &record)?;
-        // If no messages were folded before, all are new.
+        // If no fold of these messages by the present rules is complete, all are folded.
         if self.known.as_ref().is_none_or(|known| !known.is_complete_for(&record)) {
             return self.rebuild().await;
         }
         let Found { new, total, is_gone } = self.new_messages().await?;
         let is_most = new.len() > MOST_MIN && new.len() > total / 4;
-        // If the UUID of the collection is not known, a message that is gone shows that the collection was dropped.
+        // If the UUID of the collection is not known, only a message that is gone shows that the collection was
+        // dropped. All messages are then folded anew.
         if is_most || new.len() > NEW_MAX || (is_gone && record.collection_uuid.is_none()) {
             return self.rebuild().await;
         }

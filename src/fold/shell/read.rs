@@ -83,7 +83,7 @@ impl Folder {
                 else => break,
             }
         }
-        // If the task that reads had panicked, this would look like the end of the collection.
+        // Passes on a panic of the task that reads. Otherwise the panic would look like the end of the collection.
         while let Some(ended) = reading.join_next().await {
             joined(ended);
         }

@@ -66,7 +66,7 @@ pub(super) struct Spool {
     /// The events that are not in the file yet.
     packed: Packed,
     file: Option<File>,
-    /// Where the events begin that were written to the file together.
+    /// The offsets in the file at which the runs begin. A run is the events that were written together.
     runs: Vec<u64>,
     written: u64,
 }
@@ -241,7 +241,8 @@ impl Spooled {
                 let end = runs.get(run + 1).unwrap_or(end);
                 let mut large = Vec::new();
                 let event = if place.length as usize > bytes {
-                    // Otherwise each buffer would become as large as the largest event.
+                    // Does not use the buffer of the run. Otherwise each buffer would become as large as the largest
+                    // event.
                     large.resize(place.length as usize, 0);
                     file.read_exact_at(&mut large, place.offset).map(|()| &large[..])
                 } else {

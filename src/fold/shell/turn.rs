@@ -2,8 +2,8 @@
 //! the collection need not be compared.
 //!
 //! Several programs can receive messages for one database. They take turns: each folds its own messages while it has
-//! the lease of the folds. A message that a program stored but never folded, because it was killed, is found by the
-//! comparison of all messages with which the next program begins.
+//! the lease of the folds. If a program is killed, it may have stored a message and not folded it. The next program
+//! that starts compares all messages and finds this one.
 
 use super::basis::Basis;
 use super::store::Store;
@@ -18,8 +18,8 @@ pub struct Turn {
 }
 
 impl Turn {
-    /// Takes the lease of the folds. If `is_first` is true, or if the state is not that of all messages so far, folds
-    /// all messages that are not folded yet.
+    /// Takes the lease of the folds. Folds all messages that are not folded yet if `is_first` is true, or if the ledger
+    /// does not say that a fold with this collection and spec is complete.
     ///
     /// # Errors
     /// The same as for [`fold`](super::fold).

@@ -171,8 +171,8 @@ impl KeyRange {
     }
 }
 
-/// Folds documents until the group is full. Returns the group, and the one for the next documents. `None` if there are
-/// no more.
+/// Folds documents until the group is full. Returns this group, and an empty group for the next documents. Instead of
+/// the empty group, returns `None` if there are no more documents.
 fn fill(mut group: Group, events: &mut Spooled, merges: &Merges) -> Result<(Group, Option<Group>), FoldError> {
     while let Some((state, touches)) = next_state(events)? {
         group.add(state.key(), state.document(state.patient().map(|patient| merges.survivor(patient))), touches);

@@ -106,7 +106,7 @@ impl<B: Body<Data = Bytes> + Unpin> Receiver<B> {
                 return End::NotRead;
             }
         };
-        // If the load has ended, nobody needs the end.
+        // Fails only if the load has ended. The load then does not need the end.
         let _ = self.pieces.send(Piece::End(end)).await;
         end
     }

@@ -50,8 +50,8 @@ impl Folder {
         Self { requests, waiting }
     }
 
-    /// Says that messages may have been stored. `kinds` are the kinds of documents of a body. Does nothing for other
-    /// formats.
+    /// Says that messages may have been stored. `kinds` are the kinds of documents of a body. Does nothing if the body
+    /// does not contain messages.
     pub(super) fn note(&self, kinds: &[Spec], target: &Target) {
         let Some(spec) = kinds.first().filter(|spec| spec.is_of_messages()) else { return };
         if self.waiting.names().insert(target.full_name()) {

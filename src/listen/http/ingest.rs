@@ -30,7 +30,7 @@ use crate::report::summary::LoadSummary;
 use crate::server::Target;
 use crate::spec::{Dataset, OnConflict, Spec};
 
-/// How much of a body is read that is not loaded.
+/// If a body is not loaded, at most this much of it is read, for at most this time.
 const DISCARDED_BYTES_MAX: usize = 16 << 20;
 const DISCARDING_MAX: Duration = Duration::from_secs(2);
 
@@ -69,10 +69,10 @@ pub(super) struct Ingest {
     pub(super) counts: HttpCounts,
     pub(super) readiness: Readiness,
     folder: Folder,
-    /// Asked when the listener must end soon. Loads then commit the rows that they have read.
+    /// Interrupts the loads when the listener must end soon. They then commit the rows that they have read.
     pub(super) interrupt: Interrupt,
     requests: AtomicU64,
-    /// The notes of loads that the log has already.
+    /// The notes of loads that were already written to the log.
     told: Mutex<HashSet<String>>,
 }
 
@@ -154,7 +154,7 @@ impl Ingest {
         }
     }
 
-    /// Decides whether a request is loaded, before its body is read. Otherwise returns the answer.
+    /// Decides whether the body of a request is loaded, before the body is read. If not, returns the answer.
     fn accept(
         &self,
         headers: &HeaderMap,
@@ -245,7 +245,7 @@ impl Ingest {
         }
     }
 
-    /// Folds what an earlier listener left.
+    /// Folds the messages that an earlier listener stored but did not fold.
     pub(super) fn fold_what_is_left(&self) {
         for (_, dataset) in self.options.datasets.iter().filter(|_| self.options.folds) {
             let target = dataset.columns.is_of_messages().then(|| (self.options.target_of)(&dataset.kinds[0]));
@@ -285,7 +285,8 @@ fn format_of(headers: &HeaderMap) -> Result<Option<FormatName>, Answer> {
         "text/csv" | "text/tab-separated-values" => Ok(Some(FormatName::Csv)),
         "application/fhir+json" | "application/fhir+ndjson" => Ok(Some(FormatName::Fhir)),
         "application/hl7-v2" | "application/hl7-v2+er7" | "x-application/hl7-v2+er7" => Ok(Some(FormatName::Hl7)),
-        // NDJSON can have FHIR resources. curl sends the form type if it is given no other.
+        // These types do not decide the format: for example, NDJSON can contain FHIR resources. curl sends the form
+        // type if it is given no other type.
         ""
         | "application/json"
         | "application/x-ndjson"

@@ -86,7 +86,8 @@ impl Out {
         }
     }
 
-    /// `per_unit` is the number of the histogram's units in one unit of the metric.
+    /// `per_unit` converts the values, for example 1,000,000 if the histogram counts microseconds and the metric
+    /// seconds.
     fn histogram<const N: usize>(&mut self, name: &str, help: &str, histogram: &Histogram<N>, per_unit: f64) {
         self.begin(name, "histogram", help);
         let bucket = format!("{name}_bucket");
