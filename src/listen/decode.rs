@@ -17,8 +17,7 @@ pub(super) struct Decoder {
 
 /// The documents of several messages.
 pub(super) struct Decoded {
-    /// The documents. Each row is a frame with one HL7 v2 message. The offset of a row is its number among the rows: 0,
-    /// 1, 2 and so on.
+    /// The documents. Each row is the message of one frame. The offset of a row is its number: 0, 1, 2 and so on.
     pub block: EncodedBlock,
     /// For each row, the index of its message.
     pub message_of_row: Vec<usize>,

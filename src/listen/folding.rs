@@ -21,7 +21,8 @@ const LINGER: Duration = Duration::from_millis(200);
 const TOGETHER_MAX: usize = 1_000;
 /// How long a listener waits before it tries again to take its turn.
 const RETRY: Duration = Duration::from_millis(250);
-/// After a whole turn, a listener leaves the lease to others for this time. They look for it several times meanwhile.
+/// After a turn of the full length, a listener leaves the lease to other listeners for this time. They try to take it
+/// several times meanwhile.
 const LEFT_TO_OTHERS: Duration = Duration::from_millis(700);
 /// If commits wait longer than this for the fold, the user is told.
 const WAIT_SAID: Duration = Duration::from_secs(2);

@@ -70,7 +70,7 @@ pub struct Sent {
     pub errors: u64,
     /// Messages that were refused and can be sent again (AR or CR).
     pub refused: u64,
-    /// Messages without the right answer.
+    /// Messages without an answer, or whose answer cannot be used.
     pub unanswered: u64,
     /// Messages that want no answer if they are stored, according to MSH-15 and MSH-16.
     pub without_answer: u64,
@@ -218,7 +218,7 @@ enum Answered {
     Refused,
     /// The sender wants no answer.
     NotWanted,
-    /// There was no answer, or that to another message.
+    /// No answer, an answer to another message, or an answer without a known code.
     No,
 }
 

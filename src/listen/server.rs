@@ -41,7 +41,7 @@ const NOTE_EVERY: Duration = Duration::from_secs(10);
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 1_024;
-/// The end of a listener: connections end within this time, then commits, then the fold.
+/// When a listener ends, first the connections have this time to end, then the commits, then the fold.
 const CONNECTIONS_END: Duration = Duration::from_secs(5);
 const COMMITS_END: Duration = Duration::from_secs(1);
 const FOLD_END: Duration = Duration::from_millis(500);

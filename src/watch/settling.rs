@@ -32,8 +32,8 @@ pub(super) struct Settling {
 }
 
 impl Settling {
-    /// Compares the files with the last look. Returns those that are complete, the one that was modified first before
-    /// the others. `settle` is the time for which a file without a marker must not change.
+    /// Compares the files with the last look. Returns those that are complete, sorted by their time of modification,
+    /// the oldest first. `settle` is the time for which a file without a marker must not change.
     pub(super) fn look(&mut self, found: Vec<Found>, now: Instant, settle: Duration) -> Vec<Found> {
         let mut last = std::mem::take(&mut self.seen);
         let mut complete = Vec::new();

@@ -13,7 +13,7 @@ use crate::load::{Place, text};
 use crate::program::medlift;
 use crate::server::Server;
 
-/// The number of kills in a test. `MEDLIFT_FEED_ROUNDS` gives another.
+/// The number of kills in a test. `MEDLIFT_FEED_ROUNDS` sets another number.
 fn rounds() -> u32 {
     std::env::var("MEDLIFT_FEED_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(3)
 }

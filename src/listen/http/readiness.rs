@@ -26,7 +26,7 @@ impl Readiness {
         Self { ledger, last: Mutex::new(None) }
     }
 
-    /// Returns true if the database takes writes now. Requests that ask at the same time share one look.
+    /// Returns true if the database takes writes now. Requests that ask at the same time share one check.
     pub(super) async fn is_ready(&self) -> bool {
         let mut last = self.last.lock().await;
         if let Some((_, is_ready)) = last.filter(|(at, _)| at.elapsed() < VALID) {
