@@ -29,7 +29,8 @@ const EXAMPLES: &str = "Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct ListenArgs {
-    /// Address for MLLP. A port alone is one of 127.0.0.1; name 0.0.0.0 to be reached from other machines
+    /// Address for MLLP. A port without an address listens on 127.0.0.1 only; give 0.0.0.0:PORT so that other machines can
+    /// connect
     #[arg(long, value_name = "[ADDRESS:]PORT", value_parser = address)]
     mllp: Option<SocketAddr>,
     /// Spec of the messages over MLLP: a file, or the name of a built-in spec
@@ -95,10 +96,11 @@ struct NetworkArgs {
     /// Maximum number of connections
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = whole(1_usize, 100_000))]
     connections_max: usize,
-    /// A connection on which no message arrives for so many seconds is closed
+    /// Seconds without a message after which a connection is closed
     #[arg(long, value_name = "SECONDS", default_value_t = 86_400, value_parser = whole(1_u64, 31_536_000))]
     idle_timeout: u64,
-    /// A connection is closed if a message needs more than so many seconds to arrive, or an answer to be taken
+    /// Seconds within which a message must arrive completely, and an answer must be received; otherwise the connection is
+    /// closed
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = whole(1_u64, 3_600))]
     slow_timeout: u64,
     /// PEM file with the certificate of this listener; turns TLS on

@@ -31,7 +31,7 @@ pub(super) struct SendArgs {
     /// Messages per second on all connections together [default: as many as possible]
     #[arg(long, value_name = "N", value_parser = whole(1_u32, 10_000_000))]
     rate: Option<u32>,
-    /// Send all messages so many times
+    /// Number of times that all messages are sent
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole(1_u64, 1_000_000_000))]
     repeat: u64,
     /// How long to wait for an answer, in seconds

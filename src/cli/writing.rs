@@ -48,7 +48,7 @@ pub(super) struct WritingArgs {
     /// Store HL7 v2 messages without folding them into patients, visits and results; medlift fold does it later
     #[arg(long, help_heading = "Load")]
     no_fold: bool,
-    /// Only majority is accepted, always with journal; for compatibility with mongoimport
+    /// Only majority is accepted; writes always wait for the journal; for compatibility with mongoimport
     #[arg(long, value_name = "CONCERN", value_parser = ["majority"], help_heading = "Load")]
     write_concern: Option<String>,
     #[arg(long, value_name = "FILE", help = REJECTS_HELP, help_heading = "Rejects")]

@@ -59,7 +59,7 @@ impl Interrupt {
 /// A block to be encoded.
 struct Task {
     block: Block,
-    /// The resource that each full URL in the Bundles of the source names (see [`Plan::bundle_ids`]). The memory is
+    /// For each full URL in the Bundles of the source: the resource with this URL (see [`Plan::bundle_ids`]). The memory is
     /// freed with the last block of the source.
     ids: Option<Arc<BundleIds>>,
 }

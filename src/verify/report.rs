@@ -379,7 +379,7 @@ mod tests {
         check(5, 0, &[(5, None)], 0);
         check(5, 0, &[(2, None), (9, None)], 0);
         check(5, 0, &[(2, None), (1, None)], 2);
-        // If the documents have a lineage, the number of extra documents of a load is exact.
+        // If the documents have a lineage, it is known how many extra documents the load wrote: 3, not at most 9.
         check(5, 0, &[(9, Some(3))], 2);
         check(5, 0, &[(9, Some(3)), (2, None)], 0);
         check(5, 1, &[(9, None)], 1);

@@ -226,7 +226,7 @@ mod tests {
         };
         let labs = [privilege("ward", "labs", &LOADING), privilege("ward", "labs_deidentified", &READING)];
         check(&["labs"], [&labs[..1], &labs[1..]]);
-        // Privileges are kept only on provisioned collections on which the role on the server already has them.
+        // A privilege on a collection is kept only if the collection is provisioned and the role already has the privilege.
         check(&[], [&[], &[]]);
         check(&["letters"], [&[], &[]]);
         // Only privileges that Medlift grants are kept: not `remove` on `labs`, and not `find` alone.

@@ -276,7 +276,7 @@ impl From<Digest> for Place {
 
 /// Converts a time to a number that is never 0, with the same order. 0 stands for no time.
 const fn sortable(at_ms: i64) -> u64 {
-    // The years 1 to 9999 are far from the limits of the type.
+    // Only the smallest `i64` would give 0, and it is far from the years 1 to 9999.
     at_ms.cast_unsigned() ^ (1 << 63)
 }
 

@@ -64,7 +64,7 @@ impl Streams {
         self.0.last().is_some_and(|last| last.source > 0)
     }
 
-    /// Returns the first line of a file.
+    /// Returns the header line of a file. It is empty for messages and resources.
     pub(super) fn header(&self, index: usize, plan: &Plan) -> Vec<u8> {
         let Stream { source, kind } = self.0[index];
         let layout = &plan.sources[source].layout;
