@@ -111,8 +111,8 @@ fn an_unknown_name_a_closed_port_and_a_silent_port_have_different_messages() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
     let port = listener.local_addr().expect("bound").port();
     check(&examined(&wishes(&direct(port))), Step::Port, "no answer", 3);
-    drop(listener);
-    check(&examined(&wishes(&direct(port))), Step::Port, "nothing listens", 3);
+    // Nothing listens on port 1. A port that was just closed can belong to another test a moment later.
+    check(&examined(&wishes(&direct(1))), Step::Port, "nothing listens", 3);
 }
 
 #[test]
