@@ -10,7 +10,7 @@ use tokio::sync::{Notify, mpsc};
 use super::{Intake, Shared};
 use crate::encode::{Id, IdentityKey};
 use crate::fold::shell::{FoldError, Job, Turn};
-use crate::server::{Failure, Target};
+use crate::server::Target;
 use crate::spec::Spec;
 
 /// After this time, a turn of a listener ends with the messages that it is folding.
@@ -122,7 +122,7 @@ impl FoldTask {
                     }
                     is_first = false;
                 }
-                Err(error) if is_passing(&error) => {
+                Err(error) if error.is_temporary() => {
                     is_first |= matches!(error, FoldError::Changed(_));
                     tokio::time::sleep(RETRY).await;
                 }
@@ -192,8 +192,4 @@ impl FoldTask {
              same spec, or start this command again"
         ));
     }
-}
-
-fn is_passing(error: &FoldError) -> bool {
-    error.is_passing() || error.failure().is_some_and(Failure::is_retryable)
 }

@@ -164,10 +164,14 @@ impl FoldError {
         }
     }
 
+    /// Returns true if a later fold may succeed, because another process folds now, or the server fails for now.
+    pub(crate) fn is_temporary(&self) -> bool {
+        self.is_passing() || self.failure().is_some_and(Failure::is_retryable)
+    }
+
     /// Returns the exit code of a load that stored its messages but could not fold them: 6 if a later fold may succeed.
     pub(crate) fn exit_code_of_load(&self) -> u8 {
-        let is_to_repeat = self.is_passing() || self.failure().is_some_and(Failure::is_retryable);
-        if is_to_repeat { 6 } else { self.exit_code() }
+        if self.is_temporary() { 6 } else { self.exit_code() }
     }
 }
 

@@ -8,11 +8,11 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use crate::encode::IdentityKey;
-use crate::fold::shell::{FoldError, Job, fold};
+use crate::fold::shell::{Job, fold};
 use crate::ledger::require_collection;
 use crate::pipeline::Interrupt;
 use crate::report::Progress;
-use crate::server::{Failure, Target};
+use crate::server::Target;
 use crate::spec::Spec;
 
 /// The pause before a fold is tried again, if another process folds or the server is away.
@@ -69,7 +69,7 @@ async fn fold_patiently(spec: &Spec, target: &Target, identity: &IdentityKey, in
     while !interrupt.is_asked() {
         let (job, begun) = (Job { target, spec, identity, rebuild: false, read: Arc::default() }, Instant::now());
         let pause = match fold(&job, interrupt.asked()).await {
-            Err(error) if is_temporary(&error) => RETRY,
+            Err(error) if error.is_temporary() => RETRY,
             Err(error) => {
                 let text = format!("messages are stored but not folded: {error}; `medlift fold` folds them");
                 return Progress::default().say(&text);
@@ -82,8 +82,4 @@ async fn fold_patiently(spec: &Spec, target: &Target, identity: &IdentityKey, in
             return;
         }
     }
-}
-
-fn is_temporary(error: &FoldError) -> bool {
-    error.is_passing() || error.failure().is_some_and(Failure::is_retryable)
 }
