@@ -2,7 +2,7 @@
 
 use bson::{Bson, Document, doc};
 
-use crate::server::{Failure, Target};
+use crate::server::{Failure, ServerError, Target};
 
 /// The server's name for all actions on a resource.
 const ANY_ACTION: &str = "anyAction";
@@ -25,6 +25,12 @@ impl Privileges {
             all.iter().filter_map(Bson::as_document).cloned().collect()
         };
         Ok(Self::of(documents("authenticatedUsers").is_empty(), documents("authenticatedUserPrivileges")))
+    }
+
+    /// Reads the privileges as [`Privileges::read`] does. The error also says what was being done.
+    pub(crate) async fn of_user(target: &Target) -> Result<Self, ServerError> {
+        let named = |failure| ServerError::Command { doing: "read the privileges of the user".to_owned(), failure };
+        Self::read(target).await.map_err(named)
     }
 
     /// Makes the privileges from the server's list. `everything` is true if the server has no access control.

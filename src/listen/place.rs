@@ -7,7 +7,7 @@ use crate::encode::IdentityKey;
 use crate::error::Error;
 use crate::fold::shell;
 use crate::pipeline::load::missing_right_to_fold;
-use crate::server::{ServerError, Target, collection_uuid, refuse_name_for_data, refuse_view};
+use crate::server::{Target, collection_uuid, refuse_name_for_data, refuse_view};
 use crate::spec::{Field, Spec};
 use crate::write::{Bulk, ShardMap, WriteError};
 
@@ -73,10 +73,7 @@ pub(super) fn refuse_unfit_spec(spec: &Spec) -> Result<(), Error> {
 
 /// Fails if the user may not store messages or refused messages.
 async fn refuse_missing_rights(target: &Target, rejected: &str) -> Result<(), Error> {
-    let privileges = Privileges::read(target).await.map_err(|failure| {
-        let doing = "read the privileges of the user".to_owned();
-        ServerError::Command { doing, failure }
-    })?;
+    let privileges = Privileges::of_user(target).await?;
     for collection in [&target.collection, rejected] {
         if privileges.forbid("insert", &target.database, collection) {
             return Err(target.in_collection(collection).not_permitted("insert").into());

@@ -4,7 +4,7 @@
 use super::{LoadTarget, keeping, writing};
 use crate::deployment::{Privileges, Surroundings};
 use crate::error::Error;
-use crate::server::{DROP, Failure, ServerError};
+use crate::server::{DROP, Failure};
 
 /// The action that permits a user to attach a validator to an existing collection.
 const ATTACH: &str = "collMod";
@@ -32,10 +32,7 @@ impl LoadTarget<'_> {
     }
 
     async fn is_forbidden(&self, action: &str) -> Result<bool, Error> {
-        let privileges = Privileges::read(&self.target).await.map_err(|failure| {
-            let doing = "read the privileges of the user".to_owned();
-            ServerError::Command { doing, failure }
-        })?;
+        let privileges = Privileges::of_user(&self.target).await?;
         Ok(privileges.forbid(action, &self.target.database, &self.target.collection))
     }
 }

@@ -59,10 +59,7 @@ impl Folding {
 /// Returns the right that the user lacks to write the state of these messages, and what to do. Returns `None` if the
 /// user has all rights.
 pub(crate) async fn missing_right_to_fold(target: &Target) -> Result<Option<String>, ServerError> {
-    let privileges = Privileges::read(target).await.map_err(|failure| {
-        let doing = "read the privileges of the user".to_owned();
-        ServerError::Command { doing, failure }
-    })?;
+    let privileges = Privileges::of_user(target).await?;
     let notes = notes_of(&target.collection);
     for collection in collections().into_iter().chain([notes.as_str()]) {
         let forbids = |action: &&str| privileges.forbid(action, &target.database, collection);
